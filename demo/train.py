@@ -1,0 +1,134 @@
+"""Train the demo model that ships with the pack (`demo/shapes_dit.safetensors`).
+
+    python run.py train [--minutes 95] [--out FILE]
+
+A DiT (8 blocks of width 192, 256 tokens) learns the pictures of `shapes.py`: noise prediction over 1000 linear
+betas as in the released DiT, loss weighted by min(SNR, 5) / SNR (Hang et al., 2023), AdamW, bf16 autocast, EMA.
+The shipped file took 95 minutes on two CPU cores; more pictures, on a GPU, make a better one.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, os.environ["COMFYUI_PATH"])
+if not torch.cuda.is_available():
+    import comfy.cli_args
+    comfy.cli_args.args.cpu = True
+
+import shapes  # noqa: E402
+
+HEADS = 3
+
+
+def load_dit_module():
+    """`nodes/models/dit.py` by path: the project's `nodes/` would shadow the host's `nodes.py` as a package."""
+    import importlib.util
+    spec = importlib.util.spec_from_file_location("toca_dit", ROOT / "nodes/models/dit.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def build(device):
+    dit = load_dit_module()
+    shape = dit.DiTShape(in_channels=3, out_channels=3, patch_size=4, hidden_size=192, depth=8, num_heads=HEADS,
+                         mlp_hidden=768, classes=len(shapes.CLASSES), grid=shapes.SIZE // 4)
+    model = dit.DiT(**shape.as_unet_config(), dtype=torch.float32, device=device, operations=torch.nn)
+    initialise(model, dit.stretched_sincos(shape.hidden_size, shape.grid, shape.grid, shape.grid))
+    return model
+
+
+@torch.no_grad()
+def initialise(model, positions):
+    """The DiT paper's start: Xavier weights, every residual branch and the output at zero (adaLN-Zero)."""
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            torch.nn.init.xavier_uniform_(module.weight.flatten(1))
+            torch.nn.init.zeros_(module.bias)
+    for table in (model.y_embedder.embedding_table, model.t_embedder.mlp[0], model.t_embedder.mlp[2]):
+        torch.nn.init.normal_(table.weight, std=0.02)
+    for head in [block.adaLN_modulation[1] for block in model.blocks] + [model.final_layer.adaLN_modulation[1], model.final_layer.linear]:
+        torch.nn.init.zeros_(head.weight)
+    model.pos_embed.copy_(positions)
+
+
+def batches(batch, device, generator, null_class, pool=16):
+    """Endless (pictures, labels); a tenth of the labels is dropped to the null class for guidance."""
+    while True:
+        labels = torch.randint(len(shapes.CLASSES), (batch * pool,), generator=generator, device=device)
+        pictures = shapes.draw(labels, generator)
+        dropped = torch.rand(labels.shape, generator=generator, device=device) < 0.1
+        yield from zip(pictures.split(batch), torch.where(dropped, null_class, labels).split(batch))
+
+
+def save(ema, path):
+    metadata = {"format": "pt", "num_heads": str(HEADS), "class_names": json.dumps(shapes.CLASSES)}
+    save_file({name: value.half().cpu().contiguous() for name, value in ema.items()}, path, metadata)
+
+
+def train(minutes, batch, out, peak=1e-3, warmup=200, seed=0):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("high")
+    generator = torch.Generator(device=device).manual_seed(seed)
+    model = build(device).train()
+    weights = dict(model.named_parameters())
+    trained = [weight for weight in weights.values() if weight.requires_grad]
+    ema = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimiser = torch.optim.AdamW(trained, lr=peak, betas=(0.9, 0.99), weight_decay=0.01)
+    forward = torch.compile(model)
+    signal = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, device=device, dtype=torch.float64), 0).float()      # alpha-bar
+    snr = signal / (1 - signal)
+    weight_of = snr.clamp(max=5) / snr
+
+    start, recent, step, saved = None, [], 0, 0
+    for x0, labels in batches(batch, device, generator, len(shapes.CLASSES)):
+        done = 0.0 if start is None else (time.time() - start) / (60 * minutes)
+        if done >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = peak * min(1, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
+        t = torch.randint(1000, labels.shape, generator=generator, device=device)
+        noise = torch.randn(x0.shape, generator=generator, device=device)
+        a = signal[t][:, None, None, None]
+        with torch.autocast(device.type, torch.bfloat16):
+            predicted = forward(a.sqrt() * x0 + (1 - a).sqrt() * noise, t.float(), y=labels[:, None])
+        error = (predicted.float() - noise).square().mean((1, 2, 3))
+        loss = (weight_of[t] * error).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        step += 1
+        torch._foreach_lerp_(list(ema.values()), [w.detach() for w in weights.values()], max(1e-3, 1 / (step + 1)))
+
+        start = start or time.time()                                # compiling is not training
+        recent.append(error.mean().detach())
+        if step % 100 == 0:
+            print(f"step {step}  pictures {step * batch}  {100 * done:.0f}%  error {torch.stack(recent).mean():.4f}", flush=True)
+            recent.clear()
+        if done - saved > 0.1:
+            save(ema, out)
+            saved = done
+    save(ema, out)
+    print(f"{out}: {step} steps, {step * batch} pictures")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=95)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--out", default=str(ROOT / "demo/shapes_dit.safetensors"))
+    chosen = parser.parse_args()
+    train(chosen.minutes, chosen.batch, chosen.out)

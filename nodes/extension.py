@@ -1,0 +1,22 @@
+"""What the pack adds to the host. Node ids are part of shared workflows and never change."""
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import ComfyExtension
+
+from .toca_cache import ToCaCache
+from .toca_dit_class import ToCaDiTClass
+from .toca_load_dit import ToCaLoadDiT
+from .toca_load_pixart import ToCaLoadPixArt
+
+BUNDLED = Path(__file__).resolve().parent.parent / "demo"
+
+
+class ToCaExtension(ComfyExtension):
+    async def on_load(self):
+        """The demo model that comes with the pack appears among the diffusion models."""
+        folder_paths.add_model_folder_path("diffusion_models", str(BUNDLED))
+
+    async def get_node_list(self):
+        return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt]

@@ -1,0 +1,1 @@
+"""Which models can be cached, and the model classes the host lacks."""

@@ -1,0 +1,129 @@
+"""DiT: the class-conditional diffusion transformer the host lacks.
+
+Peebles and Xie, *Scalable Diffusion Models with Transformers* (facebookresearch/DiT). Parameter names are those
+of the released checkpoints, the parts are the host's (`comfy/ldm/modules/diffusionmodules/mmdit.py`), so LoRA,
+offloading and low-precision weights work as they do for every other model.
+"""
+
+from dataclasses import dataclass, asdict
+
+import torch
+from torch import nn
+
+import comfy.ldm.common_dit
+import comfy.ops
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.ldm.modules.diffusionmodules.mmdit import (
+    FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, get_1d_sincos_pos_embed_from_grid_torch, modulate)
+
+
+@dataclass(frozen=True)
+class DiTShape:
+    """Sizes of a DiT, all read from its state dict.
+
+    `grid` is the side, in tokens, of the square grid it was trained on; `classes` excludes the null class.
+    """
+    in_channels: int
+    out_channels: int
+    patch_size: int
+    hidden_size: int
+    depth: int
+    num_heads: int
+    mlp_hidden: int
+    classes: int
+    grid: int
+
+    def as_unet_config(self) -> dict:
+        return asdict(self)
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, num_heads, dtype=None, device=None, operations=None):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = operations.Linear(dim, dim * 3, dtype=dtype, device=device)
+        self.proj = operations.Linear(dim, dim, dtype=dtype, device=device)
+
+    def forward(self, x, transformer_options={}):
+        q, k, v = self.qkv(x).chunk(3, dim=-1)                      # (B, N, D) each
+        return self.proj(optimized_attention(q, k, v, self.num_heads, transformer_options=transformer_options))
+
+
+class DiTBlock(nn.Module):
+    def __init__(self, dim, num_heads, mlp_hidden, dtype=None, device=None, operations=None):
+        super().__init__()
+        kw = dict(dtype=dtype, device=device)
+        self.norm1 = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **kw)
+        self.attn = Attention(dim, num_heads, operations=operations, **kw)
+        self.norm2 = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **kw)
+        self.mlp = Mlp(dim, mlp_hidden, act_layer=lambda: nn.GELU(approximate="tanh"), operations=operations, **kw)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **kw))
+
+    def forward(self, x, c, transformer_options={}):
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, dim=1)         # (B, D) each
+        x = x + gate1.unsqueeze(1) * self.attn(modulate(self.norm1(x), shift1, scale1), transformer_options)
+        x = x + gate2.unsqueeze(1) * self.mlp(modulate(self.norm2(x), shift2, scale2))
+        return x
+
+
+class LabelEmbedder(nn.Module):
+    def __init__(self, classes, dim, dtype=None, device=None, operations=None):
+        super().__init__()
+        self.embedding_table = operations.Embedding(classes + 1, dim, dtype=dtype, device=device)       # the last row is the null class
+
+    def forward(self, labels):
+        return self.embedding_table(labels)
+
+
+class DiT(nn.Module):
+    """Noise-predicting transformer over the patches of a latent.
+
+    Args: the fields of `DiTShape`; `operations` is the host's set of layers (`comfy.ops`).
+    """
+
+    def __init__(self, in_channels, out_channels, patch_size, hidden_size, depth, num_heads, mlp_hidden, classes, grid,
+                 image_model=None, dtype=None, device=None, operations=None):
+        super().__init__()
+        kw = dict(dtype=dtype, device=device, operations=operations)
+        self.dtype = dtype
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.patch_size, self.hidden_size, self.classes, self.grid = patch_size, hidden_size, classes, grid
+        self.x_embedder = PatchEmbed(None, patch_size, in_channels, hidden_size, **kw)
+        self.t_embedder = TimestepEmbedder(hidden_size, **kw)
+        self.y_embedder = LabelEmbedder(classes, hidden_size, **kw)
+        self.pos_embed = nn.Parameter(torch.empty(1, grid * grid, hidden_size, dtype=dtype, device=device), requires_grad=False)
+        self.blocks = nn.ModuleList([DiTBlock(hidden_size, num_heads, mlp_hidden, **kw) for _ in range(depth)])
+        self.final_layer = FinalLayer(hidden_size, patch_size, out_channels, **kw)
+
+    def forward(self, x, timesteps, context=None, control=None, y=None, transformer_options={}, **kwargs):
+        """x (B, C, H, W), timesteps (B,) in 0..999, y (B, 1) class labels -> predicted noise (B, C, H, W)."""
+        height, width = x.shape[-2:]
+        rows, cols = -(-height // self.patch_size), -(-width // self.patch_size)
+
+        tokens = self.x_embedder(x)                                 # (B, N, D), N = rows * cols
+        tokens = tokens + self.position(rows, cols, tokens)
+        c = self.t_embedder(timesteps, tokens.dtype) + self.y_embedder(y.flatten().long()).to(tokens.dtype)     # (B, D)
+        for block in self.blocks:
+            tokens = block(tokens, c, transformer_options)
+        tokens = self.final_layer(tokens, c)                        # (B, N, p * p * C_out)
+        return self.unpatchify(tokens, rows, cols)[:, :self.in_channels, :height, :width]
+
+    def position(self, rows, cols, like):
+        """The stored embedding on the trained grid, else sine-cosine positions stretched over the trained extent, (1, N, D)."""
+        if (rows, cols) == (self.grid, self.grid):
+            return comfy.ops.cast_to_input(self.pos_embed, like)
+        return stretched_sincos(self.hidden_size, rows, cols, self.grid, like.device).to(like.dtype)
+
+    def unpatchify(self, tokens, rows, cols):
+        p, c = self.patch_size, self.out_channels
+        image = tokens.reshape(tokens.shape[0], rows, cols, p, p, c)
+        return torch.einsum("nhwpqc->nchpwq", image).reshape(tokens.shape[0], c, rows * p, cols * p)
+
+
+def stretched_sincos(dim, rows, cols, grid, device=None):
+    """2D sine-cosine embedding (1, rows * cols, dim) whose positions span 0..grid on both axes; the columns' half comes first."""
+    y = torch.arange(rows, device=device, dtype=torch.float32) * (grid / rows)
+    x = torch.arange(cols, device=device, dtype=torch.float32) * (grid / cols)
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    halves = [get_1d_sincos_pos_embed_from_grid_torch(dim // 2, axis, device=device) for axis in (x, y)]
+    return torch.cat(halves, dim=1).unsqueeze(0)

@@ -1,0 +1,101 @@
+"""DiT checkpoints to models: the host-side config and model around `dit.DiT`."""
+
+import json
+
+import torch
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.supported_models_base
+
+from .dit import DiT, DiTShape
+from .loading import CheckpointError, depth_of, heads_of, make_patcher, read_checkpoint, require
+
+LABELS = "toca_class_labels"                                            # key in a conditioning's options
+RELEASED_HEADS = {1152: 16, 1024: 16, 768: 12, 384: 6}                  # DiT-XL, L, B, S
+KEYS = ("x_embedder.proj.weight", "y_embedder.embedding_table.weight", "pos_embed", "blocks.0.attn.qkv.weight",
+        "blocks.0.mlp.fc1.weight", "blocks.0.adaLN_modulation.1.weight", "final_layer.linear.weight")
+
+
+class PixelSpace(comfy.latent_formats.LatentFormat):
+    """RGB pictures in -1..1 as latents, for the host's `pixel_space` VAE."""
+    latent_channels = 3
+    spacial_downscale_ratio = 1
+    latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+LATENT_FORMATS = {3: PixelSpace, 4: comfy.latent_formats.SD15}
+
+
+class DiTConfig(comfy.supported_models_base.BASE):
+    """Noise prediction over 1000 linear betas, 1e-4 to 0.02 (which the host calls sqrt_linear)."""
+    unet_config = {"image_model": "toca_dit"}
+    unet_extra_config = {}
+    sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02, "timesteps": 1000}
+
+    def __init__(self, shape: DiTShape, class_names: list[str]):
+        super().__init__({**self.unet_config, **shape.as_unet_config()})
+        self.latent_format = LATENT_FORMATS[shape.in_channels]()
+        self.memory_usage_factor = 2.0 / shape.patch_size ** 2          # the host's PixArt has 0.5 at patch 2
+        self.class_names = class_names
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return DiTModel(self, device=device)
+
+
+class DiTModel(comfy.model_base.BaseModel):
+    def __init__(self, model_config, device=None):
+        super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=DiT)
+
+    def extra_conds(self, **kwargs):
+        labels = kwargs.get(LABELS)
+        if labels is None:
+            raise ValueError("The conditioning carries no class label, a DiT knows nothing else; connect ToCa DiT Class.")
+        classes = self.diffusion_model.classes
+        if int(labels.max()) > classes:
+            raise ValueError(f"Class label {int(labels.max())} does not exist in this model, which has {classes} classes; "
+                             f"connect the same model to ToCa DiT Class.")
+        return {"y": comfy.conds.CONDRegular(labels)}
+
+
+def shape_of(path: str, weights: dict, metadata: dict, num_heads: int = 0) -> DiTShape:
+    """Every size from the weights; the heads see `heads_of`."""
+    require(path, weights, KEYS, "DiT checkpoint")
+    hidden, in_channels, patch, _ = weights["x_embedder.proj.weight"].shape
+    grid = round(weights["pos_embed"].shape[1] ** 0.5)
+    if grid * grid != weights["pos_embed"].shape[1]:
+        raise CheckpointError(f"{path}: pos_embed has {weights['pos_embed'].shape[1]} positions; a DiT's grid is square.")
+    if in_channels not in LATENT_FORMATS:
+        raise CheckpointError(f"{path} works on {in_channels} channels; known are 4 (SD-1.5 latents) and 3 (RGB pixels).")
+    return DiTShape(
+        in_channels=in_channels, out_channels=weights["final_layer.linear.weight"].shape[0] // patch ** 2, patch_size=patch,
+        hidden_size=hidden, depth=depth_of(weights), num_heads=heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
+        mlp_hidden=weights["blocks.0.mlp.fc1.weight"].shape[0],
+        classes=weights["y_embedder.embedding_table.weight"].shape[0] - 1, grid=grid)
+
+
+def load_dit(path: str, weight_dtype: str = "default", num_heads: int = 0, disable_dynamic: bool = False):
+    """A DiT checkpoint (.safetensors, .pt) -> ModelPatcher. Raises CheckpointError for any other file."""
+    weights, metadata = read_checkpoint(path)
+    shape = shape_of(path, weights, metadata, num_heads)
+    config = DiTConfig(shape, class_names_of(metadata, shape.classes))
+    patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
+    patcher.cached_patcher_init = (load_dit, (path, weight_dtype, num_heads))
+    return patcher
+
+
+def class_names_of(metadata: dict, classes: int) -> list[str]:
+    """Names of the classes: from the file's metadata, ImageNet's where there are 1000, else none."""
+    if "class_names" in metadata:
+        names = json.loads(metadata["class_names"])
+        return names if len(names) == classes else []
+    if classes == 1000:
+        from torchvision.models._meta import _IMAGENET_CATEGORIES
+        return list(_IMAGENET_CATEGORIES)
+    return []
+
+
+def conditioning(labels: list[int]):
+    """Class labels, cycled over the batch, as the host's CONDITIONING."""
+    return [[torch.zeros(1, 1, 1), {LABELS: torch.tensor(labels, dtype=torch.long)[:, None]}]]

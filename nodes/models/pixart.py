@@ -1,0 +1,96 @@
+"""PixArt at any size: the host's model and blocks, with positions that also work below 34x34 latents.
+
+The host derives the position base from the latent's size, rounded to 64; at 256 px that is 0 and it divides by it
+(`comfy/ldm/pixart/pixartms.py`). Here the base comes from the checkpoint.
+"""
+
+import torch
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_detection
+import comfy.supported_models
+from comfy.ldm.pixart.pixartms import PixArtMS, get_2d_sincos_pos_embed_torch
+
+from .loading import depth_of, heads_of, make_patcher, read_checkpoint, require
+
+RELEASED_HEADS = {1152: 16}
+SIGMA_TOKENS = 300                              # PixArt-Sigma's caption length; PixArt-alpha's is 120
+LATENTS = {"PixArt-alpha": comfy.latent_formats.SD15, "PixArt-Sigma": comfy.latent_formats.SDXL}
+KEYS = ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_embedding", "y_embedder.y_proj.fc1.weight",
+        "blocks.0.scale_shift_table", "blocks.0.cross_attn.kv_linear.weight", "final_layer.scale_shift_table")
+
+
+class PixArtAnySize(PixArtMS):
+    """`position_extent`: the positions of a picture run from 0 to it on both axes, as in training."""
+
+    def __init__(self, position_extent=32, image_model=None, **config):
+        super().__init__(**config)
+        self.position_extent = position_extent
+
+    def forward_orig(self, x, timestep, y, mask=None, c_size=None, c_ar=None, **kwargs):
+        """x (B, C, H, W), timestep (B,), y (B, 1, L, D_caption) -> (B, 2 C, H, W)."""
+        height, width = x.shape[-2:]
+        rows, cols = (-(-side // self.patch_size) for side in (height, width))
+        position = get_2d_sincos_pos_embed_torch(self.hidden_size, h=rows, w=cols, base_size=self.position_extent, device=x.device, dtype=x.dtype)
+        tokens = self.x_embedder(x) + position                      # (B, N, D); a cut last patch is padded
+        t = self.t_embedder(timestep, x.dtype)                      # (B, D)
+        if self.micro_conditioning:
+            t = t + torch.cat([self.csize_embedder(c_size, x.shape[0]), self.ar_embedder(c_ar, x.shape[0])], dim=1)
+        modulation = self.t_block(t)                                # (B, 6 D)
+        caption = self.y_embedder(y, self.training).view(1, -1, self.hidden_size)                               # (1, B * L, D)
+        size = rows * self.patch_size, cols * self.patch_size
+        for block in self.blocks:
+            tokens = block(tokens, caption, modulation, None, size)
+        return self.unpatchify(self.final_layer(tokens, t), *size)[:, :, :height, :width]
+
+
+class PixArtConfig(comfy.supported_models.PixArtAlpha):
+    def __init__(self, unet_config: dict, latent_format):
+        super().__init__(unet_config)
+        self.latent_format = latent_format()
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return PixArtModel(self, device=device).eval()
+
+
+class PixArtModel(comfy.model_base.PixArt):
+    def __init__(self, model_config, device=None):
+        comfy.model_base.BaseModel.__init__(self, model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=PixArtAnySize)
+
+
+def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0, version: str = "auto") -> PixArtConfig:
+    """Every size from the weights; alpha and Sigma differ in caption length, latents and position base."""
+    require(path, weights, KEYS, "PixArt checkpoint")
+    hidden, channels, patch, _ = weights["x_embedder.proj.weight"].shape
+    tokens = weights["y_embedder.y_embedding"].shape[0]
+    if version == "auto":
+        version = "PixArt-Sigma" if tokens == SIGMA_TOKENS else "PixArt-alpha"
+    return PixArtConfig({
+        "image_model": "toca_pixart", "in_channels": channels, "patch_size": patch, "hidden_size": hidden, "depth": depth_of(weights),
+        "num_heads": heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
+        "caption_channels": weights["y_embedder.y_proj.fc1.weight"].shape[1], "model_max_length": tokens,
+        "micro_condition": "csize_embedder.mlp.0.weight" in weights,
+        "pred_sigma": weights["final_layer.linear.weight"].shape[0] == 2 * channels * patch ** 2,
+        "mlp_ratio": weights["blocks.0.mlp.fc1.weight"].shape[0] / hidden,
+        "position_extent": extent_of(weights["pos_embed"]) if "pos_embed" in weights else 32,
+    }, LATENTS[version])
+
+
+def extent_of(pos_embed) -> float:
+    """How far the positions of a stored embedding (1, N, D) run: its fastest column wave holds sin and cos of the step itself."""
+    grid, dim = round(pos_embed.shape[1] ** 0.5), pos_embed.shape[2]
+    step = torch.atan2(pos_embed[0, 1, 0].float(), pos_embed[0, 1, dim // 4].float())
+    return round(grid * step.item(), 2)
+
+
+def load_pixart(path: str, weight_dtype: str = "default", version: str = "auto", num_heads: int = 0, disable_dynamic: bool = False):
+    """A PixArt checkpoint in the original or the diffusers layout -> ModelPatcher. Raises CheckpointError for any other file."""
+    weights, metadata = read_checkpoint(path)
+    if "adaln_single.emb.timestep_embedder.linear_1.bias" in weights:
+        weights = comfy.model_detection.convert_diffusers_mmdit(weights, "")
+    config = config_of(path, weights, metadata, num_heads, version)
+    weights.pop("pos_embed", None)                                  # positions are computed
+    patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
+    patcher.cached_patcher_init = (load_pixart, (path, weight_dtype, version, num_heads))
+    return patcher

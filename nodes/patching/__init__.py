@@ -1,0 +1,1 @@
+"""The only code that knows the host's patcher, wrappers and samplers."""

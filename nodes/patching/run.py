@@ -1,0 +1,124 @@
+"""The state of one sampling run: which step it is, what is cached for which conditionings, what it cost."""
+
+import bisect
+import threading
+from collections import Counter
+from dataclasses import asdict
+
+from ...toca_core.report import RunReport, StepReport
+from ...toca_core.schedule import Cycle, Step
+from ...toca_core.swap import swapped
+from ..models.table import layout_of
+
+
+class SamplingRun:
+    """Made when a sampling run starts and dropped when it ends; nothing outlives it.
+
+    sigmas         the run's noise levels, descending, as numbers
+    sigma_range    partial steps are allowed for sigmas in (end, start]
+    """
+
+    def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int):
+        self.layout = layout_of(diffusion_model)
+        self.bound = {}
+        depth = self.bind(diffusion_model).depth
+        self.sigmas, self.start_sigma, self.end_sigma = sigmas, *sigma_range
+        self.total = max(1, len(sigmas) - 1)
+        self.config = settings.resolve(self.layout, depth, self.total)
+        self.seed = seed or 0
+        self.cycle = Cycle(self.config)
+        self.caches, self.last_used, self.ordinals = {}, {}, Counter()
+        self.step, self.full, self.active, self.last_call = None, True, False, None
+        self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
+        self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
+        if self.config.always_full:
+            self.report.note = "Every step is full: fresh_ratio or cycle is 1, so nothing is cached"
+
+    def bind(self, diffusion_model):
+        """The layout applied to a model, once per device copy."""
+        key = id(diffusion_model)
+        if key not in self.bound:
+            self.bound[key] = self.layout.bind(diffusion_model)
+        return self.bound[key]
+
+    def begin_evaluation(self, sigma: float):
+        """The sampler asks for one prediction: count it and decide whether it is a full step."""
+        index = self.step.index + 1 if self.step else 0
+        self.step = Step(index, self.position(sigma), self.total)
+        self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full
+        self.full = not self.active or self.cycle.is_full(self.step)
+        self.ordinals.clear()
+        for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
+            del self.caches[key]                                    # conditionings that left the run free their memory
+        self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else "full" if self.full else "partial"))
+
+    def position(self, sigma: float) -> float:
+        """Where a noise level lies in the run's list, between entries where a sampler leaves the list."""
+        after = bisect.bisect_left(self.sigmas, -sigma, key=lambda value: -value)      # first entry at or below sigma
+        if after == 0:
+            return 0
+        if after == len(self.sigmas):
+            return self.total
+        above, below = self.sigmas[after - 1], self.sigmas[after]
+        if sigma - below <= 1e-6 * above:
+            return after
+        return after - (sigma - below) / (above - below)
+
+    def call_model(self, call, diffusion_model, x, context, options: dict):
+        """One call of the diffusion model for the conditionings that the host batched together."""
+        diffusion_model = getattr(diffusion_model, "_orig_mod", diffusion_model)                # torch.compile's shell
+        bound = self.bind(diffusion_model)
+        conds = len(options.get("cond_or_uncond", (0,)))
+        with self.lock:
+            key = self.key(diffusion_model, x, context, options)
+            full = self.full or key not in self.caches
+            if self.active and key not in self.caches:
+                self.caches[key] = bound.new_cache(self.config, tuple(x.shape), self.seed)
+            self.last_used[key] = self.step.index
+        tokens, context_tokens = self.tokens(bound, x), 0 if context is None else context.shape[:-1].numel()
+        if not self.active:
+            return self.call_plain(call, bound, x, tokens, context_tokens)
+        cache = self.caches[key]
+        try:
+            session = bound.call(cache, self.config, self.step, self.cycle, conds, full)
+            with swapped(session.replacements()):
+                output = call()
+        except BaseException:
+            self.caches.pop(key, None)                              # half renewed: never to be read again
+            raise
+        self.last_call = session
+        session.count_outside(x.shape[0], tokens, context_tokens)
+        with self.lock:
+            self.account(session, full)
+        return output
+
+    def call_plain(self, call, bound, x, tokens, context_tokens):
+        self.report.model_calls["plain"] += 1
+        plain = bound.plain_flops(x.shape[0], tokens, context_tokens)
+        self.report.flops += plain
+        self.report.plain_flops += plain
+        return call()
+
+    def key(self, diffusion_model, x, context, options):
+        """What must agree for a cached tensor to be this call's own."""
+        window = options.get("context_window")
+        window = None if window is None else tuple(window.index_list)
+        key = (id(diffusion_model), x.device, x.dtype, tuple(x.shape), None if context is None else tuple(context.shape),
+               tuple(options.get("uuids", ())), tuple(options.get("cond_or_uncond", ())), window)
+        self.ordinals[key] += 1
+        return key, self.ordinals[key]
+
+    def tokens(self, bound, x):
+        rows, cols = self.layout.grid(bound.model, tuple(x.shape))
+        return rows * cols
+
+    def account(self, session, full: bool):
+        report = self.report
+        report.flops += session.flops
+        report.plain_flops += session.plain_flops
+        report.model_calls["full" if full else "partial"] += 1
+        report.cache_bytes = max(report.cache_bytes, sum(cache.bytes for cache in self.caches.values()))
+        if full:
+            report.steps[-1].kind = "full"                          # a miss makes a partial step full
+        else:
+            report.steps[-1].fresh_share = {name: round(share, 6) for name, share in session.fresh.items()}

@@ -1,0 +1,98 @@
+"""The one seam into the host: three wrappers on a cloned ModelPatcher.
+
+OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, APPLY_MODEL swaps
+the modules' forwards for the length of one call (`comfy/patcher_extension.py`). The model itself is never changed.
+"""
+
+import json
+import logging
+import sys
+import time
+
+from comfy.patcher_extension import WrappersMP
+
+from .run import SamplingRun
+from .settings import Settings
+
+KEY = "toca"
+log = logging.getLogger("toca")
+
+
+def install(model, settings: Settings):
+    """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced."""
+    model = model.clone()
+    seam = Seam(settings)
+    for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
+                          (WrappersMP.PREDICT_NOISE, seam.predict_noise),
+                          (WrappersMP.APPLY_MODEL, seam.apply_model)):
+        model.remove_wrappers_with_key(kind, KEY)
+        model.add_wrapper_with_key(kind, KEY, wrapper)
+    return model
+
+
+class Seam:
+    """The wrappers; they hold settings only. The run travels in the run's own copy of the model options."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        guider = executor.class_obj
+        seed = kwargs.get("seed", args[3] if len(args) > 3 else 0)
+        run = self.start(guider.model_patcher, latent_image, sigmas, seed)
+        options = guider.model_options.setdefault("transformer_options", {})
+        options[KEY] = run
+        began = time.perf_counter()
+        try:
+            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        finally:
+            options.pop(KEY, None)
+            run.report.seconds = time.perf_counter() - began
+            self.publish(run.report)
+
+    def start(self, patcher, latent_image, sigmas, seed) -> SamplingRun:
+        """Everything that can be refused is refused here, before the model loads."""
+        check_latent(patcher, latent_image)
+        sampling, config = patcher.get_model_object("model_sampling"), self.settings.custom
+        sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
+        return SamplingRun(self.settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed)
+
+    def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
+        run = model_options.get("transformer_options", {}).get(KEY)
+        if run is not None:
+            run.begin_evaluation(float(timestep.flatten()[0]))
+        return executor(x, timestep, model_options, seed)
+
+    def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+        def call():
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+        run = transformer_options.get(KEY)
+        if run is None or run.step is None:
+            return call()
+        return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options)
+
+    def publish(self, report):
+        """One log line per run, and an event for whoever watches (the front end, `run.py demo`)."""
+        log.info(report.summary())
+        if self.settings.verbose:
+            for step in report.steps:
+                log.info("ToCa step %d  sigma %.4f  %s  %s", step.index, step.sigma, step.kind, json.dumps(step.fresh_share))
+        server = prompt_server()
+        if server is not None:
+            server.send_sync("toca.report", {"node": server.last_node_id, **report.as_dict()}, server.client_id)
+
+
+def prompt_server():
+    """The host's server, or None where the pack runs without one (tests, scripts)."""
+    server = sys.modules.get("server")
+    return getattr(server.PromptServer, "instance", None) if server else None
+
+
+def check_latent(patcher, latent_image):
+    """A latent the model cannot read is refused by name, before sampling."""
+    expected = patcher.get_model_object("latent_format").latent_channels
+    given = latent_image.shape[1]
+    if given != expected:
+        raise ValueError(f"The latent has {given} channels, {type(patcher.model.diffusion_model).__name__} works on {expected}; "
+                         f"connect an empty latent, or encode the image with the VAE this model was trained with.")

@@ -1,0 +1,76 @@
+"""ToCa Cache: sample faster by recomputing only the tokens that need it."""
+
+from comfy_api.latest import io
+
+from ..toca_core.config import CYCLE_RULES, ToCaConfig
+from .models.table import layout_of
+from .patching.block_ratios import parse_block_ratios
+from .patching.seam import install
+from .patching.settings import PRESETS, SCORES, Settings, fit, score_of
+
+CUSTOM = " Used with preset custom."
+
+
+class ToCaCache(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ToCaCache",
+            display_name="ToCa Cache",
+            category="model/patch",
+            description="Makes a diffusion transformer sample faster: on most steps its features come from a cache and only the "
+                        "tokens that need it are recomputed (token-wise feature caching, ToCa). Put it between the model and the sampler.",
+            search_aliases=["speed up", "accelerate", "feature cache", "token cache", "TeaCache", "EasyCache"],
+            inputs=[
+                io.Model.Input("model", tooltip="A diffusion transformer: DiT or PixArt."),
+                io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
+                io.Combo.Input("preset", options=list(PRESETS), default="auto",
+                               tooltip="auto: the paper's settings, fitted to this model's depth. paper: the published settings to the letter. "
+                                       "custom: the widgets below."),
+                io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01,
+                               tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
+                                       "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
+                io.Int.Input("cycle", default=3, min=1, max=100,
+                             tooltip="Distance in steps between full steps, on which every token is recomputed. Higher is faster, 1 caches nothing." + CUSTOM),
+                io.Float.Input("mlp_share", default=1.6, min=0.0, max=10.0, step=0.05,
+                               tooltip="How much of fresh_ratio the MLPs get: their share of fresh tokens is fresh_ratio times this." + CUSTOM),
+                io.Float.Input("cross_attn_share", default=0.6, min=0.0, max=10.0, step=0.05,
+                               tooltip="How much of fresh_ratio cross-attention gets. Self-attention is always reused as a whole." + CUSTOM),
+                io.Float.Input("layer_slope", default=0.0, min=-2.0, max=2.0, step=0.05,
+                               tooltip="Shifts fresh tokens between blocks: above 0 the first blocks get more, below 0 the last ones." + CUSTOM),
+                io.Combo.Input("score", options=["auto", *SCORES], default="auto",
+                               tooltip="What ranks the tokens. self-attention: those that others attend to most (s1). cross-attention: those least "
+                                       "settled on a word (s2). random: the control. auto: cross-attention where the model has it." + CUSTOM),
+                io.Float.Input("step_slope", default=0.0, min=-2.0, max=2.0, step=0.05, advanced=True,
+                               tooltip="Shifts fresh tokens between steps: above 0 early steps get more, below 0 late ones." + CUSTOM),
+                io.Combo.Input("cycle_rule", options=list(CYCLE_RULES), default="fixed", advanced=True,
+                               tooltip="fixed: a full step every `cycle` steps. dit, pixart: the released schedules, which vary the distance." + CUSTOM),
+                io.Float.Input("staleness_weight", default=0.25, min=0.0, max=10.0, step=0.05, advanced=True,
+                               tooltip="How strongly tokens that were not recomputed for long are preferred (s3)." + CUSTOM),
+                io.Float.Input("spread_bonus", default=0.4, min=0.0, max=10.0, step=0.05, advanced=True,
+                               tooltip="Spreads the fresh tokens over the picture: the best token of every cell is raised by this share (s4)." + CUSTOM),
+                io.Int.Input("spread_cell", default=2, min=1, max=64, advanced=True,
+                             tooltip="Side of those cells, in tokens." + CUSTOM),
+                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+                               tooltip="Where in the sampling process caching begins; before it every step is computed in full."),
+                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, advanced=True,
+                               tooltip="Where in the sampling process caching ends; after it every step is computed in full."),
+                io.Int.Input("warmup_steps", default=1, min=1, max=1000, advanced=True,
+                             tooltip="Number of full steps at the start." + CUSTOM),
+                io.Boolean.Input("verbose", default=False, advanced=True, tooltip="Log one line per step."),
+                io.String.Input("block_ratios", default="", multiline=True, optional=True, advanced=True,
+                                tooltip="Shares of fresh tokens block by block, in place of fresh_ratio, shares and layer_slope: one line per module, "
+                                        "such as `mlp: 0.4, 0.3, 0.2`; one number stands for all blocks." + CUSTOM),
+            ],
+            outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
+        )
+
+    @classmethod
+    def execute(cls, model, enable, preset, verbose=False, score="auto", block_ratios="", **widgets) -> io.NodeOutput:
+        diffusion_model = model.get_model_object("diffusion_model")
+        layout = layout_of(diffusion_model)
+        depth = layout.bind(diffusion_model).depth
+        config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios, depth), **widgets)
+        if preset == "custom":
+            fit(config, layout, depth)
+        return io.NodeOutput(install(model, Settings(preset, config, verbose)) if enable else model)

@@ -1,0 +1,32 @@
+"""ToCa Load DiT: class-conditional DiT checkpoints, which the host cannot load itself."""
+
+import folder_paths
+from comfy_api.latest import io
+
+from .models.dit_loader import load_dit
+from .models.loading import DTYPES
+
+
+class ToCaLoadDiT(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ToCaLoadDiT",
+            display_name="ToCa Load DiT",
+            category="model/loaders",
+            description="Loads a class-conditional DiT (facebookresearch/DiT, .safetensors or .pt). The pack's own small demo model is in the list.",
+            inputs=[
+                io.Combo.Input("model_name", options=folder_paths.get_filename_list("diffusion_models"),
+                               tooltip="A DiT checkpoint in models/diffusion_models. All sizes are read from the file."),
+                io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
+                               tooltip="Precision of the weights in memory; default lets the host choose."),
+                io.Int.Input("num_heads", default=0, min=0, max=256, advanced=True,
+                             tooltip="Attention heads, the one size a checkpoint does not show. 0: as the file says, or the released models'."),
+            ],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model_name, weight_dtype="default", num_heads=0) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
+        return io.NodeOutput(load_dit(path, weight_dtype, num_heads))

@@ -1,0 +1,81 @@
+"""Run the pack against a ComfyUI, which is found, or else downloaded into .host/ the first time (about 6 GB).
+
+    python run.py demo                          show what the pack does, with pictures and figures
+    python run.py test [pytest arguments]       run the tests
+    python run.py serve [--port N]              start ComfyUI with only this pack loaded
+    python run.py replay WEIGHTS IO [--json]    replay a recorded run and compare
+    python run.py train [arguments]             train the demo's small model again
+
+    --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
+
+The ComfyUI used is the one in the environment variable COMFYUI_PATH, else the one whose custom_nodes folder holds
+this project, else the downloaded one.
+"""
+# This file stays readable to Python 3.6, so that it can say what is wrong; the modern code is in tools/.
+import os
+import sys
+
+SCRIPTS = {
+    "demo": "demo/run_demo.py",
+    "serve": "tools/server.py",
+    "replay": "tools/replay.py",
+    "train": "demo/train.py",
+}
+
+
+def refusal(version_info):
+    """The sentence for a Python that is too old, or None."""
+    found = tuple(version_info[:2])
+    if found >= (3, 10):
+        return None
+    return f"This needs Python 3.10 or newer, and this is Python {found[0]}.{found[1]}: run it with a newer one."
+
+
+def take_host_option(arguments):
+    """Split `--host VERSION` off, wherever it stands: (version or None, the other arguments)."""
+    version, others = None, []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--host":
+            version = next(remaining, "")
+        elif argument.startswith("--host="):
+            version = argument[len("--host="):]
+        else:
+            others.append(argument)
+    return version, others
+
+
+def command_line(command, arguments, smoke):
+    """What the host's Python is to run for one command of ours."""
+    if command != "test":
+        return [SCRIPTS[command]] + arguments
+    chosen = any(argument.startswith("-m") for argument in arguments)
+    return ["-m", "pytest"] + (["-m", "smoke"] if smoke and not chosen else []) + arguments
+
+
+def main(arguments):
+    version, arguments = take_host_option(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        return 0
+    command, arguments = arguments[0], arguments[1:]
+    if command != "test" and command not in SCRIPTS:
+        return f"There is no command '{command}'; the commands are demo, test, serve, replay and train (python run.py --help)."
+
+    from tools import environment
+
+    try:
+        host = environment.find(version)
+        if command == "test":
+            environment.require_pytest(host)
+        smoke = version not in (None, environment.DEFAULT_VERSION)
+        return environment.run(host, command_line(command, arguments, smoke))
+    except environment.SetupError as error:
+        return str(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")  # or a demo piped into a file would look stuck
+    sys.exit(refusal(sys.version_info) or main(sys.argv[1:]))

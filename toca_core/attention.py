@@ -1,0 +1,44 @@
+"""Scores need the attention map, fused attention never shows it: these read what is needed in bounded memory.
+
+The attention itself stays fused; these run beside it, at full steps only (s1) or for fresh tokens only (s2).
+"""
+
+import torch
+
+CHUNK = 1 << 24         # attention weights held at once: 64 MiB in float32
+
+
+def split_heads(x, heads: int):
+    """(B, N, heads * d) -> (B, heads, N, d)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def rows(q, k):
+    """Softmax rows in float32, a few queries at a time. q (B, H, n, d), k (B, H, m, d) -> yields (slice, (B, H, c, m))."""
+    scale = q.shape[-1] ** -0.5
+    chunk = max(1, CHUNK // (q.shape[0] * q.shape[1] * k.shape[2]))
+    keys = (k * scale).transpose(-1, -2)
+    for start in range(0, q.shape[2], chunk):
+        part = slice(start, start + chunk)
+        yield part, torch.softmax(q[:, :, part] @ keys, dim=-1, dtype=torch.float32)
+
+
+def received(q, k):
+    """Attention each key receives: sum over queries, mean over heads. q, k (B, H, N, d) -> (B, N) float32."""
+    total = None
+    for _, weights in rows(q, k):
+        mass = weights.sum(dim=-2)                                  # (B, H, N)
+        total = mass if total is None else total + mass
+    return total.mean(dim=1)
+
+
+def entropy(q, k, conds: int):
+    """Entropy of each query's attention row over the mean of the heads, then the mean over the conditionings.
+
+    q (conds * B, H, n, d), k (conds * B, H, m, d) -> (B, n) float32, in nats (paper, equation of s2).
+    """
+    parts = []
+    for _, weights in rows(q, k):
+        c = weights.mean(dim=1)                                     # (conds * B, c, m)
+        parts.append(-(c * torch.log(c + 1e-7)).sum(dim=-1))
+    return torch.cat(parts, dim=-1).unflatten(0, (conds, -1)).mean(dim=0)

@@ -1,0 +1,110 @@
+"""What a user can set, checked once."""
+
+from dataclasses import dataclass, fields
+
+MODULES = ("self_attn", "cross_attn", "mlp")
+SCORES = ("self_attn", "cross_attn", "random")
+CYCLE_RULES = ("fixed", "dit", "pixart")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it, its value and the remedy."""
+
+
+@dataclass(frozen=True)
+class ToCaConfig:
+    """Settings of one cached model. Ratios are shares of *fresh* (recomputed) tokens in 0..1.
+
+    The share of fresh tokens of a module in a block at a step is
+    `fresh_ratio x layer factor x step factor x module share`, clamped to 0..1 (paper, section 3.3; `schedule.py`).
+
+    fresh_ratio       the paper's `1 - R`; at 1 every step is a full step
+    cycle             N, the distance in steps between full steps; at 1 every step is a full step
+    cycle_rule        how the distance varies along the run (`schedule.py`)
+    warmup_steps      full steps at the start, at least 1
+    cross_attn_share, mlp_share    the module factors; self-attention is never computed partially
+    layer_slope       w: early blocks are fresher where positive
+    layer_divisor     what the block index is divided by; None means depth - 1
+    step_slope        v: early steps are fresher where positive, late steps where negative
+    block_ratios      per module, one ratio per block, in place of `fresh_ratio x layer factor x module share`
+    score             what ranks the tokens: s1 ("self_attn"), s2 ("cross_attn") or "random"
+    staleness_weight  weight of s3
+    spread_bonus, spread_cell    s4: the best token of every cell x cell square is raised by `bonus x` itself
+    start_percent, end_percent   range of the sampling process, in 0..1, in which steps may be partial
+    """
+    fresh_ratio: float = 0.1
+    cycle: int = 3
+    cycle_rule: str = "fixed"
+    warmup_steps: int = 1
+    cross_attn_share: float = 1.0
+    mlp_share: float = 1.0
+    layer_slope: float = 0.0
+    layer_divisor: int | None = None
+    step_slope: float = 0.0
+    block_ratios: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    score: str = "self_attn"
+    staleness_weight: float = 0.25
+    spread_bonus: float = 0.0
+    spread_cell: int = 2
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+
+    def __post_init__(self):
+        for field in fields(self):
+            check = CHECKS.get(field.name)
+            if check:
+                check(field.name, getattr(self, field.name))
+        if self.start_percent > self.end_percent:
+            raise ConfigError(f"start_percent is {self.start_percent}, after end_percent {self.end_percent}; "
+                              f"set start_percent at or before end_percent.")
+
+    @property
+    def always_full(self) -> bool:
+        """True where these settings leave nothing to cache, so that the model runs plainly."""
+        return self.fresh_ratio >= 1 or self.cycle == 1
+
+    def ratios_of(self, module: str) -> tuple[float, ...] | None:
+        return dict(self.block_ratios).get(module)
+
+
+def number(low, high, whole=False):
+    def check(name, value):
+        kinds = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+            raise ConfigError(f"{name} is {value!r}; give {'a whole number' if whole else 'a number'} from {low} to {high}.")
+    return check
+
+
+def choice(options):
+    def check(name, value):
+        if value not in options:
+            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(options)}.")
+    return check
+
+
+def check_block_ratios(name, value):
+    for module, ratios in value:
+        choice(MODULES[1:])(f"{name}: module", module)
+        if not ratios:
+            raise ConfigError(f"{name} gives no ratio for {module}; give one per block, or leave {module} out.")
+        for block, ratio in enumerate(ratios):
+            number(0, 1)(f"{name}: {module}, block {block}", ratio)
+
+
+CHECKS = {
+    "fresh_ratio": number(0, 1),
+    "cycle": number(1, 100, whole=True),
+    "cycle_rule": choice(CYCLE_RULES),
+    "warmup_steps": number(1, 1000, whole=True),
+    "cross_attn_share": number(0, 10),
+    "mlp_share": number(0, 10),
+    "layer_slope": number(-10, 10),
+    "step_slope": number(-10, 10),
+    "block_ratios": check_block_ratios,
+    "score": choice(SCORES),
+    "staleness_weight": number(0, 100),
+    "spread_bonus": number(0, 100),
+    "spread_cell": number(1, 64, whole=True),
+    "start_percent": number(0, 1),
+    "end_percent": number(0, 1),
+}

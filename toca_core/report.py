@@ -1,0 +1,45 @@
+"""What a sampling run did."""
+
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass
+class StepReport:
+    """One evaluation. `kind` is "full", "partial" or "plain" (outside start_percent..end_percent)."""
+    index: int
+    sigma: float
+    kind: str
+    fresh_share: dict[str, float] = field(default_factory=dict)     # module -> mean over blocks, partial steps only
+
+
+@dataclass
+class RunReport:
+    """Counts and costs of one sampling run; FLOPs are counted from shapes, seconds are wall time of the whole run."""
+    model: str
+    preset: str
+    settings: dict
+    steps: list[StepReport] = field(default_factory=list)
+    model_calls: dict[str, int] = field(default_factory=lambda: {"full": 0, "partial": 0, "plain": 0})
+    flops: int = 0
+    plain_flops: int = 0
+    cache_bytes: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+    def calls(self, kind: str) -> int:
+        return sum(step.kind == kind for step in self.steps)
+
+    @property
+    def flops_speedup(self) -> float:
+        return self.plain_flops / self.flops if self.flops else 1.0
+
+    def summary(self) -> str:
+        """The one log line of a run."""
+        line = (f"ToCa ({self.preset}): {len(self.steps)} model evaluations, {self.calls('full') + self.calls('plain')} full and "
+                f"{self.calls('partial')} partial; {self.flops_speedup:.2f}x fewer FLOPs, cache {self.cache_bytes / 2**20:.1f} MiB, "
+                f"{self.seconds:.2f} s")
+        return f"{line}. {self.note}" if self.note else line
+
+    def as_dict(self) -> dict:
+        return {**asdict(self), "flops_speedup": self.flops_speedup,
+                "calls": {kind: self.calls(kind) for kind in ("full", "partial", "plain")}}

@@ -1,0 +1,72 @@
+"""From scores to the fresh tokens of a partial step."""
+
+import torch
+
+from . import scores
+from .config import ToCaConfig
+
+
+def lowest_ranked(fresh, ages):
+    """Ages (B, N) after a partial step: every token one step older, the fresh ones, indices (B, n), at 0. In place."""
+    ages += 1
+    return ages.scatter_(-1, fresh, 0.0)
+
+
+class Selector:
+    """The scores and ages of every block's tokens, for one group of conditionings.
+
+    basis (blocks, B, N)    what s1 or s2 is made of, renewed at full steps (s2's rows also by fresh tokens)
+    ages {module: (blocks, B, N)}    steps since a token was computed, one counter per block and module
+    """
+
+    def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int] | None, seed: int):
+        self.config, self.depth, self.modules, self.grid, self.seed = config, depth, modules, grid, seed
+        self.basis = None
+        self.ages = {}
+        self.generator = None
+
+    def renew(self, batch: int, tokens: int, device):
+        """A full step: every token is fresh."""
+        shape = (self.depth, batch, tokens)
+        if self.basis is None:
+            self.basis = torch.zeros(shape, device=device)
+            self.ages = {module: torch.zeros(shape, device=device) for module in self.modules}
+            self.generator = torch.Generator(device).manual_seed(self.seed)
+        for ages in self.ages.values():
+            ages.zero_()
+
+    def order(self, module: str, blocks=slice(None)):
+        """Token indices (..., N), best first, of all blocks or of one."""
+        basis, config = self.basis[blocks], self.config
+        if config.score == "random":
+            base = torch.rand(basis.shape, generator=self.generator, device=basis.device)
+        else:
+            base = scores.influence(basis) if config.score == "self_attn" else scores.control(basis)
+        score = base + config.staleness_weight * scores.staleness(self.ages[module][blocks], config.cycle)
+        if config.spread_bonus and self.grid:
+            score = scores.spread(score, self.grid, config.spread_cell, config.spread_bonus)
+        return score.argsort(dim=-1, descending=True)
+
+    def plan(self, module: str, counts: list[int]):
+        """The fresh tokens of every block at one partial step, in one go: a list of index tensors (B, count), and ages moved on."""
+        ages = self.ages[module]
+        if not any(counts):
+            ages += 1
+            return None
+        order = self.order(module)
+        rank = torch.arange(ages.shape[-1], device=ages.device)
+        fresh = rank < torch.tensor(counts, device=ages.device)[:, None, None]                      # (blocks, 1, N)
+        ages += 1
+        ages.scatter_(-1, order, ages.gather(-1, order) * ~fresh)
+        return [order[block, :, :count] for block, count in enumerate(counts)]
+
+    def select(self, module: str, block: int, count: int):
+        """As `plan`, for one block whose scores have changed during the step: indices (B, count)."""
+        fresh = self.order(module, block)[:, :count]
+        lowest_ranked(fresh, self.ages[module][block])
+        return fresh
+
+    @property
+    def bytes(self) -> int:
+        held = [] if self.basis is None else [self.basis, *self.ages.values()]
+        return sum(tensor.nbytes for tensor in held)
