@@ -4,6 +4,8 @@
     python run.py test [pytest arguments]       run the tests
     python run.py serve [--port N]              start ComfyUI with only this pack loaded
     python run.py replay WEIGHTS IO [--json]    replay a recorded run and compare
+    python run.py bench [--json FILE]           speed of the demo model, wall-clock against counted FLOPs
+    python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
@@ -20,6 +22,8 @@ SCRIPTS = {
     "serve": "tools/server.py",
     "replay": "tools/replay.py",
     "train": "demo/train.py",
+    "check": "demo/check.py",
+    "bench": "benchmarks/demo_speed.py",
 }
 
 
@@ -60,7 +64,7 @@ def main(arguments):
         return 0
     command, arguments = arguments[0], arguments[1:]
     if command != "test" and command not in SCRIPTS:
-        return f"There is no command '{command}'; the commands are demo, test, serve, replay and train (python run.py --help)."
+        return f"There is no command '{command}'; the commands are test, {', '.join(SCRIPTS)} (python run.py --help)."
 
     from tools import environment
 

@@ -25,30 +25,37 @@ class ToCaCache(io.ComfyNode):
                 io.Model.Input("model", tooltip="A diffusion transformer: DiT or PixArt."),
                 io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
                 io.Combo.Input("preset", options=list(PRESETS), default="auto",
-                               tooltip="auto: the paper's settings, fitted to this model's depth. paper: the published settings to the letter. "
-                                       "custom: the widgets below."),
+                               tooltip="auto: the paper's settings, fitted to this model's depth. "
+                                       "paper: the published settings to the letter. custom: the widgets below."),
                 io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
                                        "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
                 io.Int.Input("cycle", default=3, min=1, max=100,
-                             tooltip="Distance in steps between full steps, on which every token is recomputed. Higher is faster, 1 caches nothing." + CUSTOM),
+                             tooltip="Distance in steps between full steps, on which every token is recomputed. "
+                                     "Higher is faster, 1 caches nothing." + CUSTOM),
                 io.Float.Input("mlp_share", default=1.6, min=0.0, max=10.0, step=0.05,
-                               tooltip="How much of fresh_ratio the MLPs get: their share of fresh tokens is fresh_ratio times this." + CUSTOM),
+                               tooltip="How much of fresh_ratio the MLPs get: "
+                                       "their share of fresh tokens is fresh_ratio times this." + CUSTOM),
                 io.Float.Input("cross_attn_share", default=0.6, min=0.0, max=10.0, step=0.05,
-                               tooltip="How much of fresh_ratio cross-attention gets. Self-attention is always reused as a whole." + CUSTOM),
+                               tooltip="How much of fresh_ratio cross-attention gets. "
+                                       "Self-attention is always reused as a whole." + CUSTOM),
                 io.Float.Input("layer_slope", default=0.0, min=-2.0, max=2.0, step=0.05,
-                               tooltip="Shifts fresh tokens between blocks: above 0 the first blocks get more, below 0 the last ones." + CUSTOM),
+                               tooltip="Shifts fresh tokens between blocks: "
+                                       "above 0 the first blocks get more, below 0 the last ones." + CUSTOM),
                 io.Combo.Input("score", options=["auto", *SCORES], default="auto",
-                               tooltip="What ranks the tokens. self-attention: those that others attend to most (s1). cross-attention: those least "
-                                       "settled on a word (s2). random: the control. auto: cross-attention where the model has it." + CUSTOM),
+                               tooltip="What ranks the tokens. self-attention: those that others attend to most (s1). cross-attention: "
+                                       "those least settled on a word (s2). random: the control. auto: cross-attention where the model "
+                                       "has it." + CUSTOM),
                 io.Float.Input("step_slope", default=0.0, min=-2.0, max=2.0, step=0.05, advanced=True,
                                tooltip="Shifts fresh tokens between steps: above 0 early steps get more, below 0 late ones." + CUSTOM),
                 io.Combo.Input("cycle_rule", options=list(CYCLE_RULES), default="fixed", advanced=True,
-                               tooltip="fixed: a full step every `cycle` steps. dit, pixart: the released schedules, which vary the distance." + CUSTOM),
+                               tooltip="fixed: a full step every `cycle` steps. "
+                                       "dit, pixart: the released schedules, which vary the distance." + CUSTOM),
                 io.Float.Input("staleness_weight", default=0.25, min=0.0, max=10.0, step=0.05, advanced=True,
                                tooltip="How strongly tokens that were not recomputed for long are preferred (s3)." + CUSTOM),
                 io.Float.Input("spread_bonus", default=0.4, min=0.0, max=10.0, step=0.05, advanced=True,
-                               tooltip="Spreads the fresh tokens over the picture: the best token of every cell is raised by this share (s4)." + CUSTOM),
+                               tooltip="Spreads the fresh tokens over the picture: "
+                                       "the best token of every cell is raised by this share (s4)." + CUSTOM),
                 io.Int.Input("spread_cell", default=2, min=1, max=64, advanced=True,
                              tooltip="Side of those cells, in tokens." + CUSTOM),
                 io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
@@ -59,8 +66,8 @@ class ToCaCache(io.ComfyNode):
                              tooltip="Number of full steps at the start." + CUSTOM),
                 io.Boolean.Input("verbose", default=False, advanced=True, tooltip="Log one line per step."),
                 io.String.Input("block_ratios", default="", multiline=True, optional=True, advanced=True,
-                                tooltip="Shares of fresh tokens block by block, in place of fresh_ratio, shares and layer_slope: one line per module, "
-                                        "such as `mlp: 0.4, 0.3, 0.2`; one number stands for all blocks." + CUSTOM),
+                                tooltip="Shares of fresh tokens block by block, in place of fresh_ratio, shares and layer_slope: one line "
+                                        "per module, such as `mlp: 0.4, 0.3, 0.2`; one number stands for all blocks." + CUSTOM),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
         )

@@ -14,14 +14,16 @@ class ToCaLoadDiT(io.ComfyNode):
             node_id="ToCaLoadDiT",
             display_name="ToCa Load DiT",
             category="model/loaders",
-            description="Loads a class-conditional DiT (facebookresearch/DiT, .safetensors or .pt). The pack's own small demo model is in the list.",
+            description="Loads a class-conditional DiT (facebookresearch/DiT, .safetensors or .pt). "
+                        "The pack's own small demo model is in the list.",
             inputs=[
                 io.Combo.Input("model_name", options=folder_paths.get_filename_list("diffusion_models"),
                                tooltip="A DiT checkpoint in models/diffusion_models. All sizes are read from the file."),
                 io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
                                tooltip="Precision of the weights in memory; default lets the host choose."),
                 io.Int.Input("num_heads", default=0, min=0, max=256, advanced=True,
-                             tooltip="Attention heads, the one size a checkpoint does not show. 0: as the file says, or the released models'."),
+                             tooltip="Attention heads, the one size a checkpoint does not show. "
+                                     "0: as the file says, or the released models'."),
             ],
             outputs=[io.Model.Output()],
         )

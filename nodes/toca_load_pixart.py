@@ -21,9 +21,11 @@ class ToCaLoadPixArt(io.ComfyNode):
                 io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
                                tooltip="Precision of the weights in memory; default lets the host choose."),
                 io.Combo.Input("version", options=["auto", *LATENTS], default="auto", advanced=True,
-                               tooltip="Which latents and positions the model was trained on; auto tells by the caption length (120 alpha, 300 Sigma)."),
+                               tooltip="Which latents and positions the model was trained on; "
+                                       "auto tells by the caption length (120 alpha, 300 Sigma)."),
                 io.Int.Input("num_heads", default=0, min=0, max=256, advanced=True,
-                             tooltip="Attention heads, the one size a checkpoint does not show. 0: as the file says, or the released models'."),
+                             tooltip="Attention heads, the one size a checkpoint does not show. "
+                                     "0: as the file says, or the released models'."),
             ],
             outputs=[io.Model.Output()],
         )

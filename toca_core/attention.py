@@ -23,6 +23,7 @@ def rows(q, k):
         yield part, torch.softmax(q[:, :, part] @ keys, dim=-1, dtype=torch.float32)
 
 
+@torch.compiler.disable
 def received(q, k):
     """Attention each key receives: sum over queries, mean over heads. q, k (B, H, N, d) -> (B, N) float32."""
     total = None
@@ -32,6 +33,7 @@ def received(q, k):
     return total.mean(dim=1)
 
 
+@torch.compiler.disable
 def entropy(q, k, conds: int):
     """Entropy of each query's attention row over the mean of the heads, then the mean over the conditionings.
 

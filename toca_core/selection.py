@@ -6,17 +6,13 @@ from . import scores
 from .config import ToCaConfig
 
 
-def lowest_ranked(fresh, ages):
-    """Ages (B, N) after a partial step: every token one step older, the fresh ones, indices (B, n), at 0. In place."""
-    ages += 1
-    return ages.scatter_(-1, fresh, 0.0)
-
-
 class Selector:
     """The scores and ages of every block's tokens, for one group of conditionings.
 
     basis (blocks, B, N)    what s1 or s2 is made of, renewed at full steps (s2's rows also by fresh tokens)
     ages {module: (blocks, B, N)}    steps since a token was computed, one counter per block and module
+
+    Kept out of compiled graphs: it runs once a step, and what it decides must not be frozen into one.
     """
 
     def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int] | None, seed: int):
@@ -25,6 +21,7 @@ class Selector:
         self.ages = {}
         self.generator = None
 
+    @torch.compiler.disable
     def renew(self, batch: int, tokens: int, device):
         """A full step: every token is fresh."""
         shape = (self.depth, batch, tokens)
@@ -47,6 +44,7 @@ class Selector:
             score = scores.spread(score, self.grid, config.spread_cell, config.spread_bonus)
         return score.argsort(dim=-1, descending=True)
 
+    @torch.compiler.disable
     def plan(self, module: str, counts: list[int]):
         """The fresh tokens of every block at one partial step, in one go: a list of index tensors (B, count), and ages moved on."""
         ages = self.ages[module]
@@ -60,10 +58,13 @@ class Selector:
         ages.scatter_(-1, order, ages.gather(-1, order) * ~fresh)
         return [order[block, :, :count] for block, count in enumerate(counts)]
 
+    @torch.compiler.disable
     def select(self, module: str, block: int, count: int):
         """As `plan`, for one block whose scores have changed during the step: indices (B, count)."""
         fresh = self.order(module, block)[:, :count]
-        lowest_ranked(fresh, self.ages[module][block])
+        ages = self.ages[module][block]
+        ages += 1
+        ages.scatter_(-1, fresh, 0.0)
         return fresh
 
     @property

@@ -63,7 +63,7 @@ class Recording:
 
 def read(io_path: str) -> Recording:
     with safe_open(io_path, "pt") as file:
-        settings, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
+        settings, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no dict
     if "x" in tensors:
         conditioning = pack_module("nodes.models.dit_loader").conditioning
         positive, negative = (conditioning([int(label)]) for label in tensors["y"])
@@ -99,7 +99,7 @@ class Feeder(comfy.samplers.Sampler):
         self.recording = recording
 
     def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
-        for latent, time in zip(self.recording.latents, self.recording.times):
+        for latent, time in zip(self.recording.latents, self.recording.times, strict=True):
             model_wrap(latent, torch.full((1,), time), **extra_args)
         return latent_image
 

@@ -5,7 +5,7 @@ of the released checkpoints, the parts are the host's (`comfy/ldm/modules/diffus
 offloading and low-precision weights work as they do for every other model.
 """
 
-from dataclasses import dataclass, asdict
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
@@ -14,7 +14,13 @@ import comfy.ldm.common_dit
 import comfy.ops
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.ldm.modules.diffusionmodules.mmdit import (
-    FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, get_1d_sincos_pos_embed_from_grid_torch, modulate)
+    FinalLayer,
+    Mlp,
+    PatchEmbed,
+    TimestepEmbedder,
+    get_1d_sincos_pos_embed_from_grid_torch,
+    modulate,
+)
 
 
 @dataclass(frozen=True)

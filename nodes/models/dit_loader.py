@@ -25,28 +25,30 @@ class PixelSpace(comfy.latent_formats.LatentFormat):
     latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 
+PREDICTIONS = {"eps": comfy.model_base.ModelType.EPS, "flow": comfy.model_base.ModelType.FLOW}        # "prediction" in the file's metadata
 LATENT_FORMATS = {3: PixelSpace, 4: comfy.latent_formats.SD15}
 
 
 class DiTConfig(comfy.supported_models_base.BASE):
-    """Noise prediction over 1000 linear betas, 1e-4 to 0.02 (which the host calls sqrt_linear)."""
+    """The released DiT predicts noise over 1000 linear betas, 1e-4 to 0.02 (which the host calls sqrt_linear)."""
     unet_config = {"image_model": "toca_dit"}
     unet_extra_config = {}
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02, "timesteps": 1000}
 
-    def __init__(self, shape: DiTShape, class_names: list[str]):
+    def __init__(self, shape: DiTShape, class_names: list[str], prediction: str = "eps"):
         super().__init__({**self.unet_config, **shape.as_unet_config()})
+        self.prediction = PREDICTIONS[prediction]
         self.latent_format = LATENT_FORMATS[shape.in_channels]()
         self.memory_usage_factor = 2.0 / shape.patch_size ** 2          # the host's PixArt has 0.5 at patch 2
         self.class_names = class_names
 
     def get_model(self, state_dict, prefix="", device=None):
-        return DiTModel(self, device=device)
+        return DiTModel(self, self.prediction, device=device)
 
 
 class DiTModel(comfy.model_base.BaseModel):
-    def __init__(self, model_config, device=None):
-        super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=DiT)
+    def __init__(self, model_config, prediction, device=None):
+        super().__init__(model_config, prediction, device=device, unet_model=DiT)
 
     def extra_conds(self, **kwargs):
         labels = kwargs.get(LABELS)
@@ -79,7 +81,10 @@ def load_dit(path: str, weight_dtype: str = "default", num_heads: int = 0, disab
     """A DiT checkpoint (.safetensors, .pt) -> ModelPatcher. Raises CheckpointError for any other file."""
     weights, metadata = read_checkpoint(path)
     shape = shape_of(path, weights, metadata, num_heads)
-    config = DiTConfig(shape, class_names_of(metadata, shape.classes))
+    prediction = metadata.get("prediction", "eps")
+    if prediction not in PREDICTIONS:
+        raise CheckpointError(f"{path}: its metadata says prediction {prediction!r}; known are {', '.join(PREDICTIONS)}.")
+    config = DiTConfig(shape, class_names_of(metadata, shape.classes), prediction)
     patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
     patcher.cached_patcher_init = (load_dit, (path, weight_dtype, num_heads))
     return patcher

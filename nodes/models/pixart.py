@@ -32,7 +32,8 @@ class PixArtAnySize(PixArtMS):
         """x (B, C, H, W), timestep (B,), y (B, 1, L, D_caption) -> (B, 2 C, H, W)."""
         height, width = x.shape[-2:]
         rows, cols = (-(-side // self.patch_size) for side in (height, width))
-        position = get_2d_sincos_pos_embed_torch(self.hidden_size, h=rows, w=cols, base_size=self.position_extent, device=x.device, dtype=x.dtype)
+        position = get_2d_sincos_pos_embed_torch(
+            self.hidden_size, h=rows, w=cols, base_size=self.position_extent, device=x.device, dtype=x.dtype)
         tokens = self.x_embedder(x) + position                      # (B, N, D); a cut last patch is padded
         t = self.t_embedder(timestep, x.dtype)                      # (B, D)
         if self.micro_conditioning:

@@ -4,24 +4,25 @@ OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sam
 the modules' forwards for the length of one call (`comfy/patcher_extension.py`). The model itself is never changed.
 """
 
-import json
-import logging
-import sys
 import time
+from functools import partial
 
 from comfy.patcher_extension import WrappersMP
 
+from .publish import publish
 from .run import SamplingRun
 from .settings import Settings
 
 KEY = "toca"
-log = logging.getLogger("toca")
 
 
-def install(model, settings: Settings):
-    """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced."""
+def install(model, settings: Settings, on_report=None):
+    """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced.
+
+    on_report: called with the RunReport of every run; by default it is logged and sent to the front end.
+    """
     model = model.clone()
-    seam = Seam(settings)
+    seam = Seam(settings, on_report or partial(publish, verbose=settings.verbose))
     for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
                           (WrappersMP.PREDICT_NOISE, seam.predict_noise),
                           (WrappersMP.APPLY_MODEL, seam.apply_model)):
@@ -33,8 +34,8 @@ def install(model, settings: Settings):
 class Seam:
     """The wrappers; they hold settings only. The run travels in the run's own copy of the model options."""
 
-    def __init__(self, settings: Settings):
-        self.settings = settings
+    def __init__(self, settings: Settings, on_report):
+        self.settings, self.on_report = settings, on_report
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
@@ -45,10 +46,13 @@ class Seam:
         began = time.perf_counter()
         try:
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        except BaseException as error:
+            run.report.note = f"Stopped early by {type(error).__name__}"
+            raise
         finally:
             options.pop(KEY, None)
             run.report.seconds = time.perf_counter() - began
-            self.publish(run.report)
+            self.on_report(run.report)
 
     def start(self, patcher, latent_image, sigmas, seed) -> SamplingRun:
         """Everything that can be refused is refused here, before the model loads."""
@@ -71,22 +75,6 @@ class Seam:
         if run is None or run.step is None:
             return call()
         return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options)
-
-    def publish(self, report):
-        """One log line per run, and an event for whoever watches (the front end, `run.py demo`)."""
-        log.info(report.summary())
-        if self.settings.verbose:
-            for step in report.steps:
-                log.info("ToCa step %d  sigma %.4f  %s  %s", step.index, step.sigma, step.kind, json.dumps(step.fresh_share))
-        server = prompt_server()
-        if server is not None:
-            server.send_sync("toca.report", {"node": server.last_node_id, **report.as_dict()}, server.client_id)
-
-
-def prompt_server():
-    """The host's server, or None where the pack runs without one (tests, scripts)."""
-    server = sys.modules.get("server")
-    return getattr(server.PromptServer, "instance", None) if server else None
 
 
 def check_latent(patcher, latent_image):

@@ -27,7 +27,7 @@ class Settings:
 def fit(config: ToCaConfig, layout, depth: int) -> ToCaConfig:
     """Refuse what the model cannot follow: a score from attention it lacks, ratios for another depth."""
     if config.score in ("self_attn", "cross_attn") and config.score not in layout.modules:
-        raise ConfigError(f"score is cross-attention, but this model has none; choose auto, self-attention or random.")
+        raise ConfigError("score is cross-attention, but this model has none; choose auto, self-attention or random.")
     for module, ratios in config.block_ratios:
         if module not in layout.modules:
             raise ConfigError(f"block_ratios names {module}, which this model has not; its modules are {', '.join(layout.modules)}.")

@@ -99,17 +99,7 @@ class Call:
 
     def replacements(self):
         for (name, block), module in self.bound.modules.items():
-            yield module, self.replacement(name, block, module.forward)
-
-    def replacement(self, name: str, block: int, forward: Callable) -> Callable:
-        def run(x, *args, **kwargs):
-            def compute(tokens):
-                return forward(tokens, *args, **kwargs)
-            context = args[0] if name == "cross_attn" else None
-            fresh, output = self.run_module(name, block, x, compute)
-            self.count(name, x, fresh, 0 if context is None else context.shape[:-1].numel())
-            return output
-        return run
+            yield module, Replacement(self, name, block, module.forward)
 
     def run_module(self, name, block, x, compute):
         """x (B, N, C) -> (fresh tokens per item, output (B, N, C))."""
@@ -149,6 +139,22 @@ class Call:
         """s2's basis, (B / conds, n): the group's conditionings are averaged, so that all get the same selection."""
         self.flops += 2 * q.shape[0] * q.shape[2] * k.shape[2] * q.shape[1] * q.shape[3]
         return attention.entropy(q, k, self.conds)
+
+
+class Replacement:
+    """The forward of one module for the length of one call."""
+
+    def __init__(self, call: Call, name: str, block: int, forward: Callable):
+        self.call, self.name, self.block, self.forward = call, name, block, forward
+
+    @torch.compiler.disable(recursive=False)    # which tokens are fresh must not be frozen into a compiled graph; what runs inside may be
+    def __call__(self, x, *args, **kwargs):
+        def compute(tokens):
+            return self.forward(tokens, *args, **kwargs)
+        context = args[0].shape[:-1].numel() if self.name == "cross_attn" else 0
+        fresh, output = self.call.run_module(self.name, self.block, x, compute)
+        self.call.count(self.name, x, fresh, context)
+        return output
 
 
 class FullCall(Call):

@@ -1,0 +1,108 @@
+"""Schedules against arithmetic that a reader can check by hand."""
+
+import pytest
+
+from toca_core import presets, schedule
+from toca_core.config import ConfigError, ToCaConfig
+from toca_core.schedule import Cycle, Step
+
+
+def step(index, total):
+    return Step(index, index, total)
+
+
+def kinds(config, total):
+    cycle = Cycle(config)
+    return "".join("F" if cycle.is_full(step(i, total)) else "p" for i in range(total))
+
+
+def test_layer_factor_runs_from_one_plus_w_to_one_minus_w():
+    assert schedule.layer_factor(0.6, 0, 27) == 1.6
+    assert schedule.layer_factor(0.6, 27, 27) == pytest.approx(0.4)
+    assert schedule.layer_factor(-0.2, 0, 27) == 0.8
+    assert schedule.layer_factor(0.6, 0, 0) == 1.6                  # one block
+
+
+def test_step_factor_falls_or_rises():
+    assert schedule.step_factor(0.9, step(0, 20)) == 1.9
+    assert schedule.step_factor(0.9, step(10, 20)) == pytest.approx(1.0)
+    # DiT counts from the end: 1 + 2 - 4 s/T with s = T - 1 - i
+    assert schedule.step_factor(-2.0, step(49, 50)) == 3.0
+    assert schedule.step_factor(-2.0, step(0, 50)) == pytest.approx(3 - 4 * 49 / 50)
+
+
+def test_fresh_count_is_floored_and_clamped():
+    assert schedule.fresh_count(0.5, 9) == 4
+    assert schedule.fresh_count(-0.3, 9) == 0
+    assert schedule.fresh_count(1.7, 9) == 9
+    assert schedule.fresh_count(0.3, 10) == 3                       # 3.0000001 in float32, 2.9999999 would be lost
+
+
+def test_self_attention_is_never_partial():
+    config = ToCaConfig(fresh_ratio=0.9)
+    assert schedule.fresh_ratio(config, step(3, 10), "self_attn", 0, 4) == 0
+
+
+def test_ratio_is_the_product_of_its_factors():
+    # 0.30 x (1 + 0.6 - 1.2 x 9/27) x (1.9 - 1.8 x 5/20) x 1.6
+    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), "mlp", 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 1.6)
+    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), "cross_attn", 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 0.6)
+
+
+def test_own_schedules_divide_by_the_models_depth():
+    config = ToCaConfig(fresh_ratio=0.5, layer_slope=0.5)
+    assert schedule.fresh_ratio(config, step(0, 4), "mlp", 3, 4) == pytest.approx(0.5 * 0.5)
+
+
+def test_block_ratios_take_the_place_of_the_layer_schedule():
+    config = ToCaConfig(fresh_ratio=0.5, layer_slope=0.5, mlp_share=3, block_ratios=(("mlp", (0.1, 0.2)),))
+    assert [schedule.fresh_ratio(config, step(0, 4), "mlp", block, 2) for block in (0, 1)] == [0.1, 0.2]
+
+
+def test_fixed_cycle():
+    assert kinds(ToCaConfig(cycle=3), 9) == "FppFppFpp"
+    assert kinds(ToCaConfig(cycle=3, warmup_steps=3), 9) == "FFFppFppF"
+    assert kinds(ToCaConfig(cycle=1), 4) == "FFFF"
+    assert kinds(ToCaConfig(fresh_ratio=1.0), 4) == "FFFF"
+
+
+def test_dit_cycle_at_50_steps():
+    # the first interval is round(3 / (1.4 - 0.8 x 49/50)) = round(4.87) = 5: full again where (49 - i) is a multiple of 5
+    assert kinds(presets.DIT_DDIM_50, 50).startswith("FpppFFpppFpppFpppF")
+    assert kinds(presets.DIT_DDIM_50, 50).endswith("FpFpFpF")
+
+
+def test_pixart_cycle_at_20_steps():
+    assert kinds(presets.PIXART, 20) == "FpppFpFppFppFppFppFp"
+
+
+def test_partial_steps_ahead_end_at_the_next_full_step():
+    for config in (ToCaConfig(cycle=4), presets.DIT_DDIM_50, presets.PIXART):
+        cycle, text = Cycle(config), kinds(config, 50)
+        for i in range(49):
+            if cycle.is_full(step(i, 50)):
+                run = text[i + 1:]
+                expected = len(run) - len(run.lstrip("p"))
+                assert cycle.partial_steps_ahead(step(i, 50)) >= expected
+
+
+def test_presets_by_length_of_the_run():
+    assert presets.paper("dit", 50) is presets.DIT_DDIM_50
+    assert presets.paper("dit", 250) is presets.DIT_DDPM_250
+    assert presets.paper("pixart", 20).layer_divisor == 27
+    assert presets.auto("pixart", 20).layer_divisor is None
+
+
+@pytest.mark.parametrize("settings, named", [
+    ({"fresh_ratio": 1.2}, "fresh_ratio is 1.2"), ({"fresh_ratio": "0.2"}, "fresh_ratio is '0.2'"), ({"cycle": 0}, "cycle is 0"),
+    ({"cycle": 2.5}, "cycle is 2.5"), ({"cycle": True}, "cycle is True"), ({"score": "best"}, "score is 'best'"),
+    ({"spread_cell": 0}, "spread_cell is 0"), ({"fresh_ratio": float("nan")}, "fresh_ratio is nan"),
+    ({"start_percent": 0.6, "end_percent": 0.4}, "start_percent is 0.6"),
+    ({"block_ratios": (("mlp", (0.1, 1.5)),)}, "mlp, block 1 is 1.5"), ({"block_ratios": (("mlp", ()),)}, "no ratio for mlp"),
+    ({"block_ratios": (("self_attn", (0.1,)),)}, "self_attn"),
+])
+def test_bad_settings_are_refused_by_name_value_and_remedy(settings, named):
+    with pytest.raises(ConfigError) as refusal:
+        ToCaConfig(**settings)
+    assert named in str(refusal.value)
+    assert any(remedy in str(refusal.value) for remedy in ("give", "choose", "set"))

@@ -1,0 +1,92 @@
+"""Scores and selection on numbers small enough to follow."""
+
+import torch
+
+from toca_core import attention, scores
+from toca_core.config import ToCaConfig
+from toca_core.selection import Selector
+
+
+def dense_map(q, k):
+    return torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)
+
+
+def test_influence_has_unit_length():
+    assert torch.allclose(scores.influence(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]))
+
+
+def test_control_adds_one_to_the_entropy():
+    assert torch.allclose(scores.control(torch.tensor([[2.0, 3.0]])), torch.tensor([[0.6, 0.8]]))
+
+
+def test_staleness_is_measured_in_cycles():
+    assert scores.staleness(torch.tensor([0.0, 2.0]), 4).tolist() == [0.0, 0.5]
+
+
+def test_spread_raises_the_best_of_each_cell():
+    score = torch.tensor([[1.0, 2.0, 3.0, 3.0,
+                           4.0, 3.0, 1.0, 5.0]])                    # 2 rows of 4: two 2 x 2 cells
+    raised = scores.spread(score, (2, 4), 2, 0.5)
+    assert raised.tolist() == [[1.0, 2.0, 3.0, 3.0, 6.0, 3.0, 1.0, 7.5]]
+
+
+def test_spread_on_a_grid_that_cells_do_not_fill():
+    score = torch.arange(1.0, 16.0).view(1, 15)                     # 3 rows of 5
+    raised = scores.spread(score, (3, 5), 2, 1.0).view(3, 5)
+    assert raised.tolist() == [[1, 2, 3, 4, 5], [6, 14, 8, 18, 20], [11, 24, 13, 28, 30]]
+
+
+def test_attention_received_equals_the_dense_map(monkeypatch):
+    q, k = torch.randn(2, 2, 3, 20, 8).unbind(0)
+    expected = dense_map(q, k).sum(dim=-2).mean(dim=1)
+    torch.testing.assert_close(attention.received(q, k), expected)
+    monkeypatch.setattr(attention, "CHUNK", 7 * 6 * 20)             # seven queries at a time
+    torch.testing.assert_close(attention.received(q, k), expected)
+
+
+def test_entropy_is_averaged_over_the_conditionings(monkeypatch):
+    q, k = torch.randn(4, 3, 20, 8), torch.randn(4, 3, 5, 8)        # two conditionings of two pictures
+    c = dense_map(q, k).mean(dim=1)
+    each = -(c * torch.log(c + 1e-7)).sum(dim=-1)
+    torch.testing.assert_close(attention.entropy(q, k, 2), (each[:2] + each[2:]) / 2)
+    monkeypatch.setattr(attention, "CHUNK", 6 * 12 * 5)
+    torch.testing.assert_close(attention.entropy(q, k, 2), (each[:2] + each[2:]) / 2)
+
+
+def selector(**settings):
+    config = ToCaConfig(**{"score": "self_attn", "staleness_weight": 10.0, "cycle": 2, **settings})
+    chosen = Selector(config, 2, ("mlp",), None, seed=0)
+    chosen.renew(1, 4, torch.device("cpu"))
+    chosen.basis[:] = torch.tensor([[[4.0, 3.0, 2.0, 1.0]], [[1.0, 2.0, 3.0, 4.0]]])
+    return chosen
+
+
+def test_plan_takes_the_best_and_ages_the_rest():
+    chosen = selector()
+    first = chosen.plan("mlp", [1, 2])
+    assert [fresh.tolist() for fresh in first] == [[[0]], [[3, 2]]]
+    assert chosen.ages["mlp"].tolist() == [[[0, 1, 1, 1]], [[1, 1, 0, 0]]]
+    second = chosen.plan("mlp", [1, 2])                             # staleness now outweighs influence
+    assert [fresh.tolist() for fresh in second] == [[[1]], [[1, 0]]]
+    assert chosen.ages["mlp"].tolist() == [[[1, 0, 2, 2]], [[0, 0, 1, 1]]]
+
+
+def test_select_one_block_equals_the_plan_of_all():
+    planned, single = selector(), selector()
+    for _ in range(3):
+        plan = planned.plan("mlp", [2, 2])
+        each = [single.select("mlp", block, 2) for block in range(2)]
+        assert all(torch.equal(a, b) for a, b in zip(plan, each, strict=True))
+        assert torch.equal(planned.ages["mlp"], single.ages["mlp"])
+
+
+def test_nothing_fresh_only_ages():
+    chosen = selector()
+    assert chosen.plan("mlp", [0, 0]) is None
+    assert chosen.ages["mlp"].unique().tolist() == [1.0]
+
+
+def test_random_selection_repeats_with_its_seed():
+    a, b = selector(score="random"), selector(score="random")
+    assert torch.equal(a.order("mlp"), b.order("mlp"))
+    assert not torch.equal(a.order("mlp"), a.order("mlp"))

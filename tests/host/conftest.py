@@ -1,0 +1,145 @@
+"""The real host inside the test process, with small models of the real classes."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tools.pack import load_host, pack_module
+
+load_host()
+
+
+@pytest.fixture(scope="session")
+def pack():
+    """The pack's modules that tests speak to."""
+    return SimpleNamespace(
+        dit_loader=pack_module("nodes.models.dit_loader"), pixart=pack_module("nodes.models.pixart"),
+        loading=pack_module("nodes.models.loading"), table=pack_module("nodes.models.table"),
+        seam=pack_module("nodes.patching.seam"), run=pack_module("nodes.patching.run"),
+        settings=pack_module("nodes.patching.settings"), config=pack_module("toca_core.config"),
+        presets=pack_module("toca_core.presets"), block_ratios=pack_module("nodes.patching.block_ratios"))
+
+
+def random_weights(shapes: dict, seed: int) -> dict:
+    """Weights under which every token matters: matrices that keep the scale, gates and shifts that are not small."""
+    generator = torch.Generator().manual_seed(seed)
+    return {key: torch.randn(shape, generator=generator) * (0.5 if len(shape) < 2 else (shape[-1] if len(shape) == 2 else 16) ** -0.5)
+            for key, shape in shapes.items()}
+
+
+def dit_weights(hidden=48, depth=4, classes=5, channels=4, patch=2, grid=8, seed=0) -> dict:
+    """A DiT under the released key names."""
+    shapes = {
+        "x_embedder.proj.weight": (hidden, channels, patch, patch), "x_embedder.proj.bias": (hidden,),
+        "pos_embed": (1, grid * grid, hidden),
+        "t_embedder.mlp.0.weight": (hidden, 256), "t_embedder.mlp.0.bias": (hidden,),
+        "t_embedder.mlp.2.weight": (hidden, hidden), "t_embedder.mlp.2.bias": (hidden,),
+        "y_embedder.embedding_table.weight": (classes + 1, hidden),
+        "final_layer.linear.weight": (patch * patch * channels * 2, hidden), "final_layer.linear.bias": (patch * patch * channels * 2,),
+        "final_layer.adaLN_modulation.1.weight": (2 * hidden, hidden), "final_layer.adaLN_modulation.1.bias": (2 * hidden,)}
+    for block in range(depth):
+        layers = (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4), ("adaLN_modulation.1", 6, 1))
+        for name, rows, cols in layers:
+            shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
+            shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
+    return random_weights(shapes, seed)
+
+
+def pixart_weights(hidden=48, depth=3, tokens=12, caption=32, seed=0) -> dict:
+    """A PixArt-alpha without micro-conditioning under the released key names."""
+    shapes = {
+        "x_embedder.proj.weight": (hidden, 4, 2, 2), "x_embedder.proj.bias": (hidden,),
+        "t_embedder.mlp.0.weight": (hidden, 256), "t_embedder.mlp.0.bias": (hidden,),
+        "t_embedder.mlp.2.weight": (hidden, hidden), "t_embedder.mlp.2.bias": (hidden,),
+        "t_block.1.weight": (6 * hidden, hidden), "t_block.1.bias": (6 * hidden,),
+        "y_embedder.y_embedding": (tokens, caption),
+        "y_embedder.y_proj.fc1.weight": (hidden, caption), "y_embedder.y_proj.fc1.bias": (hidden,),
+        "y_embedder.y_proj.fc2.weight": (hidden, hidden), "y_embedder.y_proj.fc2.bias": (hidden,),
+        "final_layer.linear.weight": (32, hidden), "final_layer.linear.bias": (32,), "final_layer.scale_shift_table": (2, hidden)}
+    for block in range(depth):
+        shapes[f"blocks.{block}.scale_shift_table"] = (6, hidden)
+        for name, rows, cols in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("cross_attn.q_linear", 1, 1), ("cross_attn.kv_linear", 2, 1),
+                                 ("cross_attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
+            shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
+            shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
+    return random_weights(shapes, seed)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Weights on disk: name -> path."""
+    from safetensors.torch import save_file
+    folder = tmp_path_factory.mktemp("checkpoints")
+    save_file(dit_weights(), folder / "dit.safetensors", {"num_heads": "4", "class_names": json.dumps(["ant", "bee", "cat", "dog", "elk"])})
+    save_file(pixart_weights(), folder / "pixart.safetensors", {"num_heads": "4"})
+    return {"dit": str(folder / "dit.safetensors"), "pixart": str(folder / "pixart.safetensors")}
+
+
+@pytest.fixture(scope="session")
+def weights():
+    return SimpleNamespace(dit=dit_weights, pixart=pixart_weights)
+
+
+class Subject:
+    """A loaded model with conditioning that fits it."""
+
+    def __init__(self, name, model, positive, negative):
+        self.name, self.model, self.positive, self.negative = name, model, positive, negative
+
+    @property
+    def diffusion_model(self):
+        return self.model.model.diffusion_model
+
+    def sample(self, model=None, seed=3, steps=9, cfg=3.0, sampler="euler", scheduler="normal", batch=1, size=(16, 16), denoise=1.0,
+               callback=None, latent=None, **options):
+        """The host's own KSampler path -> latent (B, C, H, W)."""
+        import comfy.sample
+        channels = self.model.model.latent_format.latent_channels
+        latent = torch.zeros(batch, channels, *size) if latent is None else latent
+        noise = comfy.sample.prepare_noise(latent, seed)
+        with torch.inference_mode():
+            return comfy.sample.sample(model or self.model, noise, steps, cfg, sampler, scheduler, self.positive, self.negative, latent,
+                                       denoise=denoise, disable_pbar=True, callback=callback, seed=seed, **options).clone()
+
+
+@pytest.fixture(scope="session", params=["dit", "pixart"])
+def subject(request, pack, checkpoints):
+    """A tiny DiT and a tiny PixArt with random weights, each through its own loader."""
+    return make_subject(request.param, pack, checkpoints)
+
+
+def make_subject(name, pack, checkpoints):
+    if name == "dit":
+        conditioning = pack.dit_loader.conditioning
+        return Subject(name, pack.dit_loader.load_dit(checkpoints[name]), conditioning([1, 3]), conditioning([5]))
+    generator = torch.Generator().manual_seed(1)
+    captions = torch.randn(2, 1, 12, 32, generator=generator)
+    return Subject(name, pack.pixart.load_pixart(checkpoints[name]), [[captions[0], {}]], [[captions[1], {}]])
+
+
+@pytest.fixture(scope="session")
+def tiny_dit(pack, checkpoints):
+    return make_subject("dit", pack, checkpoints)
+
+
+@pytest.fixture(scope="session")
+def demo(pack):
+    """The demo model that ships with the pack."""
+    from tools.pack import ROOT
+    conditioning = pack.dit_loader.conditioning
+    model = pack.dit_loader.load_dit(str(ROOT / "demo/shapes_dit.safetensors"))
+    return Subject("demo", model, conditioning([0, 15, 10, 5]), conditioning([16]))
+
+
+@pytest.fixture
+def cached(pack):
+    """cached(subject, preset="custom", **settings) -> (a MODEL with ToCa, the list its runs' reports go to)."""
+    def install(subject, preset="custom", **settings):
+        score = settings.pop("score", None) or pack.settings.score_of("auto", pack.table.layout_of(subject.diffusion_model))
+        config = pack.config.ToCaConfig(**{"fresh_ratio": 0.3, "cycle": 3, "spread_bonus": 0.4, "score": score, **settings})
+        reports = []
+        model = pack.seam.install(subject.model, pack.settings.Settings(preset, config), reports.append)
+        return model, reports
+    return install

@@ -1,0 +1,73 @@
+"""Together with what users chain to it: torch.compile, LoRA, weight patches, several conditionings."""
+
+import pytest
+import torch
+
+SETTINGS = {"fresh_ratio": 0.3, "cycle": 3}
+
+
+def compiled(model):
+    """The host's TorchCompileModel node. The eager backend traces and guards as the others do, and compiles in no time."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    model = model.clone()
+    set_torch_compile_wrapper(model, backend="eager")
+    return model
+
+
+@pytest.mark.parametrize("compile_first", [True, False])
+def test_torch_compile_in_either_order(tiny_dit, cached, compile_first):
+    plain_model, plain_reports = cached(tiny_dit, **SETTINGS)
+    expected = tiny_dit.sample(plain_model)
+    subject = type(tiny_dit)(tiny_dit.name, compiled(tiny_dit.model), tiny_dit.positive, tiny_dit.negative) if compile_first else tiny_dit
+    model, reports = cached(subject, **SETTINGS)
+    result = tiny_dit.sample(model if compile_first else compiled(model))
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
+    assert reports[0].steps == plain_reports[0].steps
+
+
+def test_a_lora_reaches_the_fresh_tokens(tiny_dit, cached):
+    """Weight patches are the host's; the fresh tokens go through the patched modules like all others."""
+    patched = tiny_dit.model.clone()
+    key = "diffusion_model.blocks.0.mlp.fc2.weight"
+    patched.add_patches({key: (torch.randn(48, 192, generator=torch.Generator().manual_seed(0)) * 0.2,)}, 1.0)
+    subject = type(tiny_dit)(tiny_dit.name, patched, tiny_dit.positive, tiny_dit.negative)
+    model, _ = cached(subject, **SETTINGS)
+    everything, _ = cached(subject, cycle=1)
+    plain, fast, unpatched = subject.sample(everything), subject.sample(model), tiny_dit.sample()
+    assert torch.equal(plain, subject.sample())
+    assert not torch.equal(plain, unpatched)
+    assert (fast - plain).norm() < (fast - unpatched).norm()
+
+
+def test_regional_conditionings_that_share_a_uuid(tiny_dit, cached, pack):
+    """Two areas of one prompt: each region keeps its own cache, and every step after the first can be partial."""
+    positive = [[tensor, {**options, "area": area}] for (tensor, options), area in
+                zip(tiny_dit.positive * 2, ((16, 8, 0, 0), (16, 8, 0, 8)), strict=True)]
+    subject = type(tiny_dit)(tiny_dit.name, tiny_dit.model, positive, tiny_dit.negative)
+    model, reports = cached(subject, **SETTINGS)
+    plain, fast = subject.sample(), subject.sample(model)
+    assert torch.isfinite(fast).all() and reports[0].calls("partial") == 6
+    everything, _ = cached(subject, fresh_ratio=1.0)
+    assert torch.equal(plain, subject.sample(everything))
+
+
+def test_a_conditioning_that_leaves_in_mid_run(tiny_dit, cached):
+    """Prompt scheduling: where the set of conditionings changes, the step is full."""
+    early = [[tensor, {**options, "start_percent": 0.0, "end_percent": 0.5}] for tensor, options in tiny_dit.positive]
+    late = [[tensor, {**options, "start_percent": 0.5, "end_percent": 1.0}] for tensor, options in tiny_dit.positive]
+    subject = type(tiny_dit)(tiny_dit.name, tiny_dit.model, early + late, tiny_dit.negative)
+    model, reports = cached(subject, fresh_ratio=0.3, cycle=9)
+    assert torch.isfinite(subject.sample(model)).all()
+    kinds = [step.kind for step in reports[0].steps]
+    assert kinds[0] == "full" and kinds.count("full") <= 3          # the step at 0.5 itself may have both
+    assert kinds.count("partial") >= 6
+
+
+def test_bfloat16_weights(pack, checkpoints, cached, tiny_dit):
+    model = pack.dit_loader.load_dit(checkpoints["dit"], "bf16")
+    subject = type(tiny_dit)("dit", model, tiny_dit.positive, tiny_dit.negative)
+    fast, _ = cached(subject, **SETTINGS)
+    assert subject.diffusion_model.blocks[0].mlp.fc1.weight.dtype == torch.bfloat16
+    assert torch.isfinite(subject.sample(fast)).all()
+    everything, _ = cached(subject, cycle=1)
+    assert torch.equal(subject.sample(), subject.sample(everything))

@@ -1,0 +1,179 @@
+"""What must be equal is equal bit for bit (float32, CPU), and nothing is left behind."""
+
+import pytest
+import torch
+
+import comfy.model_management
+
+SETTINGS = {"fresh_ratio": 0.3, "cycle": 3}
+
+
+def marks(subject):
+    """Every attribute of every module, and the patcher's own options: what a clean model looks like."""
+    modules = {name: {key: id(value) for key, value in vars(module).items()} for name, module in subject.model.model.named_modules()}
+    return modules, sorted(subject.model.wrappers), repr(subject.model.model_options)
+
+
+@pytest.mark.smoke
+def test_caching_changes_the_result_a_little(subject, cached):
+    """Guards all other tests here: the cache is really at work."""
+    model, reports = cached(subject, **SETTINGS)
+    plain, fast = subject.sample(), subject.sample(model)
+    assert not torch.equal(plain, fast)
+    assert torch.isfinite(fast).all()
+    assert reports[0].calls("partial") == 6 and reports[0].calls("full") == 3
+    assert reports[0].flops < 0.7 * reports[0].plain_flops
+
+
+@pytest.mark.smoke
+def test_removed_node_equals_never_there(subject, cached):
+    before = subject.sample()
+    subject.sample(cached(subject, **SETTINGS)[0])
+    assert torch.equal(before, subject.sample())
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    "settings", [{"fresh_ratio": 1.0}, {"cycle": 1}, {"start_percent": 1.0}, {"end_percent": 0.0}, {"warmup_steps": 99}])
+def test_settings_that_leave_nothing_to_cache_equal_the_plain_model(subject, cached, settings):
+    model, reports = cached(subject, **{**SETTINGS, **settings})
+    assert torch.equal(subject.sample(), subject.sample(model))
+    assert reports[0].flops_speedup == pytest.approx(1, abs=0.1)
+    assert reports[0].calls("partial") == 0
+
+
+def test_a_share_that_makes_every_mlp_token_fresh_recomputes_all_of_it(tiny_dit, cached):
+    model, reports = cached(tiny_dit, fresh_ratio=0.5, mlp_share=2.0)
+    tiny_dit.sample(model)
+    assert [step.fresh_share["mlp"] for step in reports[0].steps if step.kind == "partial"] == [1.0] * 6
+
+
+@pytest.mark.smoke
+def test_a_second_run_equals_the_first(subject, cached):
+    model, reports = cached(subject, **SETTINGS)
+    assert torch.equal(subject.sample(model), subject.sample(model))
+    assert [step.kind for step in reports[0].steps] == [step.kind for step in reports[1].steps]
+
+
+def test_random_selection_repeats_with_the_seed_and_differs_without(subject, cached):
+    model, _ = cached(subject, score="random", **SETTINGS)
+    assert torch.equal(subject.sample(model), subject.sample(model))
+    other, _ = cached(subject, score="random", staleness_weight=0.0, fresh_ratio=0.3)
+    assert not torch.equal(subject.sample(model), subject.sample(other))
+
+
+@pytest.mark.smoke
+def test_nothing_is_left_on_the_model(subject, cached):
+    subject.sample()                                                # the first load sets host fields
+    before = marks(subject)
+    subject.sample(cached(subject, **SETTINGS)[0])
+    assert marks(subject) == before
+
+
+@pytest.mark.smoke
+def test_an_interrupt_leaves_the_next_run_clean(subject, cached):
+    model, reports = cached(subject, **SETTINGS)
+    expected, before = subject.sample(model), marks(subject)
+
+    def stop(step, *_):
+        if step == 4:
+            raise comfy.model_management.InterruptProcessingException()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        subject.sample(model, callback=stop)
+    assert marks(subject) == before
+    assert torch.equal(expected, subject.sample(model))
+    assert len(reports) == 3 and len(reports[1].steps) == 5 and "InterruptProcessingException" in reports[1].note
+
+
+def test_an_error_inside_a_block_leaves_the_next_run_clean(subject, cached, monkeypatch):
+    model, _ = cached(subject, **SETTINGS)
+    expected, before = subject.sample(model), marks(subject)
+    last = subject.diffusion_model.blocks[-1]
+    calls = []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 5:
+            raise RuntimeError("out of memory")
+        return type(last).forward(last, *args, **kwargs)
+
+    monkeypatch.setitem(last.__dict__, "forward", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        subject.sample(model)
+    monkeypatch.undo()
+    assert marks(subject) == before
+    assert torch.equal(expected, subject.sample(model))
+
+
+def test_another_packs_forward_on_a_module_is_called_and_kept(tiny_dit, cached, monkeypatch):
+    mlp = tiny_dit.diffusion_model.blocks[0].mlp
+    widths = []
+
+    def foreign(x):
+        widths.append(x.shape[1])
+        return type(mlp).forward(mlp, x)
+
+    model, _ = cached(tiny_dit, **SETTINGS)
+    expected = tiny_dit.sample(model)
+    monkeypatch.setitem(mlp.__dict__, "forward", foreign)
+    assert torch.equal(tiny_dit.sample(model), expected)
+    assert mlp.__dict__["forward"] is foreign
+    assert set(widths) == {64, int(64 * 0.3)}                       # all tokens on full steps, the fresh ones on partial steps
+
+
+def test_cond_and_uncond_are_kept_apart(tiny_dit, cached, monkeypatch):
+    """Computed in one batch or one after the other, the two conditionings give the same picture."""
+    model, reports = cached(tiny_dit, **SETTINGS)
+    together = tiny_dit.sample(model)
+    monkeypatch.setattr(type(tiny_dit.model.model), "memory_required", lambda *args, **kwargs: 1e30)
+    apart = tiny_dit.sample(model)
+    assert reports[0].model_calls["full"] == 3 and reports[1].model_calls["full"] == 6
+    torch.testing.assert_close(apart, together, rtol=1e-3, atol=1e-3)
+
+
+def test_batching_that_changes_between_steps_is_answered_with_a_full_step(tiny_dit, cached, monkeypatch):
+    """The host batches conditionings by free memory: when it stops doing so in mid-run, nothing stale is read."""
+    model, reports = cached(tiny_dit, cycle=9, **{key: value for key, value in SETTINGS.items() if key != "cycle"})
+    base = type(tiny_dit.model.model)
+    original = base.memory_required
+
+    def split(step, *_):
+        if step == 3:
+            monkeypatch.setattr(base, "memory_required", lambda *args, **kwargs: 1e30)
+
+    result = tiny_dit.sample(model, callback=split)
+    monkeypatch.setattr(base, "memory_required", original)
+    assert torch.isfinite(result).all()
+    assert [step.kind for step in reports[0].steps] == ["full"] + ["partial"] * 3 + ["full"] + ["partial"] * 4
+
+
+def test_pictures_of_a_batch_do_not_mix(tiny_dit, cached, pack):
+    model, _ = cached(tiny_dit, **SETTINGS)
+    batch = tiny_dit.sample(model, batch=4)
+    import comfy.sample
+    noise = comfy.sample.prepare_noise(torch.zeros(4, 4, 16, 16), 3)
+    conditioning = pack.dit_loader.conditioning
+    with torch.inference_mode():
+        for index, label in enumerate((1, 3, 1, 3)):
+            one = comfy.sample.sample(model, noise[index:index + 1], 9, 3.0, "euler", "normal", conditioning([label]), tiny_dit.negative,
+                                      torch.zeros(1, 4, 16, 16), disable_pbar=True, seed=3)
+            torch.testing.assert_close(one, batch[index:index + 1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (15, 9), (7, 32)])
+def test_odd_and_non_square_sizes_run(subject, cached, size):
+    model, reports = cached(subject, **SETTINGS)
+    result = subject.sample(model, size=size)
+    assert result.shape[-2:] == size and torch.isfinite(result).all()
+    assert reports[0].calls("partial") == 6
+    full, _ = cached(subject, fresh_ratio=1.0)
+    assert torch.equal(subject.sample(full, size=size), subject.sample(size=size))
+
+
+def test_a_stacked_node_replaces_the_one_before(subject, cached, pack):
+    first, reports = cached(subject, **SETTINGS)
+    config = pack.config.ToCaConfig(cycle=1)
+    second = pack.seam.install(first, pack.settings.Settings("custom", config), lambda report: None)
+    assert torch.equal(subject.sample(second), subject.sample())
+    assert reports == []

@@ -1,0 +1,104 @@
+"""Samplers, guidance, batches, partial denoising and chains of samplers, on the demo model, judged by the picture."""
+
+import pytest
+import torch
+
+SETTINGS = {"fresh_ratio": 0.3, "cycle": 2, "mlp_share": 1.6}
+STEPS = 16
+
+
+def psnr(a, b):
+    """Of pictures in -1..1, in dB."""
+    return 10 * torch.log10(4 / (a - b).square().mean()).item()
+
+
+def picture(demo, model=None, **options):
+    return demo.sample(model, size=(64, 64), **{"steps": STEPS, "cfg": 2.0, "batch": 1, **options}).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("sampler, scheduler", [("euler", "normal"), ("heun", "normal"), ("dpmpp_2m", "karras"), ("dpmpp_sde", "karras"),
+                                                ("ddim", "ddim_uniform")])
+def test_samplers_stay_close_to_their_uncached_picture(demo, cached, sampler, scheduler):
+    model, reports = cached(demo, **SETTINGS)
+    plain = picture(demo, sampler=sampler, scheduler=scheduler)
+    fast = picture(demo, model, sampler=sampler, scheduler=scheduler)
+    assert reports[0].calls("partial") >= len(reports[0].steps) // 3
+    assert psnr(plain, fast) > 20
+
+
+@pytest.mark.parametrize("cfg, batch", [(1.0, 1), (2.0, 4), (4.0, 1)])
+def test_guidance_and_batches(demo, cached, cfg, batch):
+    model, reports = cached(demo, **SETTINGS)
+    plain, fast = picture(demo, cfg=cfg, batch=batch), picture(demo, model, cfg=cfg, batch=batch)
+    assert psnr(plain, fast) > 20
+    assert reports[0].calls("partial") == STEPS // 2
+
+
+def test_partial_denoising(demo, cached):
+    start = picture(demo)
+    model, reports = cached(demo, **SETTINGS)
+    plain = picture(demo, latent=start, denoise=0.5, seed=8)
+    fast = picture(demo, model, latent=start, denoise=0.5, seed=8)
+    assert psnr(plain, fast) > 20
+    assert len(reports[0].steps) == STEPS and reports[0].calls("partial") == STEPS // 2
+
+
+def test_two_samplers_in_a_row_at_different_sizes(demo, cached):
+    """A hires fix: the second run knows nothing of the first."""
+    model, reports = cached(demo, **SETTINGS)
+
+    def two_passes(model):
+        small = picture(demo, model, steps=8)
+        large = torch.nn.functional.interpolate(small, size=(96, 80), mode="bilinear")
+        return demo.sample(model, latent=large, denoise=0.4, steps=8, cfg=2.0, size=None)
+
+    plain, fast = two_passes(None), two_passes(model)
+    assert fast.shape[-2:] == (96, 80) and psnr(plain.clamp(-1, 1), fast.clamp(-1, 1)) > 20
+    assert [len(report.steps) for report in reports] == [8, 8]
+    assert all(report.steps[0].kind == "full" for report in reports)
+
+
+def test_split_sampling_runs_each_start_with_a_full_step(demo, cached):
+    """KSampler Advanced: the first half leaves its noise, the second half takes over."""
+    model, reports = cached(demo, **SETTINGS)
+    half = demo.sample(model, size=(64, 64), steps=8, cfg=2.0, last_step=4)
+    demo.sample(model, latent=half, steps=8, cfg=2.0, start_step=4, size=None, disable_noise=True)
+    assert [[step.kind for step in report.steps] for report in reports] == [["full", "partial"] * 2] * 2
+
+
+def test_steps_are_counted_by_evaluations(demo, cached):
+    """heun calls the model twice a step but for the last."""
+    model, reports = cached(demo, **SETTINGS)
+    picture(demo, model, sampler="heun", steps=6)
+    assert len(reports[0].steps) == 11
+    assert [step.kind for step in reports[0].steps][:4] == ["full", "partial", "full", "partial"]
+
+
+def test_the_range_of_the_sampling_process_is_kept(demo, cached):
+    model, reports = cached(demo, start_percent=0.3, end_percent=0.8, **SETTINGS)
+    picture(demo, model)
+    kinds = [step.kind for step in reports[0].steps]
+    assert kinds[0] == kinds[-1] == "plain"
+    inside = [kind for kind in kinds if kind != "plain"]
+    assert inside[0] == "full" and inside.count("partial") >= len(inside) // 3
+    begin = kinds.index("full")
+    assert kinds[begin:begin + len(inside)] == inside               # one stretch, plain only at the ends
+
+
+def test_presets_follow_the_paper_and_the_depth(demo, cached):
+    paper, auto = cached(demo, "paper"), cached(demo, "auto")
+    for model, _ in (paper, auto):
+        picture(demo, model)
+    assert paper[1][0].settings["layer_divisor"] == 27 and auto[1][0].settings["layer_divisor"] is None
+    assert paper[1][0].settings["cycle_rule"] == "dit" and paper[1][0].settings["fresh_ratio"] == 0.07
+
+
+def test_counted_flops_agree_with_torchs_counter(subject, cached):
+    from torch.utils.flop_counter import FlopCounterMode
+    model, reports = cached(subject, fresh_ratio=0.3, cycle=3)
+    for chosen, counted in ((None, lambda report: report.plain_flops), (model, lambda report: report.flops)):
+        with FlopCounterMode(display=False) as counter:
+            subject.sample(chosen)
+        if chosen is None:
+            subject.sample(model)
+        assert counted(reports[-1]) == pytest.approx(counter.get_total_flops(), rel=0.02)
