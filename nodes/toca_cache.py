@@ -74,10 +74,12 @@ class ToCaCache(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, enable, preset, verbose=False, score="auto", block_ratios="", **widgets) -> io.NodeOutput:
+        if not enable:
+            return io.NodeOutput(model)
         diffusion_model = model.get_model_object("diffusion_model")
         layout = layout_of(diffusion_model)
         depth = layout.bind(diffusion_model).depth
         config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios, depth), **widgets)
         if preset == "custom":
             fit(config, layout, depth)
-        return io.NodeOutput(install(model, Settings(preset, config, verbose)) if enable else model)
+        return io.NodeOutput(install(model, Settings(preset, config, verbose)))

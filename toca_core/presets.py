@@ -14,6 +14,7 @@ PIXART = ToCaConfig(
     fresh_ratio=0.30, cycle=3, cycle_rule="pixart", cross_attn_share=0.6, mlp_share=1.6, layer_slope=0.6,
     layer_divisor=PAPER_DIVISOR, step_slope=0.9, score="cross_attn", spread_bonus=0.4, spread_cell=4)
 
+SHORT_RUN = 10          # steps below which one step is too long a stride for the published first full step alone
 LONG_RUN = 125          # steps from which DiT's DDPM-250 settings are nearer than its DDIM-50 ones
 
 
@@ -25,5 +26,5 @@ def paper(system: str, steps: int) -> ToCaConfig:
 
 
 def auto(system: str, steps: int) -> ToCaConfig:
-    """The published settings with the layer slope over the depth the model really has."""
-    return replace(paper(system, steps), layer_divisor=None)
+    """The published settings with the layer slope over the depth the model really has, and more full steps in short runs."""
+    return replace(paper(system, steps), layer_divisor=None, warmup_steps=3 if steps < SHORT_RUN else 1)

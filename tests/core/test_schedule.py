@@ -91,6 +91,7 @@ def test_presets_by_length_of_the_run():
     assert presets.paper("dit", 250) is presets.DIT_DDPM_250
     assert presets.paper("pixart", 20).layer_divisor == 27
     assert presets.auto("pixart", 20).layer_divisor is None
+    assert kinds(presets.auto("pixart", 4), 4) == "FFFF" and kinds(presets.paper("pixart", 4), 4) == "Fppp"
 
 
 @pytest.mark.parametrize("settings, named", [

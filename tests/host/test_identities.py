@@ -177,3 +177,39 @@ def test_a_stacked_node_replaces_the_one_before(subject, cached, pack):
     second = pack.seam.install(first, pack.settings.Settings("custom", config), lambda report: None)
     assert torch.equal(subject.sample(second), subject.sample())
     assert reports == []
+
+
+@pytest.fixture(scope="session")
+def cache_node(pack):
+    from tools.pack import pack_module
+    return pack_module("nodes.toca_cache").ToCaCache
+
+
+WIDGETS = {"fresh_ratio": 0.3, "cycle": 3, "mlp_share": 1.6, "cross_attn_share": 0.6, "layer_slope": 0.0, "step_slope": 0.0,
+           "cycle_rule": "fixed", "staleness_weight": 0.25, "spread_bonus": 0.4, "spread_cell": 2, "start_percent": 0.0,
+           "end_percent": 1.0, "warmup_steps": 1}
+
+
+@pytest.mark.smoke
+def test_the_node_itself(subject, cached, cache_node):
+    """Off it hands on the very model; on, what it returns samples as its widgets say."""
+    off, = cache_node.execute(subject.model, False, "custom", **WIDGETS).args
+    assert off is subject.model
+    on, = cache_node.execute(subject.model, True, "custom", **WIDGETS).args
+    same, _ = cached(subject, mlp_share=1.6, cross_attn_share=0.6, **SETTINGS)
+    assert torch.equal(subject.sample(on), subject.sample(same))
+    everything, = cache_node.execute(subject.model, True, "custom", **{**WIDGETS, "cycle": 1}).args
+    assert torch.equal(subject.sample(everything), subject.sample())
+
+
+def test_the_node_off_passes_any_model(cache_node):
+    stranger = object()
+    assert cache_node.execute(stranger, False, "auto", **WIDGETS).args == (stranger,)
+
+
+def test_block_ratios_of_the_node_reach_the_blocks(tiny_dit, cache_node, caplog):
+    model, = cache_node.execute(tiny_dit.model, True, "custom", block_ratios="mlp: 0.5, 0, 0.25, 0.25", verbose=True, **WIDGETS).args
+    with caplog.at_level("INFO", logger="toca"):
+        tiny_dit.sample(model)
+    partial = [record.getMessage() for record in caplog.records if "partial" in record.getMessage() and "step" in record.getMessage()]
+    assert partial and all('"mlp": 0.25' in line for line in partial)

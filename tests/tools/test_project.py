@@ -1,0 +1,223 @@
+"""What holds the project together: documents that agree with the code, layers that depend one way, and a clean tree."""
+
+import ast
+import re
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+import run
+from tools import environment
+from tools.environment import PROJECT
+
+HOST_MODULES = {"execution", "folder_paths", "nodes", "server"}         # and whatever begins with comfy
+
+
+# ---- help pages ----
+
+
+@pytest.fixture
+def our_nodes(client):
+    """The pack's nodes as the host knows them, by id; the server of the tests loads no other pack."""
+    nodes = {name: info for name, info in client.object_info().items() if info["python_module"].startswith("custom_nodes.")}
+    assert nodes
+    return nodes
+
+
+def rows(page):
+    """The rows of a help page's tables that begin with an input's name, as {name: {column: cell}}."""
+    columns, found = [], {}
+    for line in page.split("## Outputs")[0].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] == "input":
+            columns = cells
+        elif match := re.fullmatch(r"`(\w+)`", cells[0]):
+            found[match[1]] = dict(zip(columns, cells, strict=True))
+    return found
+
+
+def described(spec):
+    """An input's specification as the help pages put it: type, default and range."""
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    choices = kind if isinstance(kind, list) else options.get("options")
+    default = options.get("default")
+    if choices is not None:
+        return {"type": "COMBO", "default": default or "", "range": ", ".join(choices) if "default" in options else "files"}
+    limits = f"{options['min']:g} to {options['max']:g}" if "min" in options else ""
+    return {"type": kind, "default": as_text(default), "range": limits}
+
+
+def as_text(default):
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if default is None:
+        return ""
+    return "empty" if default == "" else format(default, "" if isinstance(default, str) else "g")
+
+
+def test_every_node_has_a_help_page_that_agrees_with_its_schema(our_nodes):
+    for name, info in our_nodes.items():
+        page = (PROJECT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {info['display_name']}\n")
+        inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+        documented = rows(page)
+        assert documented.keys() == inputs.keys(), name
+        for key, spec in inputs.items():
+            row, schema = documented[key], described(spec)
+            wanted = {column: schema[column] for column in schema if column in row}
+            assert {column: row[column] for column in wanted} == wanted, (name, key)
+        for output in info["output_name"]:
+            assert f"| `{output}` |" in page.split("## Outputs")[1], name
+
+
+def test_no_help_page_is_left_over(our_nodes):
+    assert {path.stem for path in (PROJECT / "web" / "docs").glob("*.md")} == our_nodes.keys()
+
+
+def test_the_host_serves_the_help_pages(our_nodes, server):
+    for name, info in our_nodes.items():
+        pack = info["python_module"].removeprefix("custom_nodes.")
+        with urllib.request.urlopen(f"{server.url}/extensions/{pack}/docs/{name}.md") as answer:
+            assert answer.read() == (PROJECT / "web" / "docs" / f"{name}.md").read_bytes()
+
+
+# ---- README ----
+
+
+def readme():
+    return (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_every_node_and_every_input_of_the_cache(our_nodes):
+    text = readme()
+    for info in our_nodes.values():
+        assert f"| {info['display_name']} |" in text
+    groups = our_nodes["ToCaCache"]["input"]
+    for name in [*groups["required"], *groups.get("optional", {})]:
+        assert f"`{name}`" in text
+
+
+def test_the_readmes_commands_exist():
+    commands = re.findall(r"python run\.py ([a-z]+)([^`\n]*)", readme())
+    assert {"demo", "test"} <= {command for command, _ in commands}
+    for command, arguments in commands:
+        assert command == "test" or command in run.SCRIPTS
+        options = set(re.findall(r"--[a-z]+", arguments)) - {"--host"}
+        source = "" if command == "test" else (PROJECT / run.SCRIPTS[command]).read_text(encoding="utf-8")
+        assert all(f'"{option}"' in source for option in options), (command, options)
+
+
+def test_the_readme_names_the_versions_of_the_host():
+    assert set(re.findall(r"\b0\.\d+\.\d+\b", readme())) == set(environment.ARCHIVES)
+
+
+# ---- the tree ----
+
+
+@pytest.fixture(scope="module")
+def files():
+    """Every file that is in git or would be added to it."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this is no git checkout")
+    found = [path for name in listed.split("\0") if name and (path := PROJECT / name).is_file()]
+    assert PROJECT / "run.py" in found
+    return found
+
+
+def registry_hosts():
+    """The public package registry's hosts, and those that pip is told to use here; in parts, so that this file does not name them."""
+    settings = environment.quiet([sys.executable, "-m", "pip", "config", "list"]) or ""
+    configured = re.findall(r"https?://(?:[^@/\s']*@)?([\w.-]+)", settings)
+    return {"pypi" + ".org", "python" + "hosted.org", *configured} - {"localhost", "127.0.0.1"}
+
+
+def test_no_file_names_a_place_on_someones_machine_or_a_registry(files):
+    unwanted = {f"/{folder}/".encode() for folder in ("work", "root")} | {host.encode() for host in registry_hosts()}
+    found = {(path.relative_to(PROJECT).as_posix(), text) for path in files for text in unwanted if text in path.read_bytes()}
+    assert not found
+
+
+def test_no_file_is_too_large_for_a_repository(files):
+    assert not [path for path in files if path.stat().st_size > 20e6]
+
+
+# ---- layers ----
+
+
+def python_files(folder):
+    found = sorted((PROJECT / folder).rglob("*.py"))
+    assert found
+    return found
+
+
+def imports(path):
+    """Dotted names of what a file of the pack imports; those inside the pack from its root, such as `nodes.patching.seam`."""
+    package = path.relative_to(PROJECT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level <= len(package) + 1, f"{path} imports from outside the pack"
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            module = [*base, *(node.module.split(".") if node.module else [])]
+            yield from (".".join([*module, alias.name]) for alias in node.names)
+
+
+def is_host(name):
+    top = name.split(".")[0]
+    return top.startswith("comfy") or top in HOST_MODULES
+
+
+@pytest.mark.parametrize("path", python_files("toca_core"), ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_the_algorithm_imports_neither_the_host_nor_what_is_above_it(path):
+    allowed = {"toca_core", "torch", "numpy", "einops", *sys.stdlib_module_names}
+    assert not [name for name in imports(path) if name.split(".")[0] not in allowed]
+
+
+def test_models_do_not_know_the_patching():
+    assert not [(path.name, name) for path in python_files("nodes/models") for name in imports(path) if name.startswith("nodes.patching")]
+
+
+def test_only_the_nodes_import_the_host():
+    """Of what the host loads; tools, demo, benchmarks and tests run beside it."""
+    beside = {"tools", "demo", "benchmarks", "tests"}
+    parts = {path.name for path in PROJECT.iterdir() if (path / "__init__.py").is_file()} - beside - {"nodes"}
+    loaded = [PROJECT / "__init__.py", *(path for part in parts for path in python_files(part))]
+    own = {"nodes.extension.ToCaExtension"}                             # the root's import of our nodes, not the host's
+    assert not [(path.name, name) for path in loaded for name in imports(path) if is_host(name) and name not in own]
+
+
+BLOCKED = """
+import importlib, pkgutil, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("comfy") or name in {blocked}:
+            raise ImportError("blocked: " + name)
+
+sys.meta_path.insert(0, Blocker())
+try:
+    import comfy
+except ImportError as error:
+    assert str(error) == "blocked: comfy"
+else:
+    raise SystemExit("comfy was not blocked")
+
+import toca_core
+names = [module.name for module in pkgutil.walk_packages(toca_core.__path__, "toca_core.")]
+for name in names:
+    importlib.import_module(name)
+print(1 + len(names))
+"""
+
+
+def test_the_algorithm_can_be_imported_without_the_host():
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(blocked=HOST_MODULES)], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len(python_files("toca_core"))
