@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 
 def influence(received):
@@ -25,11 +26,9 @@ def spread(score, grid: tuple[int, int], cell: int, bonus: float):
     score (..., N) with N = rows * columns of `grid`, row by row; squares at the far edges may be cut off.
     """
     rows, cols = grid
-    pad = (0, -cols % cell, 0, -rows % cell)
-    square = F.pad(score.unflatten(-1, grid), pad, value=-torch.inf)                            # (..., R, C)
-    square = square.unflatten(-2, (-1, cell)).unflatten(-1, (-1, cell)).transpose(-3, -2)       # (..., R/c, C/c, c, c)
-    cells = square.flatten(-2)                                                                  # (..., R/c, C/c, c * c)
+    square = F.pad(score.unflatten(-1, grid), (0, -cols % cell, 0, -rows % cell), value=-torch.inf)    # (..., R, C)
+    cells = rearrange(square, "... (r i) (c j) -> ... r c (i j)", i=cell, j=cell)
     best, where = cells.max(dim=-1, keepdim=True)
     raised = cells.scatter(-1, where, best + best * bonus)
-    raised = raised.unflatten(-1, (cell, cell)).transpose(-3, -2).flatten(-4, -3).flatten(-2)   # (..., R, C)
-    return raised[..., :rows, :cols].flatten(-2)
+    square = rearrange(raised, "... r c (i j) -> ... (r i) (c j)", i=cell)
+    return square[..., :rows, :cols].flatten(-2)

@@ -8,6 +8,7 @@ offloading and low-precision weights work as they do for every other model.
 from dataclasses import asdict, dataclass
 
 import torch
+from einops import rearrange
 from torch import nn
 
 import comfy.ldm.common_dit
@@ -121,9 +122,7 @@ class DiT(nn.Module):
         return stretched_sincos(self.hidden_size, rows, cols, self.grid, like.device).to(like.dtype)
 
     def unpatchify(self, tokens, rows, cols):
-        p, c = self.patch_size, self.out_channels
-        image = tokens.reshape(tokens.shape[0], rows, cols, p, p, c)
-        return torch.einsum("nhwpqc->nchpwq", image).reshape(tokens.shape[0], c, rows * p, cols * p)
+        return rearrange(tokens, "b (h w) (p q c) -> b c (h p) (w q)", h=rows, w=cols, p=self.patch_size, q=self.patch_size)
 
 
 def stretched_sincos(dim, rows, cols, grid, device=None):

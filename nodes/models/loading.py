@@ -22,13 +22,17 @@ def read_checkpoint(path: str) -> tuple[dict, dict]:
         weights, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path} could not be read: {str(error).strip().splitlines()[0]}. It is cut short, no checkpoint, or holds more than "
+            f"{path} could not be read: {first_line(error)}. It is cut short, no checkpoint, or holds more than "
             f"tensors (which is never loaded); download it again, or convert it to .safetensors.") from error
     for wrapping in WRAPPINGS:
         if isinstance(weights.get(wrapping), dict):
             weights = weights[wrapping]
     tensors = {key.removeprefix("model.diffusion_model."): value for key, value in weights.items() if torch.is_tensor(value)}
     return tensors, metadata or {}
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def make_patcher(path: str, weights: dict, config, weight_dtype: str, disable_dynamic: bool = False):

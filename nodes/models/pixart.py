@@ -12,13 +12,12 @@ import comfy.model_detection
 import comfy.supported_models
 from comfy.ldm.pixart.pixartms import PixArtMS, get_2d_sincos_pos_embed_torch
 
-from .loading import depth_of, heads_of, make_patcher, read_checkpoint, require
+from .loading import CheckpointError, depth_of, heads_of, make_patcher, read_checkpoint, require
 
 RELEASED_HEADS = {1152: 16}
-SIGMA_TOKENS = 300                              # PixArt-Sigma's caption length; PixArt-alpha's is 120
+CAPTION_TOKENS = {"PixArt-alpha": 120, "PixArt-Sigma": 300}
 LATENTS = {"PixArt-alpha": comfy.latent_formats.SD15, "PixArt-Sigma": comfy.latent_formats.SDXL}
-KEYS = ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_embedding", "y_embedder.y_proj.fc1.weight",
-        "blocks.0.scale_shift_table", "blocks.0.cross_attn.kv_linear.weight", "final_layer.scale_shift_table")
+KEYS = ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight", "blocks.0.scale_shift_table", "blocks.0.cross_attn.kv_linear.weight", "final_layer.scale_shift_table")
 
 
 class PixArtAnySize(PixArtMS):
@@ -64,9 +63,12 @@ def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0, vers
     """Every size from the weights; alpha and Sigma differ in caption length, latents and position base."""
     require(path, weights, KEYS, "PixArt checkpoint")
     hidden, channels, patch, _ = weights["x_embedder.proj.weight"].shape
-    tokens = weights["y_embedder.y_embedding"].shape[0]
+    null_caption = weights.get("y_embedder.y_embedding")            # only its length matters here; newer files lack it
+    if version == "auto" and null_caption is None:
+        raise CheckpointError(f"{path} does not show whether it is PixArt-alpha or PixArt-Sigma; set version.")
     if version == "auto":
-        version = "PixArt-Sigma" if tokens == SIGMA_TOKENS else "PixArt-alpha"
+        version = "PixArt-Sigma" if len(null_caption) == CAPTION_TOKENS["PixArt-Sigma"] else "PixArt-alpha"
+    tokens = CAPTION_TOKENS[version] if null_caption is None else len(null_caption)
     return PixArtConfig({
         "image_model": "toca_pixart", "in_channels": channels, "patch_size": patch, "hidden_size": hidden, "depth": depth_of(weights),
         "num_heads": heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
@@ -85,13 +87,21 @@ def extent_of(pos_embed) -> float:
     return round(grid * step.item(), 2)
 
 
+def original_layout(weights: dict) -> dict:
+    """The authors' key names; the host converts those of diffusers."""
+    if "adaln_single.emb.timestep_embedder.linear_1.bias" in weights:
+        return comfy.model_detection.convert_diffusers_mmdit(weights, "")
+    return weights
+
+
 def load_pixart(path: str, weight_dtype: str = "default", version: str = "auto", num_heads: int = 0, disable_dynamic: bool = False):
     """A PixArt checkpoint in the original or the diffusers layout -> ModelPatcher. Raises CheckpointError for any other file."""
     weights, metadata = read_checkpoint(path)
-    if "adaln_single.emb.timestep_embedder.linear_1.bias" in weights:
-        weights = comfy.model_detection.convert_diffusers_mmdit(weights, "")
+    weights = original_layout(weights)
     config = config_of(path, weights, metadata, num_heads, version)
     weights.pop("pos_embed", None)                                  # positions are computed
+    caption = config.unet_config["model_max_length"], config.unet_config["caption_channels"]
+    weights.setdefault("y_embedder.y_embedding", torch.zeros(caption))
     patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
     patcher.cached_patcher_init = (load_pixart, (path, weight_dtype, version, num_heads))
     return patcher

@@ -106,8 +106,9 @@ def test_a_truncated_checkpoint(pack, checkpoints, tmp_path):
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(Path(checkpoints["dit"]).read_bytes()[:5000])
     refused(pack.loading.CheckpointError, lambda: pack.dit_loader.load_dit(str(cut)), "cut.safetensors", "download it again")
-    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 not much")
-    refused(pack.loading.CheckpointError, lambda: pack.dit_loader.load_dit(str(tmp_path / "cut.pt")), "cut.pt")
+    for content in (b"PK\x03\x04 not much", b""):
+        (tmp_path / "cut.pt").write_bytes(content)
+        refused(pack.loading.CheckpointError, lambda: pack.dit_loader.load_dit(str(tmp_path / "cut.pt")), "cut.pt")
 
 
 class Payload:
