@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "tools")]
@@ -23,6 +23,9 @@ import shapes  # noqa: E402
 from pack import load_host, pack_module  # noqa: E402
 
 load_host(cpu=not torch.cuda.is_available())
+import comfy.cli_args  # noqa: E402
+
+comfy.cli_args.args.use_pytorch_cross_attention = True              # fused attention, also on a CPU
 dit = pack_module("nodes.models.dit")
 HEADS = 3
 
@@ -63,16 +66,18 @@ def save(ema, path):
     save_file({name: value.half().cpu().contiguous() for name, value in ema.items()}, path, metadata)
 
 
-def train(minutes, batch, out, peak=8e-4, warmup=200, seed=0):
+def train(minutes, batch, out, resume=None, peak=8e-4, warmup=200, seed=0):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")
     generator = torch.Generator(device=device).manual_seed(seed)
     model = build(device).train()
+    if resume:
+        model.load_state_dict({name: value.float() for name, value in load_file(resume).items()})
     weights = dict(model.named_parameters())
     trained = [weight for weight in weights.values() if weight.requires_grad]
     ema = {name: weight.detach().clone() for name, weight in weights.items()}
-    optimiser = torch.optim.AdamW(trained, lr=peak, betas=(0.9, 0.99), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(trained, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     forward = torch.compile(model)
 
     start, recent, step, saved = None, [], 0, 0
@@ -112,5 +117,7 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--out", default=str(ROOT / "demo/shapes_dit.safetensors"))
+    parser.add_argument("--resume", help="go on from these weights")
+    parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    train(chosen.minutes, chosen.batch, chosen.out)
+    train(chosen.minutes, chosen.batch, chosen.out, chosen.resume, seed=chosen.seed)
