@@ -1,10 +1,10 @@
 """Train the demo model that ships with the pack (`demo/shapes_dit.safetensors`).
 
-    python run.py train [--minutes 70] [--out FILE]
+    python run.py train [--minutes 120] [--out FILE] [--resume FILE]
 
 A DiT (8 blocks of width 192, 256 tokens) learns the pictures of `shapes.py` by rectified flow: it predicts noise minus
 picture at logit-normal times (Esser et al., 2024). AdamW, bf16 autocast, moving average of the weights. The shipped file
-took MINUTES minutes on two CPU cores; more pictures, on a GPU, make a better one.
+took about 80 minutes on two CPU cores, in two stages (the second with --resume); more pictures, on a GPU, make a better one.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def train(minutes, batch, out, resume=None, peak=8e-4, warmup=200, seed=0):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=70)
+    parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--out", default=str(ROOT / "demo/shapes_dit.safetensors"))
     parser.add_argument("--resume", help="go on from these weights")
