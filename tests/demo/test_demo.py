@@ -11,7 +11,7 @@ from PIL import Image
 from tools.server import PROJECT
 
 RUNS = ("baseline", "paper", "auto")
-STEPS = 12
+STEPS = 10
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ def picture(demo, model=None, **options):
 @pytest.mark.parametrize("sampler, scheduler", [("euler", "normal"), ("heun", "normal"), ("dpmpp_2m", "karras"), ("dpmpp_sde", "karras"),
                                                 ("ddim", "ddim_uniform")])
 def test_samplers_stay_close_to_their_uncached_picture(demo, cached, sampler, scheduler):
-    model, reports = cached(demo, **SETTINGS)
+    """The first steps, which decide the composition, are plain: reuse there gives stochastic samplers another picture."""
+    model, reports = cached(demo, start_percent=0.2, **SETTINGS)
     plain = picture(demo, sampler=sampler, scheduler=scheduler)
     fast = picture(demo, model, sampler=sampler, scheduler=scheduler)
     assert reports[0].calls("partial") >= len(reports[0].steps) // 3
