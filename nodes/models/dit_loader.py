@@ -96,7 +96,7 @@ def class_names_of(metadata: dict, classes: int) -> list[str]:
         names = json.loads(metadata["class_names"])
         return names if len(names) == classes else []
     if classes == 1000:
-        from torchvision.models._meta import _IMAGENET_CATEGORIES       # torchvision is a requirement of the host
+        from torchvision.models._meta import _IMAGENET_CATEGORIES  # torchvision is a requirement of the host
         return list(_IMAGENET_CATEGORIES)
     return []
 

@@ -17,7 +17,8 @@ from .loading import CheckpointError, depth_of, heads_of, make_patcher, read_che
 RELEASED_HEADS = {1152: 16}
 CAPTION_TOKENS = {"PixArt-alpha": 120, "PixArt-Sigma": 300}
 LATENTS = {"PixArt-alpha": comfy.latent_formats.SD15, "PixArt-Sigma": comfy.latent_formats.SDXL}
-KEYS = ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight", "blocks.0.scale_shift_table", "blocks.0.cross_attn.kv_linear.weight", "final_layer.scale_shift_table")
+KEYS = ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight", "blocks.0.scale_shift_table",
+        "blocks.0.cross_attn.kv_linear.weight", "final_layer.scale_shift_table")
 
 
 class PixArtAnySize(PixArtMS):

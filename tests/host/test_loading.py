@@ -52,6 +52,7 @@ def test_the_extent_of_the_trained_positions_is_read_from_the_file(pack, grid, e
 def test_pixart_at_256_px(pack, weights, tmp_path, cached):
     """The size at which the host's own class divides by zero: 32 x 32 latents."""
     from safetensors.torch import save_file
+
     from comfy.ldm.pixart.pixartms import get_2d_sincos_pos_embed_torch
     state = {**weights.pixart(depth=1), "pos_embed": get_2d_sincos_pos_embed_torch(48, 16, 16, base_size=16).unsqueeze(0)}
     save_file(state, tmp_path / "256.safetensors", {"num_heads": "4"})
