@@ -49,7 +49,7 @@ def test_the_extent_of_the_trained_positions_is_read_from_the_file(pack, grid, e
     assert pack.pixart.extent_of(stored.unsqueeze(0)) == extent
 
 
-def test_pixart_at_256_px(pack, weights, tmp_path, cached):
+def test_pixart_at_256_px(pack, weights, tmp_path):
     """The size at which the host's own class divides by zero: 32 x 32 latents."""
     from safetensors.torch import save_file
 
@@ -64,7 +64,7 @@ def test_pixart_at_256_px(pack, weights, tmp_path, cached):
 
 @pytest.mark.parametrize("hidden, heads, depth, patch", [(1152, 16, 28, 2), (1024, 16, 24, 4), (768, 12, 12, 8), (384, 6, 12, 2)])
 @pytest.mark.parametrize("grid", [16, 32])
-def test_released_dits_are_known_by_their_shapes(pack, weights, hidden, heads, depth, patch, grid):
+def test_released_dits_are_known_by_their_shapes(pack, hidden, heads, depth, patch, grid):
     """DiT-XL/2, L/4, B/8 and S/2 at 256 and 512 px; meta tensors have shapes and no memory."""
     state = {key: torch.empty(value, device="meta") for key, value in dit_shapes(hidden, depth, patch, grid).items()}
     shape = pack.dit_loader.shape_of("file", state, {})
