@@ -47,7 +47,7 @@ def draw(labels, generator=None, size=SIZE):
         return low + (high - low) * torch.rand(count, *shape, generator=generator, device=device)
 
     unit = size / 64
-    r = uniform(9, 19, 1, 1) * unit
+    r = uniform(12, 21, 1, 1) * unit
     cx = r + 1 + uniform(0, 1, 1, 1) * (size - 2 * r - 2)
     cy = r + 1 + uniform(0, 1, 1, 1) * (size - 2 * r - 2)
     axis = torch.arange(size, device=device) + 0.5

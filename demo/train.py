@@ -2,9 +2,11 @@
 
     python run.py train [--minutes 120] [--out FILE] [--resume FILE]
 
-A DiT (8 blocks of width 192, 256 tokens) learns the pictures of `shapes.py` by rectified flow: it predicts noise minus
-picture at logit-normal times (Esser et al., 2024). AdamW, bf16 autocast, moving average of the weights. The shipped file
-took about 80 minutes on two CPU cores, in two stages (the second with --resume); more pictures, on a GPU, make a better one.
+A DiT (8 blocks of width 192, 256 tokens) learns the pictures of `shapes.py` by rectified flow at logit-normal times (Esser
+et al., 2024), shifted towards noise, where place and shape are decided. The network says the clean picture and the error is
+taken in the velocity that follows from it: with few channels it need not carry the noise through (Li and He, 2025); after
+equal times on a CPU the error was a fifth below that of a network saying the velocity. AdamW, bf16 autocast, moving average of
+the weights.
 """
 
 import argparse
@@ -28,6 +30,7 @@ import comfy.cli_args  # noqa: E402
 comfy.cli_args.args.use_pytorch_cross_attention = True              # fused attention, also on a CPU
 dit = pack_module("nodes.models.dit")
 HEADS = 3
+TIME_MEAN, SMALLEST_TIME = 1.1, 0.05        # of the times' logit; and the time below which the error is weighted no higher
 
 
 def build(device):
@@ -62,7 +65,7 @@ def batches(batch, device, generator, null_class, pool=16):
 
 
 def save(ema, path):
-    metadata = {"format": "pt", "num_heads": str(HEADS), "class_names": json.dumps(shapes.CLASSES), "prediction": "flow"}
+    metadata = {"format": "pt", "num_heads": str(HEADS), "class_names": json.dumps(shapes.CLASSES), "prediction": "flow_x0"}
     save_file({name: value.half().cpu().contiguous() for name, value in ema.items()}, path, metadata)
 
 
@@ -88,11 +91,11 @@ def train(minutes, batch, out, resume=None, peak=8e-4, warmup=200, seed=0):
         for group in optimiser.param_groups:
             group["lr"] = peak * min(1, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
         noise = torch.randn(x0.shape, generator=generator, device=device)
-        t = torch.sigmoid(torch.randn(labels.shape, generator=generator, device=device) + 0.3)      # 1 is pure noise
+        t = torch.sigmoid(torch.randn(labels.shape, generator=generator, device=device) + TIME_MEAN)        # 1 is pure noise
         mix = t[:, None, None, None]
         with torch.autocast(device.type, torch.bfloat16):
             predicted = forward((1 - mix) * x0 + mix * noise, 1000 * t, y=labels[:, None])
-        loss = (predicted.float() - (noise - x0)).square().mean()
+        loss = ((predicted.float() - x0) / mix.clamp_min(SMALLEST_TIME)).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
@@ -115,7 +118,7 @@ def train(minutes, batch, out, resume=None, peak=8e-4, warmup=200, seed=0):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=120)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--out", default=str(ROOT / "demo/shapes_dit.safetensors"))
     parser.add_argument("--resume", help="go on from these weights")
     parser.add_argument("--seed", type=int, default=0)

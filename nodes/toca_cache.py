@@ -22,7 +22,7 @@ class ToCaCache(io.ComfyNode):
                         "tokens that need it are recomputed (token-wise feature caching, ToCa). Put it between the model and the sampler.",
             search_aliases=["speed up", "accelerate", "feature cache", "token cache", "TeaCache", "EasyCache"],
             inputs=[
-                io.Model.Input("model", tooltip="A diffusion transformer: DiT or PixArt."),
+                io.Model.Input("model", tooltip="A diffusion transformer: DiT, PixArt, Open-Sora or FLUX."),
                 io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
                 io.Combo.Input("preset", options=list(PRESETS), default="auto",
                                tooltip="auto: the paper's settings, fitted to this model's depth. "
@@ -49,7 +49,7 @@ class ToCaCache(io.ComfyNode):
                 io.Float.Input("step_slope", default=0.0, min=-2.0, max=2.0, step=0.05, advanced=True,
                                tooltip="Shifts fresh tokens between steps: above 0 early steps get more, below 0 late ones." + CUSTOM),
                 io.Combo.Input("cycle_rule", options=list(CYCLE_RULES), default="fixed", advanced=True,
-                               tooltip="fixed: a full step every `cycle` steps. "
+                               tooltip="fixed: a full step every `cycle` steps. multiples: on the steps whose number is a multiple of it. "
                                        "dit, pixart: the released schedules, which vary the distance." + CUSTOM),
                 io.Float.Input("staleness_weight", default=0.25, min=0.0, max=10.0, step=0.05, advanced=True,
                                tooltip="How strongly tokens that were not recomputed for long are preferred (s3)." + CUSTOM),
@@ -68,6 +68,13 @@ class ToCaCache(io.ComfyNode):
                 io.String.Input("block_ratios", default="", multiline=True, optional=True, advanced=True,
                                 tooltip="Shares of fresh tokens block by block, in place of fresh_ratio, shares and layer_slope: one line "
                                         "per module, such as `mlp: 0.4, 0.3, 0.2`; one number stands for all blocks." + CUSTOM),
+                io.Float.Input("parallel_mlp_share", default=1.6, min=0.0, max=10.0, step=0.05, optional=True, advanced=True,
+                               tooltip="How much of fresh_ratio the MLPs of single blocks get (FLUX); "
+                                       "mlp_share is then that of the double blocks." + CUSTOM),
+                io.Int.Input("cross_attn_cycle", default=0, min=0, max=100, optional=True, advanced=True,
+                             tooltip="A cycle of cross-attention's own; 0: as cycle." + CUSTOM),
+                io.Int.Input("mlp_cycle", default=0, min=0, max=100, optional=True, advanced=True,
+                             tooltip="A cycle of the MLPs' own; 0: as cycle." + CUSTOM),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
         )
@@ -78,8 +85,8 @@ class ToCaCache(io.ComfyNode):
             return io.NodeOutput(model)
         diffusion_model = model.get_model_object("diffusion_model")
         layout = layout_of(diffusion_model)
-        depth = layout.bind(diffusion_model).depth
-        config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios, depth), **widgets)
+        cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
+        config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios), **cycles, **widgets)
         if preset == "custom":
-            fit(config, layout, depth)
+            fit(config, layout, layout.bind(diffusion_model).depths)
         return io.NodeOutput(install(model, Settings(preset, config, verbose)))

@@ -13,14 +13,18 @@ def split_heads(x, heads: int):
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def rows(q, k):
-    """Softmax rows in float32, a few queries at a time. q (B, H, n, d), k (B, H, m, d) -> yields (slice, (B, H, c, m))."""
+def rows(q, k, mask=None):
+    """Softmax rows in float32, a few queries at a time. q (B, H, n, d), k (B, H, m, d) -> yields (slice, (B, H, c, m)).
+
+    mask (B, 1, m) is added to the logits.
+    """
     scale = q.shape[-1] ** -0.5
     chunk = max(1, CHUNK // (q.shape[0] * q.shape[1] * k.shape[2]))
     keys = (k * scale).transpose(-1, -2)
     for start in range(0, q.shape[2], chunk):
         part = slice(start, start + chunk)
-        yield part, torch.softmax(q[:, :, part] @ keys, dim=-1, dtype=torch.float32)
+        logits = q[:, :, part] @ keys
+        yield part, torch.softmax(logits if mask is None else logits + mask[:, None], dim=-1, dtype=torch.float32)
 
 
 @torch.compiler.disable
@@ -34,13 +38,13 @@ def received(q, k):
 
 
 @torch.compiler.disable
-def entropy(q, k, conds: int):
+def entropy(q, k, conds: int, mask=None):
     """Entropy of each query's attention row over the mean of the heads, then the mean over the conditionings.
 
-    q (conds * B, H, n, d), k (conds * B, H, m, d) -> (B, n) float32, in nats (paper, equation of s2).
+    q (conds * B, H, n, d), k (conds * B, H, m, d), mask (conds * B, 1, m) -> (B, n) float32, in nats (paper, equation of s2).
     """
     parts = []
-    for _, weights in rows(q, k):
+    for _, weights in rows(q, k, mask):
         c = weights.mean(dim=1)                                     # (conds * B, c, m)
         parts.append(-(c * torch.log(c + 1e-7)).sum(dim=-1))
     return torch.cat(parts, dim=-1).unflatten(0, (conds, -1)).mean(dim=0)

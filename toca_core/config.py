@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, fields
 
-MODULES = ("self_attn", "cross_attn", "mlp")
+KINDS = ("self_attn", "cross_attn", "mlp", "parallel_mlp")      # of modules; the last one runs beside attention (FLUX single blocks)
 SCORES = ("self_attn", "cross_attn", "random")
-CYCLE_RULES = ("fixed", "dit", "pixart")
+CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
 
 
 class ConfigError(ValueError):
@@ -20,13 +20,15 @@ class ToCaConfig:
 
     fresh_ratio       the paper's `1 - R`; at 1 every step is a full step
     cycle             N, the distance in steps between full steps; at 1 every step is a full step
+    cross_attn_cycle, mlp_cycle    N of cross-attention and of the MLPs where it differs; None means `cycle`
     cycle_rule        how the distance varies along the run (`schedule.py`)
     warmup_steps      full steps at the start, at least 1
-    cross_attn_share, mlp_share    the module factors; self-attention is never computed partially
+    cross_attn_share, mlp_share, parallel_mlp_share    the module factors; self-attention is never computed partially
     layer_slope       w: early blocks are fresher where positive
     layer_divisor     what the block index is divided by; None means depth - 1
     step_slope        v: early steps are fresher where positive, late steps where negative
-    block_ratios      per module, one ratio per block, in place of `fresh_ratio x layer factor x module share`
+    block_ratios      per module ("mlp", "double.img_mlp"), one ratio per block or one for all blocks, in place of
+                      `fresh_ratio x layer factor x module share`
     score             what ranks the tokens: s1 ("self_attn"), s2 ("cross_attn") or "random"
     staleness_weight  weight of s3
     spread_bonus, spread_cell    s4: the best token of every cell x cell square is raised by `bonus x` itself
@@ -34,10 +36,13 @@ class ToCaConfig:
     """
     fresh_ratio: float = 0.1
     cycle: int = 3
+    cross_attn_cycle: int | None = None
+    mlp_cycle: int | None = None
     cycle_rule: str = "fixed"
     warmup_steps: int = 1
     cross_attn_share: float = 1.0
     mlp_share: float = 1.0
+    parallel_mlp_share: float = 1.0
     layer_slope: float = 0.0
     layer_divisor: int | None = None
     step_slope: float = 0.0
@@ -61,10 +66,19 @@ class ToCaConfig:
     @property
     def always_full(self) -> bool:
         """True where these settings leave nothing to cache, so that the model runs plainly."""
-        return self.fresh_ratio >= 1 or self.cycle == 1
+        return self.fresh_ratio >= 1 or all(self.cycle_of(kind) == 1 for kind in KINDS)
 
-    def ratios_of(self, module: str) -> tuple[float, ...] | None:
-        return dict(self.block_ratios).get(module)
+    def cycle_of(self, kind: str) -> int:
+        own = {"cross_attn": self.cross_attn_cycle, "mlp": self.mlp_cycle, "parallel_mlp": self.mlp_cycle}.get(kind)
+        return self.cycle if own is None else own
+
+    def share_of(self, kind: str) -> float:
+        return {"cross_attn": self.cross_attn_share, "mlp": self.mlp_share, "parallel_mlp": self.parallel_mlp_share}[kind]
+
+    def ratios_of(self, name: str, kind: str) -> tuple[float, ...] | None:
+        """The given ratios of a module by its own name, else by its kind."""
+        given = dict(self.block_ratios)
+        return given.get(name, given.get(kind))
 
 
 def number(low, high, whole=False):
@@ -73,6 +87,10 @@ def number(low, high, whole=False):
         if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
             raise ConfigError(f"{name} is {value!r}; give {'a whole number' if whole else 'a number'} from {low} to {high}.")
     return check
+
+
+def optional(check):
+    return lambda name, value: None if value is None else check(name, value)
 
 
 def choice(options):
@@ -84,7 +102,6 @@ def choice(options):
 
 def check_block_ratios(name, value):
     for module, ratios in value:
-        choice(MODULES[1:])(f"{name}: module", module)
         if not ratios:
             raise ConfigError(f"{name} gives no ratio for {module}; give one per block, or leave {module} out.")
         for block, ratio in enumerate(ratios):
@@ -94,10 +111,13 @@ def check_block_ratios(name, value):
 CHECKS = {
     "fresh_ratio": number(0, 1),
     "cycle": number(1, 100, whole=True),
+    "cross_attn_cycle": optional(number(1, 100, whole=True)),
+    "mlp_cycle": optional(number(1, 100, whole=True)),
     "cycle_rule": choice(CYCLE_RULES),
     "warmup_steps": number(1, 1000, whole=True),
     "cross_attn_share": number(0, 10),
     "mlp_share": number(0, 10),
+    "parallel_mlp_share": number(0, 10),
     "layer_slope": number(-10, 10),
     "step_slope": number(-10, 10),
     "block_ratios": check_block_ratios,

@@ -3,6 +3,8 @@
 Checked in the tests against `torch.utils.flop_counter` on the real models.
 """
 
+import math
+
 from torch import nn
 
 
@@ -14,11 +16,16 @@ def macs(module: nn.Module) -> int:
 def layer_macs(layer: nn.Module) -> int:
     if isinstance(layer, nn.Linear):
         return layer.in_features * layer.out_features
-    if isinstance(layer, nn.Conv2d):
-        return layer.in_channels // layer.groups * layer.out_channels * layer.kernel_size[0] * layer.kernel_size[1]
+    if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
+        return layer.in_channels // layer.groups * layer.out_channels * math.prod(layer.kernel_size)
     return 0
 
 
 def attention(batch: int, queries: int, keys: int, width: int) -> int:
     """QK^T and the weighted sum of V, over all heads of total width `width`."""
     return 4 * batch * queries * keys * width
+
+
+def attention_map(q, k) -> int:
+    """QK^T once more, for the scores: q (B, heads, n, d), k (B, heads, m, d)."""
+    return 2 * q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2] * q.shape[3]

@@ -13,18 +13,25 @@ DIT_DDPM_250 = replace(DIT_DDIM_50, cycle=4, layer_slope=0.8, step_slope=-0.4)
 PIXART = ToCaConfig(
     fresh_ratio=0.30, cycle=3, cycle_rule="pixart", cross_attn_share=0.6, mlp_share=1.6, layer_slope=0.6,
     layer_divisor=PAPER_DIVISOR, step_slope=0.9, score="cross_attn", spread_bonus=0.4, spread_cell=4)
+OPEN_SORA = ToCaConfig(
+    fresh_ratio=0.10, cycle=3, cross_attn_cycle=6, cycle_rule="multiples", warmup_steps=3, cross_attn_share=0.0, mlp_share=1.495,
+    layer_divisor=PAPER_DIVISOR, score="cross_attn")
+FLUX = ToCaConfig(
+    fresh_ratio=0.10, cycle=4, warmup_steps=3, mlp_share=0.4, parallel_mlp_share=1.6, layer_slope=0.5, layer_divisor=PAPER_DIVISOR,
+    score="self_attn")
 
 SHORT_RUN = 10          # steps below which one step is too long a stride for the published first full step alone
 LONG_RUN = 125          # steps from which DiT's DDPM-250 settings are nearer than its DDIM-50 ones
 
 
 def paper(system: str, steps: int) -> ToCaConfig:
-    """The published settings for a system ("dit" or "pixart") and a number of sampling steps."""
+    """The published settings for a system ("dit", "pixart", "open_sora", "flux") and a number of sampling steps."""
     if system == "dit":
         return DIT_DDPM_250 if steps >= LONG_RUN else DIT_DDIM_50
-    return {"pixart": PIXART}[system]
+    return {"pixart": PIXART, "open_sora": OPEN_SORA, "flux": FLUX}[system]
 
 
 def auto(system: str, steps: int) -> ToCaConfig:
     """The published settings with the layer slope over the depth the model really has, and more full steps in short runs."""
-    return replace(paper(system, steps), layer_divisor=None, warmup_steps=3 if steps < SHORT_RUN else 1)
+    published = paper(system, steps)
+    return replace(published, layer_divisor=None, warmup_steps=3 if steps < SHORT_RUN else published.warmup_steps)

@@ -10,6 +10,7 @@ class StepReport:
     sigma: float
     kind: str
     fresh_share: dict[str, float] = field(default_factory=dict)     # module -> mean over blocks, partial steps only
+    fresh_per_block: dict[str, list[float]] = field(default_factory=dict)       # module -> share in each block, likewise
 
 
 @dataclass

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .config import ToCaConfig
+from .config import KINDS, ToCaConfig
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ def step_factor(slope: float, step: Step) -> float:
     return 1 - slope + 2 * slope * step.remaining / step.total
 
 
-def fresh_ratio(config: ToCaConfig, step: Step, module: str, block: int, depth: int) -> float:
-    """Share of fresh tokens of one module of one block at a partial step, before clamping."""
-    if module == "self_attn":
+def fresh_ratio(config: ToCaConfig, step: Step, site, block: int, depth: int) -> float:
+    """Share of fresh tokens of a site (`families/base.py`) in one block at a partial step, before clamping."""
+    if site.kind == "self_attn":
         return 0.0
-    given = config.ratios_of(module)
+    given = config.ratios_of(site.name, site.kind)
     if given is not None:
-        return given[block] * step_factor(config.step_slope, step)
+        return given[block % len(given)] * step_factor(config.step_slope, step)
     divisor = depth - 1 if config.layer_divisor is None else config.layer_divisor
-    share = config.mlp_share if module == "mlp" else config.cross_attn_share
-    return config.fresh_ratio * layer_factor(config.layer_slope, block, divisor) * step_factor(config.step_slope, step) * share
+    factors = layer_factor(config.layer_slope, block, divisor) * step_factor(config.step_slope, step)
+    return config.fresh_ratio * factors * config.share_of(site.kind)
 
 
 def fresh_count(ratio: float, tokens: int) -> int:
@@ -53,47 +53,50 @@ def fresh_count(ratio: float, tokens: int) -> int:
     return int(np.float32(min(max(ratio, 0.0), 1.0)) * np.float32(tokens))
 
 
-def fresh_counts(config: ToCaConfig, step: Step, module: str, depth: int, tokens: int) -> list[int]:
-    return [fresh_count(fresh_ratio(config, step, module, block, depth), tokens) for block in range(depth)]
+def fresh_counts(config: ToCaConfig, step: Step, site, depth: int, tokens: int) -> list[int]:
+    return [fresh_count(fresh_ratio(config, step, site, block, depth), tokens) for block in range(depth)]
 
 
-def interval(config: ToCaConfig, step: Step) -> int:
+def interval(config: ToCaConfig, cycle: int, step: Step) -> int:
     """The distance between full steps, as renewed at a full step (round half to even)."""
     total = step.total
     if config.cycle_rule == "dit":
         if int(0.2 * total) <= step.remaining < int(0.4 * total):
             return 2
-        return max(1, round(config.cycle / (1.4 - 0.8 * max(step.remaining, 0) / total)))
+        return max(1, round(cycle / (1.4 - 0.8 * max(step.remaining, 0) / total)))
     if config.cycle_rule == "pixart":
-        return max(1, round(config.cycle / (0.8 + 0.4 * min(step.position, total) / total)))
-    return config.cycle
+        return max(1, round(cycle / (0.8 + 0.4 * min(step.position, total) / total)))
+    return cycle
 
 
 class Cycle:
-    """Decides, evaluation by evaluation, whether a step is full. One per sampling run."""
+    """Decides, evaluation by evaluation, which kinds of modules compute every token. One per sampling run."""
 
     def __init__(self, config: ToCaConfig):
         self.config = config
-        self.interval = None
-        self.last_full = None
+        self.interval, self.last_full = {}, {}
 
-    def is_full(self, step: Step) -> bool:
+    def full_kinds(self, step: Step) -> frozenset[str]:
         """Call once per step, in order."""
-        full = self.config.always_full or step.index < self.config.warmup_steps or self.interval is None or self.due(step.index, step.total)
-        if full:
-            self.interval, self.last_full = interval(self.config, step), step.index
+        full = frozenset(kind for kind in KINDS if self.is_full(kind, step))
+        for kind in full:
+            self.interval[kind], self.last_full[kind] = interval(self.config, self.config.cycle_of(kind), step), step.index
         return full
 
-    def due(self, index: int, total: int) -> bool:
-        if self.config.cycle_rule == "dit":
-            return (total - 1 - index) % self.interval == 0
-        if self.config.cycle_rule == "pixart":
-            return index % self.interval == 0
-        return index - self.last_full >= self.interval
+    def is_full(self, kind: str, step: Step) -> bool:
+        first = step.index < self.config.warmup_steps or kind not in self.interval
+        return first or self.config.always_full or self.due(kind, step.index, step.total)
 
-    def partial_steps_ahead(self, step: Step) -> int:
-        """How many partial steps follow a full step before the next full one."""
+    def due(self, kind: str, index: int, total: int) -> bool:
+        if self.config.cycle_rule == "dit":
+            return (total - 1 - index) % self.interval[kind] == 0
+        if self.config.cycle_rule in ("multiples", "pixart"):
+            return index % self.interval[kind] == 0
+        return index - self.last_full[kind] >= self.interval[kind]
+
+    def partial_steps_ahead(self, step: Step, kind: str) -> int:
+        """How many partial steps of a kind follow its full step before the next full one."""
         count = 0
-        while count < 2 * self.interval and not self.due(step.index + count + 1, step.total):
+        while count < 2 * self.interval[kind] and not self.due(kind, step.index + count + 1, step.total):
             count += 1
         return count

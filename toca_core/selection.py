@@ -1,5 +1,7 @@
 """From scores to the fresh tokens of a partial step."""
 
+import math
+
 import torch
 
 from . import scores
@@ -7,7 +9,7 @@ from .config import ToCaConfig
 
 
 class Selector:
-    """The scores and ages of every block's tokens, for one group of conditionings.
+    """The scores and ages of the tokens of one stream in every block of a stack, for one group of conditionings.
 
     basis (blocks, B, N)    what s1 or s2 is made of, renewed at full steps (s2's rows also by fresh tokens)
     ages {module: (blocks, B, N)}    steps since a token was computed, one counter per block and module
@@ -15,22 +17,24 @@ class Selector:
     Kept out of compiled graphs: it runs once a step, and what it decides must not be frozen into one.
     """
 
-    def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int] | None, seed: int):
+    def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int, int], seed: int):
         self.config, self.depth, self.modules, self.grid, self.seed = config, depth, modules, grid, seed
         self.basis = None
         self.ages = {}
         self.generator = None
 
     @torch.compiler.disable
-    def renew(self, batch: int, tokens: int, device):
-        """A full step: every token is fresh."""
+    def lay_out(self, batch: int, tokens: int, device):
+        """Make room for these tokens, unless it is there."""
         shape = (self.depth, batch, tokens)
-        if self.basis is None:
+        if self.basis is None or self.basis.shape != shape:
             self.basis = torch.zeros(shape, device=device)
             self.ages = {module: torch.zeros(shape, device=device) for module in self.modules}
             self.generator = torch.Generator(device).manual_seed(self.seed)
-        for ages in self.ages.values():
-            ages.zero_()
+
+    def zero_ages(self, module: str):
+        """A full step of a module: every token is fresh."""
+        self.ages[module].zero_()
 
     def order(self, module: str, blocks=slice(None)):
         """Token indices (..., N), best first, of all blocks or of one."""
@@ -40,8 +44,9 @@ class Selector:
         else:
             base = scores.influence(basis) if config.score == "self_attn" else scores.control(basis)
         score = base + config.staleness_weight * scores.staleness(self.ages[module][blocks], config.cycle)
-        if config.spread_bonus and self.grid:
-            score = scores.spread(score, self.grid, config.spread_cell, config.spread_bonus)
+        if config.spread_bonus and score.shape[-1] == math.prod(self.grid):                 # text and reference tokens lie on no grid
+            frames, *picture = self.grid
+            score = scores.spread(score.unflatten(-1, (frames, -1)), tuple(picture), config.spread_cell, config.spread_bonus).flatten(-2)
         return score.argsort(dim=-1, descending=True)
 
     @torch.compiler.disable

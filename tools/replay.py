@@ -19,10 +19,16 @@ load_host()
 import torch  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
+import comfy.model_detection  # noqa: E402
 import comfy.samplers  # noqa: E402
+import comfy.supported_models  # noqa: E402
 from comfy.patcher_extension import WrappersMP  # noqa: E402
 
 SCHEDULES = {"ToCa-ddim50": "DIT_DDIM_50", "ToCa-ddpm250": "DIT_DDPM_250"}
+PRESETS = {"pixart": "PIXART", "stdit3": "OPEN_SORA", "flux": "FLUX"}
+MARKS = {"dit": "x", "pixart": "fresh_count_cross", "stdit3": "is_full_attn_cross_mlp", "flux": "guidance"}       # a tensor only it has
+KINDS = {"is_full": ("mlp",), "is_full_attn_cross_mlp": ("self_attn", "cross_attn", "mlp")}         # what its columns speak of
+COUNTS = {"dit": {"mlp": "fresh_count"}, "pixart": {"mlp": "fresh_count_mlp", "cross_attn": "fresh_count_cross"}, "stdit3": {}, "flux": {}}
 
 
 class RecordedTimes(torch.nn.Module):
@@ -47,7 +53,7 @@ class RecordedTimes(torch.nn.Module):
 
 @dataclasses.dataclass
 class Recording:
-    """A recording in one form for all families: step i's latent (1, C, H, W), its timestep, and what came out."""
+    """A recording in one form for all families: step i's latent (1, C, ...), its timestep, and what came out."""
     family: str
     settings: dict
     latents: list
@@ -60,26 +66,45 @@ class Recording:
     def steps(self) -> int:
         return len(self.times)
 
+    @property
+    def guided(self) -> bool:
+        return self.tensors["out"].shape[1] > 1                     # [cond, uncond]
+
 
 def read(io_path: str) -> Recording:
     with safe_open(io_path, "pt") as file:
         settings, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, no dict
-    if "x" in tensors:
+    family = next((name for name, key in MARKS.items() if key in tensors), None)
+    if family is None:
+        raise SystemExit(f"{io_path} is no recording of a known family ({', '.join(MARKS)}).")
+    if family == "dit":
         conditioning = pack_module("nodes.models.dit_loader").conditioning
         positive, negative = (conditioning([int(label)]) for label in tensors["y"])
-        return Recording("dit", settings, [x[:1] for x in tensors["x"]], tensors["t"][:, 0].tolist(), positive, negative, tensors)
-    if "fresh_count_cross" in tensors:
-        latents = [torch.cos(angle) * tensors["x_a"] + torch.sin(angle) * tensors["x_b"] for angle in tensors["theta"]]
+        return Recording(family, settings, [x[:1] for x in tensors["x"]], tensors["t"][:, 0].tolist(), positive, negative, tensors)
+    latents = [torch.cos(angle) * tensors["x_a"] + torch.sin(angle) * tensors["x_b"] for angle in tensors["theta"]]
+    if family == "flux":
+        positive = negative = [[tensors["txt"], {"pooled_output": tensors["y"], "guidance": tensors["guidance"].item()}]]
+    else:
         positive, negative = ([[caption, {}]] for caption in tensors["y"])
-        return Recording("pixart", settings, latents, tensors["t"].tolist(), positive, negative, tensors)
-    raise SystemExit(f"{io_path} is no recording of a known family (dit, pixart).")
+    return Recording(family, settings, latents, tensors["t"].tolist(), positive, negative, tensors)
 
 
 def load_model(recording: Recording, weights: str):
     heads = int(recording.settings["heads"])
     if recording.family == "dit":
         return pack_module("nodes.models.dit_loader").load_dit(weights, "fp32", heads)
+    if recording.family == "flux":
+        return load_flux(weights, heads, json.loads(recording.settings["axes_dim"]))
     return pack_module("nodes.models.pixart").load_pixart(weights, "fp32", "PixArt-alpha", heads)
+
+
+def load_flux(path: str, heads: int, axes: list[int]):
+    """The host's own class at any size; its detection derives heads and axes from the released ones."""
+    loading = pack_module("nodes.models.loading")
+    weights, _ = loading.read_checkpoint(path)
+    config = comfy.model_detection.detect_unet_config(weights, "")
+    config.update(num_heads=heads, axes_dim=axes)
+    return loading.make_patcher(path, weights, comfy.supported_models.Flux(config), "fp32", False)
 
 
 def settings_of(recording: Recording):
@@ -87,7 +112,7 @@ def settings_of(recording: Recording):
     presets, given = pack_module("toca_core.presets"), recording.settings
     if recording.family == "dit" and given["sched"] not in SCHEDULES:
         raise SystemExit(f"The recording follows the schedule {given['sched']!r}; known are {', '.join(SCHEDULES)}.")
-    preset = getattr(presets, SCHEDULES[given["sched"]]) if recording.family == "dit" else presets.PIXART
+    preset = getattr(presets, SCHEDULES[given["sched"]] if recording.family == "dit" else PRESETS[recording.family])
     config = dataclasses.replace(preset, fresh_ratio=float(given["R"]), cycle=int(given["N"]), staleness_weight=float(given["soft"]))
     return pack_module("nodes.patching.settings").Settings("custom", config)
 
@@ -119,40 +144,46 @@ class Comparison:
         finally:
             hook.remove()
         order = transformer_options["cond_or_uncond"]               # recorded as [cond, uncond]
-        self.compare_output(self.all_channels(tokens[0], x), order)
+        self.compare_output(self.all_channels(tokens[0], x) if self.recording.family == "dit" else result, order)
+        self.compare_full(transformer_options["toca"])
         self.compare_selection(transformer_options["toca"], order)
         self.step += 1
         return result
 
     def all_channels(self, tokens, x):
-        patch = self.model.patch_size
-        size = (x.shape[-2], x.shape[-1]) if self.recording.family == "pixart" else (x.shape[-2] // patch, x.shape[-1] // patch)
-        return self.model.unpatchify(tokens, *size)
+        """DiT's output with the variance, which sampling drops."""
+        return self.model.unpatchify(tokens, x.shape[-2] // self.model.patch_size, x.shape[-1] // self.model.patch_size)
 
     def compare_output(self, output, order):
         expected = self.recording.tensors["out"][self.step][order]
-        got = output[:, :expected.shape[1]]
-        self.max_rel = max(self.max_rel, ((got - expected).norm() / expected.norm()).item())
+        self.max_rel = max(self.max_rel, ((output - expected).norm() / expected.norm()).item())
+
+    def compare_full(self, run):
+        for name, kinds in KINDS.items():
+            if name in self.recording.tensors:
+                recorded = self.recording.tensors[name][self.step].flatten().tolist()
+                self.full_step_mismatches += sum((kind in run.last_call.full) != bool(full) for kind, full in zip(kinds, recorded, strict=True))
 
     def compare_selection(self, run, order):
-        full = run.report.steps[-1].kind == "full"
-        self.full_step_mismatches += full != bool(self.recording.tensors["is_full"][self.step])
-        modules = {"mlp": ""} if self.recording.family == "dit" else {"mlp": "mlp", "cross_attn": "cross"}
-        for module, suffix in modules.items():
-            counts = self.recording.tensors["fresh_count" + (f"_{suffix}" if suffix else "")][self.step].tolist()
-            for block, count in enumerate(counts):
-                fresh = None if full else run.last_call.selected.get((module, block))
-                got = -1 if full else 0 if fresh is None else fresh.shape[-1]
-                self.mask_mismatches += got != count
-                self.compare_mask(f"fresh_mask{'' if self.recording.family == 'dit' else '.' + module}.block{block}", fresh, full, order)
+        call, tensors = run.last_call, self.recording.tensors
+        for site in call.bound.depths:
+            self.compare_counts(call, site)
+            prefix = "fresh_mask." + ("" if self.recording.family == "dit" else f"{site.name}.")
+            for block in range(call.bound.depths[site]):
+                if f"{prefix}block{block}" in tensors and site.kind not in ("self_attn", *call.full):
+                    self.compare_mask(tensors[f"{prefix}block{block}"][self.step][order].bool(), call.selected.get((site, block)))
 
-    def compare_mask(self, name, fresh, full, order):
-        if name not in self.recording.tensors or full:
-            return
-        expected = self.recording.tensors[name][self.step][order].bool()        # (batch, tokens)
+    def compare_counts(self, call, site):
+        recorded = self.recording.tensors.get(COUNTS[self.recording.family].get(site.kind))
+        if recorded is not None:
+            got = [-1 if site.kind in call.full else count for count in call.counts.get(site, [-1] * call.bound.depths[site])]
+            self.mask_mismatches += sum(one != other for one, other in zip(got, recorded[self.step].tolist(), strict=True))
+
+    def compare_mask(self, expected, fresh):
+        """expected (batch, tokens) against the indices (b, n) of fresh tokens, or None where there were none."""
         got = torch.zeros_like(expected)
         if fresh is not None:
-            got.scatter_(1, fresh.expand(len(order), -1), True)
+            got.scatter_(1, fresh.repeat(len(got) // len(fresh), 1), True)
         self.mask_mismatches += int((got != expected).sum())
 
 
@@ -165,7 +196,7 @@ def replay(weights: str, io_path: str) -> dict:
     model = pack_module("nodes.patching.seam").install(model, settings_of(recording))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(recording.positive, recording.negative)
-    guider.set_cfg(2.0)                                             # anything but 1, so that both conditionings run
+    guider.set_cfg(2.0 if recording.guided else 1.0)                # at anything but 1 both conditionings run
     start = torch.zeros_like(recording.latents[0])
     with torch.inference_mode():
         guider.sample(start, start, Feeder(recording), torch.tensor([*recording.times, -1.0]), disable_pbar=True, seed=0)

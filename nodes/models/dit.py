@@ -85,14 +85,15 @@ class LabelEmbedder(nn.Module):
 class DiT(nn.Module):
     """Noise-predicting transformer over the patches of a latent.
 
-    Args: the fields of `DiTShape`; `operations` is the host's set of layers (`comfy.ops`).
+    Args: the fields of `DiTShape`; `operations` is the host's set of layers (`comfy.ops`). Where `says_picture`, the blocks end
+    in the clean picture, and the model returns the velocity of rectified flow that follows from it.
     """
 
     def __init__(self, in_channels, out_channels, patch_size, hidden_size, depth, num_heads, mlp_hidden, classes, grid,
-                 image_model=None, dtype=None, device=None, operations=None):
+                 says_picture=False, image_model=None, dtype=None, device=None, operations=None):
         super().__init__()
         kw = dict(dtype=dtype, device=device, operations=operations)
-        self.dtype = dtype
+        self.dtype, self.says_picture = dtype, says_picture
         self.in_channels, self.out_channels = in_channels, out_channels
         self.patch_size, self.hidden_size, self.classes, self.grid = patch_size, hidden_size, classes, grid
         self.x_embedder = PatchEmbed(None, patch_size, in_channels, hidden_size, **kw)
@@ -103,7 +104,7 @@ class DiT(nn.Module):
         self.final_layer = FinalLayer(hidden_size, patch_size, out_channels, **kw)
 
     def forward(self, x, timesteps, context=None, control=None, y=None, transformer_options={}, **kwargs):
-        """x (B, C, H, W), timesteps (B,) in 0..999, y (B, 1) class labels -> predicted noise (B, C, H, W)."""
+        """x (B, C, H, W), timesteps (B,) in 0..1000, y (B, 1) class labels -> predicted noise or velocity (B, C, H, W)."""
         height, width = x.shape[-2:]
         rows, cols = -(-height // self.patch_size), -(-width // self.patch_size)
 
@@ -113,7 +114,8 @@ class DiT(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, c, transformer_options)
         tokens = self.final_layer(tokens, c)                        # (B, N, p * p * C_out)
-        return self.unpatchify(tokens, rows, cols)[:, :self.in_channels, :height, :width]
+        output = self.unpatchify(tokens, rows, cols)[:, :self.in_channels, :height, :width]
+        return (x - output) * (1000 / timesteps).to(x.dtype)[:, None, None, None] if self.says_picture else output
 
     def position(self, rows, cols, like):
         """The stored embedding on the trained grid, else sine-cosine positions stretched over the trained extent, (1, N, D)."""

@@ -25,7 +25,11 @@ class PixelSpace(comfy.latent_formats.LatentFormat):
     latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 
-PREDICTIONS = {"eps": comfy.model_base.ModelType.EPS, "flow": comfy.model_base.ModelType.FLOW}        # "prediction" in the file's metadata
+PREDICTIONS = {                                                         # "prediction" in the file's metadata: what the network says
+    "eps": comfy.model_base.ModelType.EPS,                              # the noise
+    "flow": comfy.model_base.ModelType.FLOW,                            # the velocity, noise minus picture
+    "flow_x0": comfy.model_base.ModelType.FLOW,                         # the picture, over the times of a flow
+}
 LATENT_FORMATS = {3: PixelSpace, 4: comfy.latent_formats.SD15}
 
 
@@ -36,7 +40,7 @@ class DiTConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02, "timesteps": 1000}
 
     def __init__(self, shape: DiTShape, class_names: list[str], prediction: str = "eps"):
-        super().__init__({**self.unet_config, **shape.as_unet_config()})
+        super().__init__({**self.unet_config, **shape.as_unet_config(), "says_picture": prediction == "flow_x0"})
         self.prediction = PREDICTIONS[prediction]
         self.latent_format = LATENT_FORMATS[shape.in_channels]()
         self.memory_usage_factor = 2.0 / shape.patch_size ** 2          # the host's PixArt has 0.5 at patch 2

@@ -46,7 +46,7 @@ def make_patcher(path: str, weights: dict, config, weight_dtype: str, disable_dy
         weight_dtype=comfy.utils.weight_dtype(weights))
     config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, config.supported_inference_dtypes))
     model = config.get_model(weights, "", device=offload)
-    check_keys(path, model.diffusion_model, weights)
+    check_keys(path, model.diffusion_model, config.process_unet_state_dict(dict(weights)))
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=device, offload_device=offload)
     model.load_model_weights(dict(weights), "", assign=patcher.is_dynamic())

@@ -1,26 +1,54 @@
-"""The model table: which diffusion-model class keeps its modules where. A new sequential model is one row."""
+"""The model table: which diffusion-model class keeps its modules where. A new model is one row."""
 
-from ...toca_core.families.sequential import SequentialLayout
+import math
+
+from ...toca_core.families.base import Layout, Sizes
+from ...toca_core.families.joint import JointStack
+from ...toca_core.families.parallel import ParallelStack
+from ...toca_core.families.sequential import SequentialStack
 from .dit import DiT
 
 
-def patch_grid(model, shape):
-    """Token rows and columns of a latent (B, C, H, W); a last, cut patch counts."""
-    return -(-shape[-2] // model.patch_size), -(-shape[-1] // model.patch_size)
+def picture_sizes(model, x, context, arguments):
+    """A latent (B, C, H, W) in square patches; a last, cut patch counts. Reference pictures are tokens beside the grid."""
+    def patches(latent):
+        return -(-latent.shape[-2] // model.patch_size), -(-latent.shape[-1] // model.patch_size)
 
+    beside = sum(math.prod(patches(reference)) for reference in arguments.get("ref_latents") or ())
+    return Sizes(x.shape[0], (1, *patches(x)), beside, 0 if context is None else context.shape[:-1].numel())
+
+
+def watch_attention(arguments: dict, seen) -> dict:
+    """A block's arguments, changed so that the host's attention calls seen(q, k), (B, heads, N, d), before it runs."""
+    options = arguments.get("transformer_options", {})
+    earlier = options.get("optimized_attention_override")
+
+    def attention(function, q, k, *args, **kwargs):
+        seen(q, k)
+        return earlier(function, q, k, *args, **kwargs) if earlier else function(q, k, *args, **kwargs)
+
+    return {**arguments, "transformer_options": {**options, "optimized_attention_override": attention}}
+
+
+FLUX_STACKS = JointStack("double", "double_blocks", watch_attention), ParallelStack("single", "single_blocks", watch_attention)
 
 LAYOUTS = {         # by full name, since several classes are called DiT; as text, so that a host without one still loads the pack
-    f"{DiT.__module__}.DiT": SequentialLayout(
+    f"{DiT.__module__}.DiT": Layout(
         system="dit",
-        modules={"self_attn": "attn", "mlp": "mlp"},
-        projections={"self_attn": ("qkv",)},
-        grid=patch_grid),
-    "comfy.ldm.pixart.pixartms.PixArtMS": SequentialLayout(
+        stacks=(SequentialStack(modules={"self_attn": "attn", "mlp": "mlp"}, projections={"self_attn": ("qkv",)}),),
+        sizes=picture_sizes),
+    "comfy.ldm.pixart.pixartms.PixArtMS": Layout(
         system="pixart",
-        modules={"self_attn": "attn", "cross_attn": "cross_attn", "mlp": "mlp"},
-        projections={"self_attn": ("qkv",), "cross_attn": ("q_linear", "kv_linear")},
-        grid=patch_grid,
+        stacks=(SequentialStack(modules={"self_attn": "attn", "cross_attn": "cross_attn", "mlp": "mlp"},
+                                projections={"self_attn": ("qkv",), "cross_attn": ("q_linear", "kv_linear")}),),
+        sizes=picture_sizes,
         per_context=("y_embedder",)),
+    "comfy.ldm.flux.model.Flux": Layout(
+        system="flux",
+        stacks=FLUX_STACKS,
+        sizes=picture_sizes,
+        per_token=("img_in", "final_layer.linear"),
+        per_context=("txt_in",)),
 }
 
 
@@ -37,4 +65,4 @@ def layout_of(diffusion_model):
     raise UnsupportedModel(
         f"ToCa Cache cannot cache {type(diffusion_model).__name__}: its token blocks are not known. "
         f"Connect one of: {', '.join(name.rpartition('.')[2] for name in LAYOUTS)} "
-        f"(DiT through ToCa Load DiT, PixArt through ToCa Load PixArt or the stock loader), or remove the node.")
+        f"(DiT and PixArt through ToCa Load DiT and ToCa Load PixArt, FLUX and PixArt through the stock loader), or remove the node.")

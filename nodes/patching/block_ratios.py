@@ -3,8 +3,8 @@
 from ...toca_core.config import ConfigError
 
 
-def parse_block_ratios(text: str, depth: int) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    """"mlp: 0.4, 0.3\\ncross_attn: 0.2" -> (("mlp", (0.4, 0.3)), ("cross_attn", (0.2, 0.2))) for a depth of 2.
+def parse_block_ratios(text: str) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    """"mlp: 0.4, 0.3\\ndouble.img_mlp: 0.2" -> (("mlp", (0.4, 0.3)), ("double.img_mlp", (0.2,))).
 
     A line without a module's name is the MLP's; one number stands for all blocks. Raises ConfigError on anything else.
     """
@@ -14,8 +14,7 @@ def parse_block_ratios(text: str, depth: int) -> tuple[tuple[str, tuple[float, .
         module = module.strip() or "mlp"
         if module in ratios:
             raise ConfigError(f"block_ratios gives {module} twice; keep one line of it.")
-        values = tuple(parse_ratio(word) for word in numbers.replace(",", " ").split())
-        ratios[module] = values * depth if len(values) == 1 else values
+        ratios[module] = tuple(parse_ratio(word) for word in numbers.replace(",", " ").split())
     return tuple(ratios.items())
 
 

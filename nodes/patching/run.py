@@ -21,14 +21,15 @@ class SamplingRun:
     def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int):
         self.layout = layout_of(diffusion_model)
         self.bound = {}
-        depth = self.bind(diffusion_model).depth
+        depths = self.bind(diffusion_model).depths
         self.sigmas, self.start_sigma, self.end_sigma = sigmas, *sigma_range
         self.total = max(1, len(sigmas) - 1)
-        self.config = settings.resolve(self.layout, depth, self.total)
+        self.config = settings.resolve(self.layout, depths, self.total)
         self.seed = seed or 0
         self.cycle = Cycle(self.config)
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
-        self.step, self.full, self.active, self.last_call = None, True, False, None
+        self.kinds = frozenset(self.layout.kinds)
+        self.step, self.full, self.active, self.last_call = None, self.kinds, False, None
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
         self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
         if self.config.always_full:
@@ -46,11 +47,14 @@ class SamplingRun:
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
         self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full
-        self.full = not self.active or self.cycle.is_full(self.step)
+        self.full = self.cycle.full_kinds(self.step) & self.kinds if self.active else self.kinds
         self.ordinals.clear()
         for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
             del self.caches[key]                                    # conditionings that left the run free their memory
-        self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else "full" if self.full else "partial"))
+        self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
+
+    def kind(self, full: frozenset[str]) -> str:
+        return "full" if full == self.kinds else "partial"
 
     def position(self, sigma: float) -> float:
         """Where a noise level lies in the run's list, between entries where a sampler leaves the list."""
@@ -64,37 +68,38 @@ class SamplingRun:
             return after
         return after - (sigma - below) / (above - below)
 
-    def call_model(self, call, diffusion_model, x, context, options: dict):
-        """One call of the diffusion model for the conditionings that the host batched together."""
+    def call_model(self, call, diffusion_model, x, context, options: dict, arguments: dict):
+        """One call of the diffusion model for the conditionings that the host batched together.
+
+        arguments: whatever else the host passes to the model.
+        """
         diffusion_model = getattr(diffusion_model, "_orig_mod", diffusion_model)                # torch.compile's shell
         bound = self.bind(diffusion_model)
         conds = len(options.get("cond_or_uncond", (0,)))
+        sizes = self.layout.sizes(diffusion_model, x, context, arguments)
         with self.lock:
             key = self.key(diffusion_model, x, context, options)
-            full = self.full or key not in self.caches
+            full = self.full if key in self.caches else self.kinds
             if self.active and key not in self.caches:
-                self.caches[key] = bound.new_cache(self.config, tuple(x.shape), self.seed)
+                self.caches[key] = bound.new_cache(self.config, sizes, self.seed)
             self.last_used[key] = self.step.index
-        tokens, context_tokens = self.tokens(bound, x), 0 if context is None else context.shape[:-1].numel()
         if not self.active:
-            return self.call_plain(call, bound, x, tokens, context_tokens)
+            return self.call_plain(call, bound.plain_flops(sizes))
         cache = self.caches[key]
         try:
-            session = bound.call(cache, self.config, self.step, self.cycle, conds, full)
+            session = bound.call(cache, self.config, self.step, self.cycle, sizes, conds, full)
             with swapped(session.replacements()):
                 output = call()
         except BaseException:
             self.caches.pop(key, None)                              # half renewed: never to be read again
             raise
         self.last_call = session
-        session.count_outside(x.shape[0], tokens, context_tokens)
         with self.lock:
-            self.account(session, full)
+            self.account(session)
         return output
 
-    def call_plain(self, call, bound, x, tokens, context_tokens):
+    def call_plain(self, call, plain: int):
         self.report.model_calls["plain"] += 1
-        plain = bound.plain_flops(x.shape[0], tokens, context_tokens)
         self.report.flops += plain
         self.report.plain_flops += plain
         return call()
@@ -108,17 +113,16 @@ class SamplingRun:
         self.ordinals[key] += 1
         return key, self.ordinals[key]
 
-    def tokens(self, bound, x):
-        rows, cols = self.layout.grid(bound.model, tuple(x.shape))
-        return rows * cols
-
-    def account(self, session, full: bool):
+    def account(self, session):
         report = self.report
         report.flops += session.flops
         report.plain_flops += session.plain_flops
-        report.model_calls["full" if full else "partial"] += 1
+        kind = self.kind(session.full)
+        report.model_calls[kind] += 1
         report.cache_bytes = max(report.cache_bytes, sum(cache.bytes for cache in self.caches.values()))
-        if full:
+        if kind == "full":
             report.steps[-1].kind = "full"                          # a miss makes a partial step full
         else:
-            report.steps[-1].fresh_share = {name: round(share, 6) for name, share in session.fresh.items()}
+            shares = {site.name: [round(share, 6) for share in blocks] for site, blocks in session.fresh.items()}
+            report.steps[-1].fresh_per_block = shares
+            report.steps[-1].fresh_share = {name: round(sum(blocks) / len(blocks), 6) for name, blocks in shares.items()}

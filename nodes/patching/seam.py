@@ -74,7 +74,7 @@ class Seam:
         run = transformer_options.get(KEY)
         if run is None or run.step is None:
             return call()
-        return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options)
+        return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options, kwargs)
 
 
 def check_latent(patcher, latent_image):

@@ -16,30 +16,39 @@ class Settings:
     custom: ToCaConfig
     verbose: bool = False
 
-    def resolve(self, layout, depth: int, steps: int) -> ToCaConfig:
-        """The settings of a run over `steps` sampling steps of a model with `depth` blocks."""
+    def resolve(self, layout, depths: dict, steps: int) -> ToCaConfig:
+        """The settings of a run over `steps` sampling steps; depths: how many blocks each site has."""
         if self.preset == "custom":
-            return fit(self.custom, layout, depth)
+            return fit(self.custom, layout, depths)
         chosen = (presets.paper if self.preset == "paper" else presets.auto)(layout.system, steps)
         return replace(chosen, start_percent=self.custom.start_percent, end_percent=self.custom.end_percent)
 
 
-def fit(config: ToCaConfig, layout, depth: int) -> ToCaConfig:
-    """Refuse what the model cannot follow: a score from attention it lacks, ratios for another depth."""
-    if config.score in ("self_attn", "cross_attn") and config.score not in layout.modules:
-        raise ConfigError("score is cross-attention, but this model has none; choose auto, self-attention or random.")
-    for module, ratios in config.block_ratios:
-        if module not in layout.modules:
-            raise ConfigError(f"block_ratios names {module}, which this model has not; its modules are {', '.join(layout.modules)}.")
-        if len(ratios) != depth:
-            raise ConfigError(f"block_ratios gives {len(ratios)} ratios for {module}, the model has {depth} blocks; give {depth}.")
+def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:
+    """Refuse what the model cannot follow: a score it does not give, ratios for a module or a depth it does not have."""
+    if config.score != "random" and config.score not in layout.scores:
+        word = {value: word for word, value in SCORES.items()}[config.score]
+        raise ConfigError(f"score is {word}, which this model does not give; choose one of {', '.join(score_words(layout))}.")
+    for name, ratios in config.block_ratios:
+        meant = {site: depth for site, depth in depths.items() if name in (site.name, site.kind) and site.kind != "self_attn"}
+        if not meant:
+            known = ", ".join(site.name for site in depths if site.kind != "self_attn")
+            raise ConfigError(f"block_ratios names {name}, which this model has not; its modules are {known}.")
+        for site, depth in meant.items():
+            if len(ratios) not in (1, depth):
+                raise ConfigError(f"block_ratios gives {len(ratios)} ratios for {site.name}, the model has {depth} blocks there; "
+                                  f"give {depth}, or one for all.")
     return config
+
+
+def score_words(layout) -> list[str]:
+    return ["auto", *(word for word, value in SCORES.items() if value == "random" or value in layout.scores)]
 
 
 def score_of(choice: str, layout) -> str:
     """The widget's word -> a score; auto is what the paper uses: cross-attention where the model has it."""
     if choice == "auto":
-        return "cross_attn" if "cross_attn" in layout.modules else "self_attn"
+        return "cross_attn" if "cross_attn" in layout.scores else "self_attn"
     if choice not in SCORES:
         raise ConfigError(f"score is {choice!r}; choose one of auto, {', '.join(SCORES)}.")
     return SCORES[choice]

@@ -4,16 +4,19 @@ import pytest
 
 from toca_core import presets, schedule
 from toca_core.config import ConfigError, ToCaConfig
+from toca_core.families.base import Site
 from toca_core.schedule import Cycle, Step
+
+ATTENTION, CROSS, MLP = (Site("", kind, kind) for kind in ("self_attn", "cross_attn", "mlp"))
 
 
 def step(index, total):
     return Step(index, index, total)
 
 
-def kinds(config, total):
+def kinds(config, total, kind="mlp"):
     cycle = Cycle(config)
-    return "".join("F" if cycle.is_full(step(i, total)) else "p" for i in range(total))
+    return "".join("F" if kind in cycle.full_kinds(step(i, total)) else "p" for i in range(total))
 
 
 def test_layer_factor_runs_from_one_plus_w_to_one_minus_w():
@@ -40,23 +43,40 @@ def test_fresh_count_is_floored_and_clamped():
 
 def test_self_attention_is_never_partial():
     config = ToCaConfig(fresh_ratio=0.9)
-    assert schedule.fresh_ratio(config, step(3, 10), "self_attn", 0, 4) == 0
+    assert schedule.fresh_ratio(config, step(3, 10), ATTENTION, 0, 4) == 0
 
 
 def test_ratio_is_the_product_of_its_factors():
     # 0.30 x (1 + 0.6 - 1.2 x 9/27) x (1.9 - 1.8 x 5/20) x 1.6
-    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), "mlp", 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 1.6)
-    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), "cross_attn", 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 0.6)
+    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), MLP, 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 1.6)
+    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), CROSS, 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 0.6)
 
 
 def test_own_schedules_divide_by_the_models_depth():
     config = ToCaConfig(fresh_ratio=0.5, layer_slope=0.5)
-    assert schedule.fresh_ratio(config, step(0, 4), "mlp", 3, 4) == pytest.approx(0.5 * 0.5)
+    assert schedule.fresh_ratio(config, step(0, 4), MLP, 3, 4) == pytest.approx(0.5 * 0.5)
 
 
 def test_block_ratios_take_the_place_of_the_layer_schedule():
     config = ToCaConfig(fresh_ratio=0.5, layer_slope=0.5, mlp_share=3, block_ratios=(("mlp", (0.1, 0.2)),))
-    assert [schedule.fresh_ratio(config, step(0, 4), "mlp", block, 2) for block in (0, 1)] == [0.1, 0.2]
+    assert [schedule.fresh_ratio(config, step(0, 4), MLP, block, 2) for block in (0, 1)] == [0.1, 0.2]
+
+
+def test_block_ratios_by_name_go_before_those_by_kind_and_one_stands_for_all():
+    config = ToCaConfig(block_ratios=(("mlp", (0.1,)), ("temporal.mlp", (0.2, 0.3))))
+    shares = {name: [schedule.fresh_ratio(config, step(0, 4), Site(name, "mlp", "mlp"), block, 2) for block in (0, 1)]
+              for name in ("spatial", "temporal")}
+    assert shares == {"spatial": [0.1, 0.1], "temporal": [0.2, 0.3]}
+
+
+def test_kinds_of_modules_have_cycles_of_their_own():
+    config = ToCaConfig(cycle=2, cross_attn_cycle=4, mlp_cycle=3, cycle_rule="multiples")
+    assert [kinds(config, 9, kind) for kind in ("self_attn", "cross_attn", "mlp")] == ["FpFpFpFpF", "FpppFpppF", "FppFppFpp"]
+
+
+def test_published_cycles_of_open_sora_and_flux():
+    assert kinds(presets.OPEN_SORA, 10) == "FFFFppFppF" and kinds(presets.OPEN_SORA, 10, "cross_attn") == "FFFpppFppp"
+    assert kinds(presets.FLUX, 12) == "FFFpppFpppFp"
 
 
 def test_fixed_cycle():
@@ -80,10 +100,10 @@ def test_partial_steps_ahead_end_at_the_next_full_step():
     for config in (ToCaConfig(cycle=4), presets.DIT_DDIM_50, presets.PIXART):
         cycle, text = Cycle(config), kinds(config, 50)
         for i in range(49):
-            if cycle.is_full(step(i, 50)):
+            if "mlp" in cycle.full_kinds(step(i, 50)):
                 run = text[i + 1:]
                 expected = len(run) - len(run.lstrip("p"))
-                assert cycle.partial_steps_ahead(step(i, 50)) >= expected
+                assert cycle.partial_steps_ahead(step(i, 50), "mlp") >= expected
 
 
 def test_presets_by_length_of_the_run():
@@ -100,7 +120,7 @@ def test_presets_by_length_of_the_run():
     ({"spread_cell": 0}, "spread_cell is 0"), ({"fresh_ratio": float("nan")}, "fresh_ratio is nan"),
     ({"start_percent": 0.6, "end_percent": 0.4}, "start_percent is 0.6"),
     ({"block_ratios": (("mlp", (0.1, 1.5)),)}, "mlp, block 1 is 1.5"), ({"block_ratios": (("mlp", ()),)}, "no ratio for mlp"),
-    ({"block_ratios": (("self_attn", (0.1,)),)}, "self_attn"),
+    ({"mlp_cycle": 0}, "mlp_cycle is 0"), ({"cross_attn_cycle": 1.5}, "cross_attn_cycle is 1.5"),
 ])
 def test_bad_settings_are_refused_by_name_value_and_remedy(settings, named):
     with pytest.raises(ConfigError) as refusal:

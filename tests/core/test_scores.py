@@ -53,10 +53,17 @@ def test_entropy_is_averaged_over_the_conditionings(monkeypatch):
     torch.testing.assert_close(attention.entropy(q, k, 2), (each[:2] + each[2:]) / 2)
 
 
+def test_masked_context_counts_as_absent():
+    q, k = torch.randn(2, 3, 20, 8), torch.randn(2, 3, 5, 8)
+    mask = torch.zeros(2, 1, 5)
+    mask[:, :, 3:] = torch.finfo(torch.float32).min
+    torch.testing.assert_close(attention.entropy(q, k, 1, mask), attention.entropy(q, k[:, :, :3], 1))
+
+
 def selector(**settings):
     config = ToCaConfig(**{"score": "self_attn", "staleness_weight": 10.0, "cycle": 2, **settings})
-    chosen = Selector(config, 2, ("mlp",), None, seed=0)
-    chosen.renew(1, 4, torch.device("cpu"))
+    chosen = Selector(config, 2, ("mlp",), (1, 2, 2), seed=0)
+    chosen.lay_out(1, 4, torch.device("cpu"))
     chosen.basis[:] = torch.tensor([[[4.0, 3.0, 2.0, 1.0]], [[1.0, 2.0, 3.0, 4.0]]])
     return chosen
 
@@ -84,6 +91,23 @@ def test_nothing_fresh_only_ages():
     chosen = selector()
     assert chosen.plan("mlp", [0, 0]) is None
     assert chosen.ages["mlp"].unique().tolist() == [1.0]
+
+
+def test_every_frame_of_a_video_is_spread_on_its_own():
+    config = ToCaConfig(score="self_attn", staleness_weight=0.0, spread_bonus=9.0, spread_cell=2)
+    chosen = Selector(config, 1, ("mlp",), (2, 1, 2), seed=0)       # two frames of 1 x 2 tokens
+    chosen.lay_out(1, 4, torch.device("cpu"))
+    chosen.basis[:] = torch.tensor([[[4.0, 3.0, 1.0, 2.0]]])
+    assert chosen.order("mlp")[0, 0].tolist() == [0, 3, 1, 2]       # the best of the second frame before the second of the first
+
+
+def test_other_tokens_start_anew():
+    chosen = selector()
+    chosen.plan("mlp", [1, 1])
+    chosen.lay_out(1, 4, torch.device("cpu"))
+    assert chosen.ages["mlp"].sum() == 6
+    chosen.lay_out(1, 5, torch.device("cpu"))
+    assert chosen.ages["mlp"].shape == (2, 1, 5) and chosen.ages["mlp"].sum() == 0
 
 
 def test_random_selection_repeats_with_its_seed():

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from toca_core.config import ToCaConfig
-from toca_core.families.sequential import SequentialLayout
+from toca_core.families.base import Layout, Sizes
+from toca_core.families.sequential import SequentialStack
 from toca_core.schedule import Cycle, Step
 from toca_core.swap import swapped
 
@@ -44,8 +45,10 @@ class Model(nn.Module):
         return self.blocks[0](x)
 
 
-LAYOUT = SequentialLayout(system="dit", modules={"self_attn": "attn", "mlp": "mlp"}, projections={"self_attn": ("qkv",)},
-                          grid=lambda model, shape: (1, 4), per_token=("embed",))
+LAYOUT = Layout(system="dit", sizes=None, per_token=("embed",),
+                stacks=(SequentialStack(modules={"self_attn": "attn", "mlp": "mlp"}, projections={"self_attn": ("qkv",)}),))
+SIZES, KINDS = Sizes(1, (1, 1, 4)), frozenset({"self_attn", "mlp"})
+ATTENTION, MLP = LAYOUT.stacks[0].sites
 
 
 @pytest.fixture
@@ -53,12 +56,13 @@ def session():
     """session(index, full, x) -> (output, call): the same cache from call to call."""
     model, config = Model(), ToCaConfig(fresh_ratio=0.25, cycle=4, score="self_attn", staleness_weight=0.0)
     bound, cycle = LAYOUT.bind(model), Cycle(config)
-    cache = bound.new_cache(config, (1, 4), seed=0)
+    cache = bound.new_cache(config, SIZES, seed=0)
 
     def run(index, full, x):
         step = Step(index, index, 8)
-        assert cycle.is_full(step) == full
-        call = bound.call(cache, config, step, cycle, 1, full)
+        kinds = cycle.full_kinds(step) & KINDS
+        assert kinds == (KINDS if full else frozenset())
+        call = bound.call(cache, config, step, cycle, SIZES, 1, kinds)
         with torch.no_grad(), swapped(call.replacements()):
             return model(x), call
     run.model, run.cache = model, cache
@@ -79,21 +83,28 @@ def test_full_call_is_the_plain_model(session):
 
 def test_partial_call_recomputes_the_fresh_token_on_the_current_stream(session):
     session(0, True, tokens(1.0, 2.0, 3.0, 4.0))
-    session.cache.selector.basis[:] = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]])        # token 2 is the fresh one
+    session.cache.selectors["", ""].basis[:] = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]])        # token 2 is the fresh one
     output, call = session(1, False, tokens(5.0, 5.0, 5.0, 5.0))
     # attention is reused: x + 10 of the first call, 11 12 13 14; the stream before the MLP is 16 17 18 19;
     # the MLP's outputs kept from the first call, (2x + 10) + 100: 112 114 116 118; token 2 anew: 18 + 100
     assert output[0, :, 0].tolist() == [16 + 112.0, 17 + 114.0, 18 + 118.0, 19 + 118.0]
     assert session.model.blocks[0].mlp.seen == [4, 1] and session.model.blocks[0].attn.seen == [4]
-    assert call.selected["mlp", 0].tolist() == [[2]]
-    assert call.fresh == {"self_attn": 0.0, "mlp": 0.25}
+    assert call.selected[MLP, 0].tolist() == [[2]]
+    assert call.fresh == {ATTENTION: [0.0], MLP: [0.25]}
 
 
 def test_a_fresh_token_stays_in_the_cache(session):
     session(0, True, tokens(1.0, 2.0, 3.0, 4.0))
-    session.cache.selector.basis[:] = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]])
-    session(1, False, tokens(5.0, 5.0, 5.0, 5.0))
-    assert session.cache.load("mlp", 0)[0, :, 0].tolist() == [112.0, 114.0, 118.0, 118.0]
+    session.cache.selectors["", ""].basis[:] = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]])
+    output, call = session(1, False, tokens(5.0, 5.0, 5.0, 5.0))
+    assert session.cache.load(MLP, 0, output)[0, :, 0].tolist() == [112.0, 114.0, 118.0, 118.0]
+
+
+def test_another_number_of_tokens_is_never_answered_from_the_cache(session):
+    session(0, True, tokens(1.0, 2.0, 3.0, 4.0))
+    x = tokens(1.0, 2.0, 3.0)
+    output, call = session(1, False, x)
+    assert torch.equal(output, session.model(x))
 
 
 def test_forwards_are_restored_even_after_an_error():

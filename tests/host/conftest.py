@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tools import tiny
 from tools.pack import load_host, pack_module
 
 load_host()
@@ -20,13 +21,6 @@ def pack():
         seam=pack_module("nodes.patching.seam"), run=pack_module("nodes.patching.run"),
         settings=pack_module("nodes.patching.settings"), config=pack_module("toca_core.config"),
         presets=pack_module("toca_core.presets"), block_ratios=pack_module("nodes.patching.block_ratios"))
-
-
-def random_weights(shapes: dict, seed: int) -> dict:
-    """Weights under which every token matters: matrices that keep the scale, gates and shifts that are not small."""
-    generator = torch.Generator().manual_seed(seed)
-    return {key: torch.randn(shape, generator=generator) * (0.5 if len(shape) < 2 else (shape[-1] if len(shape) == 2 else 16) ** -0.5)
-            for key, shape in shapes.items()}
 
 
 def dit_weights(hidden=48, depth=4, classes=5, channels=4, patch=2, grid=8, seed=0) -> dict:
@@ -44,7 +38,7 @@ def dit_weights(hidden=48, depth=4, classes=5, channels=4, patch=2, grid=8, seed
         for name, rows, cols in layers:
             shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
             shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
-    return random_weights(shapes, seed)
+    return tiny.random_weights(shapes, seed)
 
 
 def pixart_weights(hidden=48, depth=3, tokens=12, caption=32, seed=0) -> dict:
@@ -64,7 +58,7 @@ def pixart_weights(hidden=48, depth=3, tokens=12, caption=32, seed=0) -> dict:
                                  ("cross_attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
             shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
             shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
-    return random_weights(shapes, seed)
+    return tiny.random_weights(shapes, seed)
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +68,8 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     save_file(dit_weights(), folder / "dit.safetensors", {"num_heads": "4", "class_names": json.dumps(["ant", "bee", "cat", "dog", "elk"])})
     save_file(pixart_weights(), folder / "pixart.safetensors", {"num_heads": "4"})
-    return {"dit": str(folder / "dit.safetensors"), "pixart": str(folder / "pixart.safetensors")}
+    tiny.tiny_flux(folder / "flux.safetensors", context=32, pooled=16)
+    return {path.stem: str(path) for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="session")
@@ -104,9 +99,9 @@ class Subject:
                                        denoise=denoise, disable_pbar=True, callback=callback, seed=seed, **options).clone()
 
 
-@pytest.fixture(scope="session", params=["dit", "pixart"])
+@pytest.fixture(scope="session", params=["dit", "pixart", "flux"])
 def subject(request, pack, checkpoints):
-    """A tiny DiT and a tiny PixArt with random weights, each through its own loader."""
+    """A tiny model of each system with random weights, through the loader its users take."""
     return make_subject(request.param, pack, checkpoints)
 
 
@@ -116,6 +111,11 @@ def make_subject(name, pack, checkpoints):
         return Subject(name, pack.dit_loader.load_dit(checkpoints[name]), conditioning([1, 3]), conditioning([5]))
     generator = torch.Generator().manual_seed(1)
     captions = torch.randn(2, 1, 12, 32, generator=generator)
+    if name == "flux":
+        import comfy.sd
+        pooled = torch.randn(2, 1, 16, generator=generator)
+        texts = [[[caption, {"pooled_output": vector, "guidance": 3.5}]] for caption, vector in zip(captions, pooled, strict=True)]
+        return Subject(name, comfy.sd.load_diffusion_model(checkpoints[name], {"dtype": torch.float32}), *texts)
     return Subject(name, pack.pixart.load_pixart(checkpoints[name]), [[captions[0], {}]], [[captions[1], {}]])
 
 

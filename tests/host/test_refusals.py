@@ -48,7 +48,7 @@ def test_a_class_of_another_model(tiny_dit, pack):
 def test_a_score_the_model_cannot_give(tiny_dit, pack):
     layout = pack.table.layout_of(tiny_dit.diffusion_model)
     config = pack.config.ToCaConfig(score="cross_attn")
-    refused(ValueError, lambda: pack.settings.fit(config, layout, 4), "cross-attention", "choose")
+    refused(ValueError, lambda: pack.settings.fit(config, layout, layout.bind(tiny_dit.diffusion_model).depths), "cross-attention", "choose")
 
 
 @pytest.mark.parametrize("text, named", [("mlp: 0.2, high", "'high'"), ("mlp: 0.1, 0.2", "2 ratios for mlp, the model has 4 blocks"),
@@ -58,15 +58,16 @@ def test_block_ratios(tiny_dit, pack, text, named):
     layout = pack.table.layout_of(tiny_dit.diffusion_model)
 
     def build():
-        return pack.settings.fit(pack.config.ToCaConfig(block_ratios=pack.block_ratios.parse_block_ratios(text, 4)), layout, 4)
+        config = pack.config.ToCaConfig(block_ratios=pack.block_ratios.parse_block_ratios(text))
+        return pack.settings.fit(config, layout, layout.bind(tiny_dit.diffusion_model).depths)
     refused(ValueError, build, named, "block_ratios")
 
 
 def test_block_ratios_as_meant(pack):
     parse = pack.block_ratios.parse_block_ratios
-    assert parse("", 3) == () and parse(None, 3) == ()
-    assert parse("0.5", 3) == (("mlp", (0.5, 0.5, 0.5)),)
-    assert parse("mlp: 0.1, 0.2 0.3\n\ncross_attn: 0", 3) == (("mlp", (0.1, 0.2, 0.3)), ("cross_attn", (0.0, 0.0, 0.0)))
+    assert parse("") == () and parse(None) == ()
+    assert parse("0.5") == (("mlp", (0.5,)),)
+    assert parse("mlp: 0.1, 0.2 0.3\n\ndouble.img_mlp: 0") == (("mlp", (0.1, 0.2, 0.3)), ("double.img_mlp", (0.0,)))
 
 
 @pytest.fixture

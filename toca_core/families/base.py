@@ -1,0 +1,241 @@
+"""What all families share: where a model keeps its modules, what one call of it does and costs.
+
+A model is made of stacks of blocks; a stack follows one of the families (`sequential.py`, `joint.py`, `parallel.py`).
+On a full step a module computes every token and its output is kept. On a partial step attention is reused as a whole,
+every other module computes its fresh tokens on the current residual stream and scatters them into what is kept (paper,
+section 3.2).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .. import flops
+from ..cache import ModuleCache
+from ..config import ToCaConfig
+from ..schedule import Cycle, Step, fresh_counts
+from ..selection import Selector
+
+
+@dataclass(frozen=True)
+class Site:
+    """One module per block of a stack. `kind` is what the settings speak of (`config.KINDS`), `stream` whose tokens it works on."""
+    stack: str
+    module: str
+    kind: str
+    stream: str = ""
+
+    @property
+    def name(self) -> str:
+        """As users read and write it: "mlp", "spatial.mlp", "double.img_mlp"."""
+        return f"{self.stack}.{self.module}" if self.stack else self.module
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What one call works on: batch, token grid (frames, rows, columns), tokens beside the grid, context tokens of the whole batch."""
+    batch: int
+    grid: tuple[int, int, int]
+    beside: int = 0
+    context: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(self.grid) + self.beside
+
+    @property
+    def context_each(self) -> int:
+        return self.context // self.batch
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a model keeps what; one row of the model table.
+
+    sizes      (model, latent, context (B, ..., L, C) or None, other arguments of the call) -> Sizes
+    per_token, per_context    modules outside the stacks that run once per token or per context token (for the FLOPs)
+    """
+    system: str
+    stacks: tuple
+    sizes: Callable[..., Sizes]
+    per_token: tuple[str, ...] = ("x_embedder", "final_layer.linear")
+    per_context: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(site.kind for stack in self.stacks for site in stack.sites))
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The scores that every stack can give."""
+        return tuple(score for score in ("self_attn", "cross_attn") if all(score in stack.scores for stack in self.stacks))
+
+    def bind(self, model: nn.Module) -> "BoundModel":
+        return BoundModel(self, model)
+
+
+class BoundModel:
+    """A layout applied to a loaded model: its sites, their depths and what its parts cost."""
+
+    def __init__(self, layout: Layout, model: nn.Module):
+        self.layout, self.model = layout, model
+        self.stacks = [stack.bind(model) for stack in layout.stacks]
+        self.stack_of = {site: stack for stack in self.stacks for site in stack.sites}
+        self.depths = {site: stack.depth for site, stack in self.stack_of.items()}
+        token = sum(flops.macs(model.get_submodule(path)) for path in layout.per_token)
+        context = sum(flops.macs(model.get_submodule(path)) for path in layout.per_context)
+        sample = flops.macs(model) - token - context - sum(stack.macs for stack in self.stacks)
+        self.outside = (sample, token, context)
+
+    def outside_flops(self, sizes: Sizes) -> int:
+        sample, token, context = self.outside
+        return 2 * (sizes.batch * sample + sizes.batch * sizes.tokens * token + sizes.context * context)
+
+    def plain_flops(self, sizes: Sizes) -> int:
+        """One call of the whole model with nothing cached."""
+        return self.outside_flops(sizes) + sum(stack.plain_flops(sizes) for stack in self.stacks)
+
+    def new_cache(self, config: ToCaConfig, sizes: Sizes, seed: int) -> ModuleCache:
+        """Sites of one stack and stream share their scores; only the picture's own tokens lie on the grid."""
+        streams = {}
+        for site, depth in self.depths.items():
+            streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
+        return ModuleCache({key: Selector(config, depth, tuple(modules), sizes.grid, seed + index)
+                            for index, (key, (depth, modules)) in enumerate(streams.items())})
+
+    def call(self, *args) -> "Call":
+        return Call(self, *args)
+
+
+class Call:
+    """One call of the model for one group of conditionings. `replacements` are the forwards to swap in for its length.
+
+    full    the kinds of modules that compute every token
+    """
+
+    def __init__(self, bound: BoundModel, cache: ModuleCache, config: ToCaConfig, step: Step, cycle: Cycle, sizes: Sizes, conds: int,
+                 full: frozenset[str]):
+        self.bound, self.cache, self.config, self.step, self.cycle = bound, cache, config, step, cycle
+        self.sizes, self.conds, self.full = sizes, conds, full
+        self.flops = self.plain_flops = bound.outside_flops(sizes)
+        self.fresh = {site: [0.0] * depth for site, depth in bound.depths.items()}     # share of fresh tokens per block
+        self.selected = {}                                          # (site, block) -> indices (b, n), for those who look
+        self.counts, self.plans, self.renewed = {}, {}, set()
+
+    def replacements(self):
+        for stack in self.bound.stacks:
+            yield from stack.replacements(self)
+
+    def scoring(self, stack) -> bool:
+        """Whether this call renews the scores of a stack: where any partial step before the next renewal has fresh tokens in it.
+
+        Ratios are linear in the step, so the two ends of that stretch tell.
+        """
+        if self.config.score not in self.full:
+            return False
+        ahead = self.cycle.partial_steps_ahead(self.step, self.config.score)
+        ends = (self.step, Step(self.step.index + ahead, self.step.position + ahead, self.step.total))
+        return ahead > 0 and any(any(fresh_counts(self.config, step, site, stack.depth, 1 << 20)) for step in ends for site in stack.sites)
+
+    def selector(self, site: Site) -> Selector:
+        return self.cache.selectors[site.stack, site.stream]
+
+    def ready(self, site: Site, x):
+        """The selector of a site's stream, laid out for tokens like x (B, N, C)."""
+        selector = self.selector(site)
+        selector.lay_out(x.shape[0] // (1 if self.config.score == "self_attn" else self.conds), x.shape[1], x.device)
+        return selector
+
+    def score(self, site: Site, block: int, x, basis):
+        """Set what s1 or s2 is made of, (b, N), for the stream of a site; x (B, N, C) are its tokens."""
+        self.ready(site, x).basis[block] = basis
+
+    def run(self, site: Site, block: int, x, compute):
+        """The output of a token-wise module for x (B, N, C).
+
+        compute(rows, take): the module on rows (B, n, C) of x; take(t) gives the same rows of any t (B, N, ...).
+        """
+        kept = None if site.kind in self.full else self.cache.load(site, block, x)
+        if kept is None:
+            output = compute(x, whole)
+            self.renew(site, x)
+            self.keep(site, block, output)
+            self.count(site, block, x, x.shape[1])
+            return output
+        fresh = self.choose(site, block, x)
+        count = 0 if fresh is None else fresh.shape[-1]
+        self.count(site, block, x, count)
+        if count:
+            self.selected[site, block] = fresh
+            rows = flat_rows(fresh, x.shape)
+            output = compute(take_rows(x, rows, count), lambda t: take_rows(t, rows, count))
+            kept.view(-1, kept.shape[-1]).index_copy_(0, rows, output.flatten(0, 1))
+        return kept
+
+    def reuse(self, site: Site, block: int, x, compute):
+        """The output of an attention for x (B, N, C): computed as a whole, or reused as a whole."""
+        kept = None if site.kind in self.full else self.cache.load(site, block, x)
+        self.count(site, block, x, x.shape[1] if kept is None else 0)
+        if kept is None:
+            kept = compute()
+            self.keep(site, block, kept)
+        return kept
+
+    def keep(self, site: Site, block: int, output):
+        self.cache.store(site, block, output)
+
+    def renew(self, site: Site, x):
+        """A site computes every token: once per call, all its blocks' ages start again."""
+        selector = self.ready(site, x)
+        if site not in self.renewed:
+            self.renewed.add(site)
+            selector.zero_ages(site.module)
+
+    def choose(self, site: Site, block: int, x):
+        """The fresh tokens (b, n) of a block, or None."""
+        if site not in self.counts:
+            self.counts[site] = fresh_counts(self.config, self.step, site, self.bound.depths[site], x.shape[1])
+            if not self.rescored(site):
+                self.plans[site] = self.selector(site).plan(site.module, self.counts[site])
+        count = self.counts[site][block]
+        if self.rescored(site):
+            fresh = self.selector(site).select(site.module, block, count)
+        else:
+            fresh = self.plans[site][block] if count else None
+        return fresh if count else None
+
+    def rescored(self, site: Site) -> bool:
+        """Scores that change in this very call, before the module selects by them, cannot be planned ahead."""
+        return site.kind != self.config.score and (self.config.score in self.full or self.changing(site.stack))
+
+    def changing(self, stack: str) -> bool:
+        """Fresh tokens of cross-attention renew their rows of s2 (algorithm: `scores.control`)."""
+        if self.config.score != "cross_attn":
+            return False
+        return any(any(counts) for site, counts in self.counts.items() if site.stack == stack and site.kind == "cross_attn")
+
+    def count(self, site: Site, block: int, x, fresh: int):
+        stack = self.bound.stack_of[site]
+        batch, tokens = x.shape[:2]
+        self.fresh[site][block] = fresh / tokens
+        self.flops += stack.module_flops(site, batch, fresh, tokens, self.sizes)
+        self.plain_flops += stack.module_flops(site, batch, tokens, tokens, self.sizes)
+
+
+def whole(tokens):
+    return tokens
+
+
+def take_rows(x, rows, count: int):
+    """Rows (B * n,) of x (B, N, C) -> (B, n, C)."""
+    return x.flatten(0, 1).index_select(0, rows).unflatten(0, (x.shape[0], count))
+
+
+def flat_rows(fresh, shape):
+    """Indices (b, n) into tokens -> indices (B * n,) into (B * N) rows; b divides B where conditionings share a selection."""
+    batch, tokens = shape[:2]
+    fresh = fresh.repeat(batch // fresh.shape[0], 1)
+    return (fresh + torch.arange(0, batch * tokens, tokens, device=fresh.device)[:, None]).flatten()

@@ -1,0 +1,142 @@
+"""Blocks in which two streams, picture and text, attend jointly and then go through an MLP each: FLUX double blocks.
+
+The attention is written out inside the host's block, so a full step runs the host's block with its sub-modules watched,
+and a partial step runs the short forward below: gates, kept attention, fresh rows of the MLPs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from .. import attention, flops
+from ..swap import swapped
+from .base import Call, Site, Sizes
+
+STREAMS = ("img", "txt")
+
+
+@dataclass(frozen=True)
+class JointStack:
+    """A block has, for both streams, `_mod`, `_norm2`, `_attn` (with `proj`) and `_mlp`; text comes first in the attention.
+
+    watch    (the block's keyword arguments, seen) -> them again, so that the attention inside calls seen(q, k), (B, heads, N, d)
+    """
+    name: str
+    path: str
+    watch: Callable
+    scores = ("self_attn",)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(Site(self.name, f"{stream}_{part}", kind, stream)
+                     for part, kind in (("attn", "self_attn"), ("mlp", "mlp")) for stream in STREAMS)
+
+    def bind(self, model: nn.Module) -> "BoundJoint":
+        return BoundJoint(self, model)
+
+
+class BoundJoint:
+    def __init__(self, stack: JointStack, model: nn.Module):
+        self.stack, self.sites = stack, stack.sites
+        self.site = {site.module: site for site in self.sites}
+        self.blocks = model.get_submodule(stack.path)
+        self.depth = len(self.blocks)
+        self.macs_of = {site: flops.macs(self.blocks[0].get_submodule(site.module)) for site in self.sites}
+        self.macs = self.depth * sum(self.macs_of.values())
+        self.width = self.blocks[0].hidden_size
+
+    def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
+        linear = 2 * batch * fresh * self.macs_of[site]
+        if site.kind == "mlp" or fresh == 0:
+            return linear
+        return linear + flops.attention(batch, fresh, sizes.tokens + sizes.context_each, self.width)
+
+    def plain_flops(self, sizes: Sizes) -> int:
+        lengths = {"img": sizes.tokens, "txt": sizes.context_each}
+        return self.depth * sum(self.module_flops(site, sizes.batch, lengths[site.stream], lengths[site.stream], sizes) for site in self.sites)
+
+    def replacements(self, call: Call):
+        scoring = call.scoring(self)
+        for index, block in enumerate(self.blocks):
+            yield block, JointForward(self, call, index, block, scoring)
+
+
+class JointForward:
+    """The forward of one block for the length of one call."""
+
+    def __init__(self, stack: BoundJoint, call: Call, index: int, block: nn.Module, scoring: bool):
+        self.stack, self.call, self.index, self.block = stack, call, index, block
+        self.forward, self.scoring = block.forward, scoring
+
+    @torch.compiler.disable(recursive=False)    # as in sequential.py
+    def __call__(self, img, txt, vec, **kwargs):
+        sites, streams = self.stack.site, {"img": img, "txt": txt}
+        kept = {name: self.call.cache.load(sites[f"{name}_attn"], self.index, x) for name, x in streams.items()}
+        if "self_attn" in self.call.full or None in (kept["img"], kept["txt"]):
+            return self.full(streams, vec, kwargs)
+        return self.partial(streams, kept, vec, kwargs)
+
+    def full(self, streams, vec, kwargs):
+        """The host's block; what its sub-modules return is kept."""
+        if self.scoring:
+            kwargs = self.stack.stack.watch(kwargs, partial(self.score, streams))
+        with swapped(self.watched(streams, kwargs)):
+            return self.forward(img=streams["img"], txt=streams["txt"], vec=vec, **kwargs)
+
+    def watched(self, streams, kwargs):
+        for name, x in streams.items():
+            changed = kwargs.get(f"modulation_dims_{name}") is not None         # the host then multiplies in place what it gets
+            yield (module := self.block.get_submodule(f"{name}_attn.proj")), partial(self.keep_attn, name, module.forward, changed)
+            yield (module := self.block.get_submodule(f"{name}_mlp")), partial(self.run_mlp, name, module.forward, changed)
+
+    def keep_attn(self, name, forward, changed, x):
+        site = self.stack.site[f"{name}_attn"]
+        output = forward(x)
+        self.call.keep(site, self.index, output.clone() if changed else output)
+        self.call.count(site, self.index, x, x.shape[1])
+        return output
+
+    def run_mlp(self, name, forward, changed, x):
+        output = self.call.run(self.stack.site[f"{name}_mlp"], self.index, x, lambda rows, take: forward(rows))
+        return output.clone() if changed else output
+
+    def score(self, streams, q, k):
+        """s1 per stream, from the joint attention."""
+        self.call.flops += flops.attention_map(q, k)
+        txt, img = attention.received(q, k).split([streams["txt"].shape[1], streams["img"].shape[1]], dim=-1)
+        self.call.score(self.stack.site["img_mlp"], self.index, streams["img"], img)
+        self.call.score(self.stack.site["txt_mlp"], self.index, streams["txt"], txt)
+
+    def partial(self, streams, kept, vec, kwargs):
+        block = self.block
+        modulations = (block.img_mod(vec), block.txt_mod(vec)) if block.modulation else vec
+        for (name, x), (first, second) in zip(streams.items(), modulations, strict=True):
+            dims = kwargs.get(f"modulation_dims_{name}")
+            self.call.count(self.stack.site[f"{name}_attn"], self.index, x, 0)
+            x.addcmul_(per_token(first.gate, dims), kept[name])     # in place, as the host's block does
+            x.addcmul_(per_token(second.gate, dims), self.fresh_mlp(name, x, per_token(second.shift, dims), per_token(second.scale, dims)))
+        return streams["img"], no_overflow(streams["txt"])
+
+    def fresh_mlp(self, name, x, shift, scale):
+        norm, mlp = (self.block.get_submodule(f"{name}_{part}") for part in ("norm2", "mlp"))
+
+        def compute(rows, take):
+            own = (shift, scale) if shift.shape[1] == 1 else (take(shift), take(scale))
+            return mlp(torch.addcmul(own[0], norm(rows), 1 + own[1]))
+
+        return self.call.run(self.stack.site[f"{name}_mlp"], self.index, x, compute)
+
+
+def per_token(modulation, dims):
+    """A modulation (B, 1, C) as it is; one of several, (B, m, C), laid out over the tokens by dims [(start, stop, which)]."""
+    if dims is None:
+        return modulation
+    return torch.cat([modulation[:, which:which + 1].expand(-1, stop - start, -1) for start, stop, which in sorted(dims)], dim=1)
+
+
+def no_overflow(x):
+    """As the host's blocks end in half precision."""
+    return torch.nan_to_num(x, nan=0.0, posinf=65504, neginf=-65504) if x.dtype == torch.float16 else x

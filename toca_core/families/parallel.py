@@ -1,0 +1,122 @@
+"""Blocks in which attention and MLP run side by side out of one projection and into one: FLUX single blocks.
+
+On a partial step the MLP half of the fresh tokens is computed anew and goes, with their kept attention, through the
+block's output projection.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from .. import attention, flops
+from ..swap import swapped
+from .base import Call, Site, Sizes
+from .joint import no_overflow, per_token
+
+
+@dataclass(frozen=True)
+class ParallelStack:
+    """A block has `modulation`, `pre_norm`, `linear1` (queries, keys, values, MLP in), `mlp_act` and `linear2`; `watch` as in joint.py.
+
+    What is kept per token: the attention's output before `linear2`, and what `linear2` returns.
+    """
+    name: str
+    path: str
+    watch: Callable
+    scores = ("self_attn",)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return Site(self.name, "attn", "self_attn"), Site(self.name, "mlp", "parallel_mlp")
+
+    def bind(self, model: nn.Module) -> "BoundParallel":
+        return BoundParallel(self, model)
+
+
+class BoundParallel:
+    def __init__(self, stack: ParallelStack, model: nn.Module):
+        self.stack, self.sites = stack, stack.sites
+        self.attn, self.mlp = self.sites
+        self.blocks = model.get_submodule(stack.path)
+        self.depth = len(self.blocks)
+        block = self.blocks[0]
+        self.width = block.hidden_size
+        self.linear_macs = flops.macs(block.linear1) + flops.macs(block.linear2)
+        self.macs = self.depth * self.linear_macs
+
+    def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
+        """The two projections count with the MLP, since fresh tokens go through both."""
+        if site.kind == "self_attn":
+            return flops.attention(batch, fresh, total, self.width)
+        return 2 * batch * fresh * self.linear_macs
+
+    def plain_flops(self, sizes: Sizes) -> int:
+        tokens = sizes.tokens + sizes.context_each
+        return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes) for site in self.sites)
+
+    def replacements(self, call: Call):
+        scoring = call.scoring(self)
+        for index, block in enumerate(self.blocks):
+            yield block, ParallelForward(self, call, index, block, scoring)
+
+
+class ParallelForward:
+    """The forward of one block for the length of one call."""
+
+    def __init__(self, stack: BoundParallel, call: Call, index: int, block: nn.Module, scoring: bool):
+        self.stack, self.call, self.index, self.block = stack, call, index, block
+        self.forward, self.scoring = block.forward, scoring
+
+    @torch.compiler.disable(recursive=False)    # as in sequential.py
+    def __call__(self, x, vec, pe=None, **kwargs):
+        kept = self.call.cache.load(self.stack.attn, self.index, x)
+        if "self_attn" in self.call.full or kept is None:
+            return self.full(x, vec, pe, kwargs)
+        return self.partial(x, kept, vec, kwargs.get("modulation_dims"))
+
+    def full(self, x, vec, pe, kwargs):
+        """The host's block; what goes into and comes out of its output projection is kept."""
+        if self.scoring:
+            kwargs = self.stack.stack.watch(kwargs, partial(self.score, x))
+        changed = kwargs.get("modulation_dims") is not None         # the host then multiplies in place what it gets
+        with swapped([(self.block.linear2, partial(self.keep, self.block.linear2.forward, changed))]):
+            return self.forward(x, vec=vec, pe=pe, **kwargs)
+
+    def keep(self, forward, changed, joined):
+        """joined (B, N, C + hidden): attention's output, then the MLP's hidden units."""
+        output = forward(joined)
+        self.call.keep(self.stack.attn, self.index, joined[..., :self.stack.width].clone())
+        self.call.keep(self.stack.mlp, self.index, output.clone() if changed else output)
+        self.call.renew(self.stack.mlp, output)
+        for site in self.stack.sites:
+            self.call.count(site, self.index, output, output.shape[1])
+        return output
+
+    def score(self, x, q, k):
+        self.call.flops += flops.attention_map(q, k)
+        self.call.score(self.stack.mlp, self.index, x, attention.received(q, k))
+
+    def partial(self, x, kept, vec, dims):
+        block = self.block
+        modulation = block.modulation(vec)[0] if block.modulation else vec
+        shift, scale = per_token(modulation.shift, dims), per_token(modulation.scale, dims)
+
+        def compute(rows, take):
+            own = (shift, scale) if shift.shape[1] == 1 else (take(shift), take(scale))
+            hidden = block.linear1(torch.addcmul(own[0], block.pre_norm(rows), 1 + own[1]))[..., 3 * self.stack.width:]
+            return block.linear2(torch.cat((take(kept), activate(block, hidden)), dim=-1))
+
+        self.call.count(self.stack.attn, self.index, x, 0)
+        output = self.call.run(self.stack.mlp, self.index, x, compute)
+        return no_overflow(x.addcmul_(per_token(modulation.gate, dims), output))          # in place, as the host's block does
+
+
+def activate(block, hidden):
+    """The MLP's activation; some models split the hidden units into a value and a gate."""
+    if getattr(block, "yak_mlp", False):
+        value, gate = hidden.chunk(2, dim=-1)
+        return block.mlp_act(gate) * value
+    return block.mlp_act(hidden)

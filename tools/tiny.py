@@ -1,0 +1,37 @@
+"""Small checkpoints of the real classes with random weights, for tests and to try workflows without the large files."""
+
+import torch
+from safetensors.torch import save_file
+
+
+def random_weights(shapes: dict, seed: int = 0) -> dict:
+    """Weights under which every token matters: matrices that keep the scale, gates and shifts that are not small."""
+    generator = torch.Generator().manual_seed(seed)
+    return {key: torch.randn(shape, generator=generator) * (0.5 if len(shape) < 2 else (shape[-1] if len(shape) == 2 else 16) ** -0.5)
+            for key, shape in shapes.items()}
+
+
+def linear(name: str, inputs: int, outputs: int) -> dict:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def flux_shapes(hidden=256, heads_width=128, double=2, single=3, context=768, pooled=768, guidance=True, channels=16) -> dict:
+    """FLUX.1 under its released key names; the defaults are the smallest the host's detection takes."""
+    shapes = {**linear("img_in", 4 * channels, hidden), **linear("txt_in", context, hidden)}
+    for name, width in (("time_in", 256), ("vector_in", pooled)) + ((("guidance_in", 256),) if guidance else ()):
+        shapes |= linear(f"{name}.in_layer", width, hidden) | linear(f"{name}.out_layer", hidden, hidden)
+    for block in (f"double_blocks.{index}.{stream}" for index in range(double) for stream in ("img", "txt")):
+        shapes |= linear(f"{block}_attn.qkv", hidden, 3 * hidden) | linear(f"{block}_attn.proj", hidden, hidden)
+        shapes |= {f"{block}_attn.norm.{name}_norm.scale": (heads_width,) for name in ("query", "key")}
+        shapes |= linear(f"{block}_mlp.0", hidden, 4 * hidden) | linear(f"{block}_mlp.2", 4 * hidden, hidden)
+        shapes |= linear(f"{block}_mod.lin", hidden, 6 * hidden)
+    for block in (f"single_blocks.{index}" for index in range(single)):
+        shapes |= linear(f"{block}.linear1", hidden, 7 * hidden) | linear(f"{block}.linear2", 5 * hidden, hidden)
+        shapes |= {f"{block}.norm.{name}_norm.scale": (heads_width,) for name in ("query", "key")}
+        shapes |= linear(f"{block}.modulation.lin", hidden, 3 * hidden)
+    return shapes | linear("final_layer.linear", hidden, 4 * channels) | linear("final_layer.adaLN_modulation.1", hidden, 2 * hidden)
+
+
+def tiny_flux(path, seed: int = 0, **sizes):
+    """A FLUX.1 that the stock loader takes; sizes as in `flux_shapes`."""
+    save_file(random_weights(flux_shapes(**sizes), seed), path)
