@@ -85,8 +85,14 @@ def read(io_path: str) -> Recording:
     if family == "flux":
         positive = negative = [[tensors["txt"], {"pooled_output": tensors["y"], "guidance": tensors["guidance"].item()}]]
     else:
-        positive, negative = ([[caption, {}]] for caption in tensors["y"])
+        options = video_options(tensors) if family == "stdit3" else {}
+        positive, negative = ([[caption, options]] for caption in tensors["y"])
     return Recording(family, settings, latents, tensors["t"].tolist(), positive, negative, tensors)
+
+
+def video_options(tensors: dict) -> dict:
+    loader = pack_module("nodes.models.stdit3_loader")
+    return {loader.FPS: tensors["fps"].item(), loader.PIXELS: (tensors["height"].item(), tensors["width"].item())}
 
 
 def load_model(recording: Recording, weights: str):
@@ -95,6 +101,8 @@ def load_model(recording: Recording, weights: str):
         return pack_module("nodes.models.dit_loader").load_dit(weights, "fp32", heads)
     if recording.family == "flux":
         return load_flux(weights, heads, json.loads(recording.settings["axes_dim"]))
+    if recording.family == "stdit3":
+        return pack_module("nodes.models.stdit3_loader").load_stdit3(weights, "fp32")
     return pack_module("nodes.models.pixart").load_pixart(weights, "fp32", "PixArt-alpha", heads)
 
 
@@ -144,15 +152,17 @@ class Comparison:
         finally:
             hook.remove()
         order = transformer_options["cond_or_uncond"]               # recorded as [cond, uncond]
-        self.compare_output(self.all_channels(tokens[0], x) if self.recording.family == "dit" else result, order)
+        self.compare_output(self.in_released_form(result, tokens[0], x), order)
         self.compare_full(transformer_options["toca"])
         self.compare_selection(transformer_options["toca"], order)
         self.step += 1
         return result
 
-    def all_channels(self, tokens, x):
-        """DiT's output with the variance, which sampling drops."""
-        return self.model.unpatchify(tokens, x.shape[-2] // self.model.patch_size, x.shape[-1] // self.model.patch_size)
+    def in_released_form(self, result, tokens, x):
+        """What the released model returns: DiT's variance, which sampling drops, is in it; Open-Sora's velocity has the other sign."""
+        if self.recording.family == "dit":
+            return self.model.unpatchify(tokens, x.shape[-2] // self.model.patch_size, x.shape[-1] // self.model.patch_size)
+        return -result if self.recording.family == "stdit3" else result
 
     def compare_output(self, output, order):
         expected = self.recording.tensors["out"][self.step][order]

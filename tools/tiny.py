@@ -3,12 +3,19 @@
 import torch
 from safetensors.torch import save_file
 
+from .pack import pack_module
+
 
 def random_weights(shapes: dict, seed: int = 0) -> dict:
     """Weights under which every token matters: matrices that keep the scale, gates and shifts that are not small."""
     generator = torch.Generator().manual_seed(seed)
-    return {key: torch.randn(shape, generator=generator) * (0.5 if len(shape) < 2 else (shape[-1] if len(shape) == 2 else 16) ** -0.5)
-            for key, shape in shapes.items()}
+
+    def values(key, shape):
+        noise = torch.randn(shape, generator=generator)
+        if "norm." in key:
+            return 1 + 0.1 * noise
+        return noise * (0.5 if len(shape) < 2 else (shape[-1] if len(shape) == 2 else 16) ** -0.5)
+    return {key: values(key, shape) for key, shape in shapes.items()}
 
 
 def linear(name: str, inputs: int, outputs: int) -> dict:
@@ -35,3 +42,14 @@ def flux_shapes(hidden=256, heads_width=128, double=2, single=3, context=768, po
 def tiny_flux(path, seed: int = 0, **sizes):
     """A FLUX.1 that the stock loader takes; sizes as in `flux_shapes`."""
     save_file(random_weights(flux_shapes(**sizes), seed), path)
+
+
+def tiny_opensora(path, hidden=64, depth=2, heads=4, caption=768, tokens=300, seed: int = 0):
+    """An STDiT3 under its released key names; by default it reads what a CLIP-L text encoder gives. The host has to be importable."""
+    import comfy.ops
+    stdit3 = pack_module("nodes.models.stdit3")
+    shape = stdit3.STDiT3Shape(4, 8, (1, 2, 2), hidden, depth, heads, 4 * hidden, caption, tokens)
+    model = stdit3.STDiT3(**shape.as_unet_config(), dtype=torch.float32, device="meta", operations=comfy.ops.disable_weight_init)
+    weights = random_weights({key: tuple(value.shape) for key, value in model.state_dict().items()}, seed)
+    weights["rope.freqs"] = 10000.0 ** -torch.linspace(0, 1, hidden // heads // 2 + 1)[:-1]
+    save_file(weights, path)

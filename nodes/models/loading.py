@@ -78,8 +78,8 @@ def require(path: str, weights: dict, keys: tuple[str, ...], what: str):
                               f"found {shown(sorted(weights)) if weights else 'no tensors'}.")
 
 
-def depth_of(weights: dict) -> int:
-    return 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks."))
+def depth_of(weights: dict, stack: str = "blocks") -> int:
+    return 1 + max(int(key.split(".")[1]) for key in weights if key.startswith(stack + "."))
 
 
 def heads_of(path: str, hidden: int, given: int, metadata: dict, known: dict[int, int]) -> int:

@@ -7,6 +7,7 @@ from ...toca_core.families.joint import JointStack
 from ...toca_core.families.parallel import ParallelStack
 from ...toca_core.families.sequential import SequentialStack
 from .dit import DiT
+from .stdit3 import STDiT3
 
 
 def picture_sizes(model, x, context, arguments):
@@ -30,6 +31,26 @@ def watch_attention(arguments: dict, seen) -> dict:
     return {**arguments, "transformer_options": {**options, "optimized_attention_override": attention}}
 
 
+def video_sizes(model, x, context, arguments):
+    """A latent (B, C, T, H, W) in patches of frames, rows and columns."""
+    grid = tuple(-(-side // patch) for side, patch in zip(x.shape[2:], model.patch_size, strict=True))
+    return Sizes(x.shape[0], grid, 0, context.shape[:-1].numel())
+
+
+def in_frames(sizes):
+    return sizes.grid[0], sizes.grid[1] * sizes.grid[2]
+
+
+def along_time(sizes):
+    return sizes.grid[1] * sizes.grid[2], sizes.grid[0]
+
+
+def stdit3_stack(name, attends):
+    return SequentialStack(name=name, path=f"{name}_blocks", attends=attends, mask=1,
+                           modules={"self_attn": "attn", "cross_attn": "cross_attn", "mlp": "mlp"},
+                           projections={"cross_attn": ("q_linear", "kv_linear")})
+
+
 FLUX_STACKS = JointStack("double", "double_blocks", watch_attention), ParallelStack("single", "single_blocks", watch_attention)
 
 LAYOUTS = {         # by full name, since several classes are called DiT; as text, so that a host without one still loads the pack
@@ -42,6 +63,11 @@ LAYOUTS = {         # by full name, since several classes are called DiT; as tex
         stacks=(SequentialStack(modules={"self_attn": "attn", "cross_attn": "cross_attn", "mlp": "mlp"},
                                 projections={"self_attn": ("qkv",), "cross_attn": ("q_linear", "kv_linear")}),),
         sizes=picture_sizes,
+        per_context=("y_embedder",)),
+    f"{STDiT3.__module__}.STDiT3": Layout(
+        system="open_sora",
+        stacks=(stdit3_stack("spatial", in_frames), stdit3_stack("temporal", along_time)),
+        sizes=video_sizes,
         per_context=("y_embedder",)),
     "comfy.ldm.flux.model.Flux": Layout(
         system="flux",
@@ -65,4 +91,4 @@ def layout_of(diffusion_model):
     raise UnsupportedModel(
         f"ToCa Cache cannot cache {type(diffusion_model).__name__}: its token blocks are not known. "
         f"Connect one of: {', '.join(name.rpartition('.')[2] for name in LAYOUTS)} "
-        f"(DiT and PixArt through ToCa Load DiT and ToCa Load PixArt, FLUX and PixArt through the stock loader), or remove the node.")
+        f"(DiT, PixArt and Open-Sora through the ToCa Load nodes, FLUX and PixArt through the stock loader), or remove the node.")
