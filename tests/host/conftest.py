@@ -17,6 +17,7 @@ def pack():
     """The pack's modules that tests speak to."""
     return SimpleNamespace(
         dit_loader=pack_module("nodes.models.dit_loader"), pixart=pack_module("nodes.models.pixart"),
+        stdit3_loader=pack_module("nodes.models.stdit3_loader"),
         loading=pack_module("nodes.models.loading"), table=pack_module("nodes.models.table"),
         seam=pack_module("nodes.patching.seam"), run=pack_module("nodes.patching.run"),
         settings=pack_module("nodes.patching.settings"), config=pack_module("toca_core.config"),
@@ -68,6 +69,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     save_file(dit_weights(), folder / "dit.safetensors", {"num_heads": "4", "class_names": json.dumps(["ant", "bee", "cat", "dog", "elk"])})
     save_file(pixart_weights(), folder / "pixart.safetensors", {"num_heads": "4"})
+    tiny.tiny_opensora(folder / "open_sora.safetensors", caption=32, tokens=12)
     tiny.tiny_flux(folder / "flux.safetensors", context=32, pooled=16)
     return {path.stem: str(path) for path in folder.iterdir()}
 
@@ -80,8 +82,8 @@ def weights():
 class Subject:
     """A loaded model with conditioning that fits it."""
 
-    def __init__(self, name, model, positive, negative):
-        self.name, self.model, self.positive, self.negative = name, model, positive, negative
+    def __init__(self, name, model, positive, negative, frames=()):
+        self.name, self.model, self.positive, self.negative, self.frames = name, model, positive, negative, frames
 
     @property
     def diffusion_model(self):
@@ -92,14 +94,14 @@ class Subject:
         """The host's own KSampler path -> latent (B, C, H, W)."""
         import comfy.sample
         channels = self.model.model.latent_format.latent_channels
-        latent = torch.zeros(batch, channels, *size) if latent is None else latent
+        latent = torch.zeros(batch, channels, *self.frames, *size) if latent is None else latent
         noise = comfy.sample.prepare_noise(latent, seed)
         with torch.inference_mode():
             return comfy.sample.sample(model or self.model, noise, steps, cfg, sampler, scheduler, self.positive, self.negative, latent,
                                        denoise=denoise, disable_pbar=True, callback=callback, seed=seed, **options).clone()
 
 
-@pytest.fixture(scope="session", params=["dit", "pixart", "flux"])
+@pytest.fixture(scope="session", params=["dit", "pixart", "open_sora", "flux"])
 def subject(request, pack, checkpoints):
     """A tiny model of each system with random weights, through the loader its users take."""
     return make_subject(request.param, pack, checkpoints)
@@ -116,7 +118,10 @@ def make_subject(name, pack, checkpoints):
         pooled = torch.randn(2, 1, 16, generator=generator)
         texts = [[[caption, {"pooled_output": vector, "guidance": 3.5}]] for caption, vector in zip(captions, pooled, strict=True)]
         return Subject(name, comfy.sd.load_diffusion_model(checkpoints[name], {"dtype": torch.float32}), *texts)
-    return Subject(name, pack.pixart.load_pixart(checkpoints[name]), [[captions[0], {}]], [[captions[1], {}]])
+    texts = [[[caption, {}]] for caption in captions]
+    if name == "open_sora":
+        return Subject(name, pack.stdit3_loader.load_stdit3(checkpoints[name]), *texts, frames=(3,))
+    return Subject(name, pack.pixart.load_pixart(checkpoints[name]), *texts)
 
 
 @pytest.fixture(scope="session")

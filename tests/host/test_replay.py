@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT.parent / "shared" / "golden"
 
 
-@pytest.mark.parametrize("family, steps", [("dit", 50), ("pixart", 20), ("flux", 20)])
+@pytest.mark.parametrize("family, steps", [("dit", 50), ("pixart", 20), ("stdit3", 15), ("flux", 20)])
 def test_recording_is_replayed_exactly(family, steps):
     weights, io = GOLDEN / f"{family}.weights.safetensors", GOLDEN / f"{family}.io.safetensors"
     if not io.exists():

@@ -81,19 +81,20 @@ class BoundSequential:
 
     def scored(self, site: Site, module, compute):
         """Run a module and read its queries and keys on the way: -> (output, q, k), both (B, heads, N, d)."""
-        seen = []
+        paths = self.stack.projections[site.kind]
+        seen = {}
 
-        def watch(forward):
+        def watch(path):
+            forward = module.get_submodule(path).forward
+
             def run(*args, **kwargs):
-                seen.append(forward(*args, **kwargs))
-                return seen[-1]
+                seen[path] = forward(*args, **kwargs)
+                return seen[path]
             return run
 
-        layers = [module.get_submodule(path) for path in self.stack.projections[site.kind]]
-        with swapped((layer, watch(layer.forward)) for layer in layers):
+        with swapped([(module.get_submodule(path), watch(path)) for path in paths]):
             output = compute()
-        q = seen[0].chunk(3, dim=-1)[0] if len(seen) == 1 else seen[0]
-        k = seen[0].chunk(3, dim=-1)[1] if len(seen) == 1 else seen[1].chunk(2, dim=-1)[0]
+        q, k = seen[paths[0]].chunk(3, dim=-1)[:2] if len(paths) == 1 else (seen[paths[0]], seen[paths[1]].chunk(2, dim=-1)[0])
         batch = output.shape[0]
         return output, *(attention.split_heads(x.reshape(batch, -1, output.shape[-1]), module.num_heads) for x in (q, k))
 
