@@ -91,4 +91,5 @@ def layout_of(diffusion_model):
     raise UnsupportedModel(
         f"ToCa Cache cannot cache {type(diffusion_model).__name__}: its token blocks are not known. "
         f"Connect one of: {', '.join(name.rpartition('.')[2] for name in LAYOUTS)} "
-        f"(DiT, PixArt and Open-Sora through the ToCa Load nodes, FLUX and PixArt through the stock loader), or remove the node.")
+        f"(through ToCa Load DiT, ToCa Load PixArt and ToCa Load Open-Sora; FLUX and PixArt also through the stock loader), "
+        f"or remove the node.")

@@ -17,8 +17,9 @@ def refused(error, call, *named):
 
 def test_a_latent_of_the_wrong_channels(subject, cached):
     model, reports = cached(subject)
-    latent = torch.ones(1, 16, 16, 16)
-    refused(ValueError, lambda: subject.sample(model, latent=latent), "16 channels", "works on 4", "empty latent")
+    latent = torch.ones(1, 7, *subject.frames, 16, 16)
+    expected = subject.model.model.latent_format.latent_channels
+    refused(ValueError, lambda: subject.sample(model, latent=latent), "7 channels", f"works on {expected}", "empty latent")
     assert reports == []
 
 

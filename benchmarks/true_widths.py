@@ -1,0 +1,133 @@
+"""Wall-clock against counted FLOPs at the true widths of the paper's systems, with random weights in bf16.
+
+    python benchmarks/true_widths.py [--systems pixart open_sora flux] [--depth N] [--steps N] [--repeats 3] [--threads N] [--json FILE]
+
+PixArt-XL/2 at 1024 tokens, Open-Sora's STDiT3 at 16 latent frames of 240p, FLUX.1-dev at 1024 picture tokens. Few blocks
+unless --depth says otherwise (FLUX: two single blocks to a double one), so that a CPU gets through; the published settings
+are stretched over that depth. Plain and cached runs take turns in one process and the figures are medians. On a GPU (found
+by itself) --depth 28, FLUX 19, is the full size, and peak memory is shown as well.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+import torch  # noqa: E402
+from pack import load_host, pack_module  # noqa: E402
+
+GPU = torch.cuda.is_available()
+load_host(cpu=not GPU)
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+import comfy.cli_args  # noqa: E402
+
+comfy.cli_args.args.use_pytorch_cross_attention = True              # fused attention, also on a CPU
+import comfy.model_management  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.supported_models  # noqa: E402
+
+
+
+def pixart(depth):
+    module = pack_module("nodes.models.pixart")
+    config = module.PixArtConfig(dict(
+        image_model="toca_pixart", in_channels=4, patch_size=2, hidden_size=1152, depth=depth, num_heads=16, caption_channels=4096,
+        model_max_length=120, micro_condition=False, pred_sigma=True, mlp_ratio=4, position_extent=32), module.LATENTS["PixArt-alpha"])
+    return config, (1, 4, 64, 64), 20, 4.5, [[[torch.randn(1, 120, 4096), {}]] for _ in range(2)]
+
+
+def open_sora(depth):
+    loader, stdit3 = pack_module("nodes.models.stdit3_loader"), pack_module("nodes.models.stdit3")
+    shape = stdit3.STDiT3Shape(4, 8, (1, 2, 2), 1152, depth, 16, 4608, 4096, 300)
+    return loader.STDiT3Config(shape), (1, 4, 16, 30, 53), 30, 7.0, [[[torch.randn(1, 300, 4096), {}]] for _ in range(2)]
+
+
+def flux(depth):
+    config = comfy.supported_models.Flux(dict(
+        image_model="flux", in_channels=16, out_channels=16, patch_size=2, hidden_size=3072, context_in_dim=4096, vec_in_dim=768, mlp_ratio=4.0,
+        num_heads=24, depth=depth, depth_single_blocks=2 * depth, axes_dim=[16, 56, 56], theta=10000, qkv_bias=True, guidance_embed=True,
+        txt_ids_dims=[]))
+    text = [[torch.randn(1, 256, 4096), {"pooled_output": torch.randn(1, 768), "guidance": 3.5}]]
+    return config, (1, 16, 64, 64), 28, 1.0, [text, text]
+
+
+SYSTEMS = {"pixart": (pixart, 4), "open_sora": (open_sora, 2), "flux": (flux, 2)}          # and how many blocks by default
+
+
+def build(system, depth):
+    """-> (MODEL with random weights, latent shape, steps, guidance, [positive, negative])."""
+    config, *rest = SYSTEMS[system][0](depth)
+    config.set_inference_dtype(torch.bfloat16, None)
+    device = comfy.model_management.get_torch_device()
+    model = config.get_model({}, "", device=device)
+    with torch.no_grad():
+        for weight in model.diffusion_model.parameters():
+            weight.normal_(std=0.02)
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device), *rest
+
+
+def measure(system, depth, steps, repeats):
+    torch.manual_seed(0)
+    model, shape, own_steps, cfg, (positive, negative) = build(system, depth)
+    steps, settings = steps or own_steps, pack_module("nodes.patching.settings").Settings
+    reports = []
+    cached = pack_module("nodes.patching.seam").install(model, settings("auto", pack_module("toca_core.config").ToCaConfig()), reports.append)
+
+    def sample(chosen):
+        began = time.perf_counter()
+        with torch.inference_mode():
+            comfy.sample.sample(chosen, torch.randn(shape), steps, cfg, "euler", "simple", positive, negative, torch.zeros(shape),
+                                disable_pbar=True, seed=0)
+        return time.perf_counter() - began
+
+    flops, peak = [], []
+    for chosen in (model, cached):                                  # also the warm-up
+        torch.cuda.reset_peak_memory_stats() if GPU else None
+        with FlopCounterMode(display=False) as counter:
+            sample(chosen)
+        flops.append(counter.get_total_flops())
+        peak.append(torch.cuda.max_memory_allocated() if GPU else 0)
+    seconds = [(sample(model), sample(cached)) for _ in range(repeats)]
+    speedup = statistics.median(plain / fast for plain, fast in seconds)
+    return {"system": system, "depth": depth, "steps": steps, "plain_seconds": statistics.median(plain for plain, _ in seconds),
+            "cached_seconds": statistics.median(fast for _, fast in seconds), "speedup": speedup, "flops_speedup": flops[0] / flops[1],
+            "wall_over_flops": speedup * flops[1] / flops[0], "cache_bytes": reports[-1].cache_bytes, "peak_bytes": peak}
+
+
+def show(report):
+    table = Table(title=f"published settings, bf16, random weights, medians of {report['repeats']}, {report['machine']}")
+    for column in ("system", "blocks", "steps", "plain s", "cached s", "speed-up", "FLOPs speed-up", "wall / FLOPs", "cache MiB", "peak MiB"):
+        table.add_column(column, justify="right")
+    for run in report["runs"]:
+        peak = " -> ".join(f"{size / 2 ** 20:.0f}" for size in run["peak_bytes"]) if GPU else "-"
+        table.add_row(run["system"], str(run["depth"]), str(run["steps"]), f"{run['plain_seconds']:.2f}", f"{run['cached_seconds']:.2f}",
+                      f"{run['speedup']:.2f}x", f"{run['flops_speedup']:.2f}x", f"{run['wall_over_flops']:.2f}",
+                      f"{run['cache_bytes'] / 2 ** 20:.0f}", peak)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--depth", type=int, help="blocks (FLUX: double blocks); default: " +
+                        ", ".join(f"{name} {depth}" for name, (_, depth) in SYSTEMS.items()))
+    parser.add_argument("--steps", type=int, help="sampling steps; default: 20, 30 and 28")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    report = {"torch": torch.__version__, "threads": given.threads, "repeats": given.repeats,
+              "machine": torch.cuda.get_device_name() if GPU else f"CPU ({platform.machine()}), {given.threads} threads",
+              "runs": [measure(system, given.depth or SYSTEMS[system][1], given.steps, given.repeats) for system in given.systems]}
+    show(report)
+    if given.json:
+        given.json.write_text(json.dumps(report, indent=2), encoding="utf-8")

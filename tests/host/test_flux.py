@@ -1,0 +1,149 @@
+"""What FLUX brings along: reference pictures, ControlNets, two streams, single blocks."""
+
+import pytest
+import torch
+
+import comfy.controlnet
+import comfy.ldm.flux.controlnet
+import comfy.ops
+
+from .conftest import make_subject
+
+SETTINGS = {"fresh_ratio": 0.3, "cycle": 3}
+CACHED = {"double.img_attn", "double.txt_attn", "double.img_mlp", "double.txt_mlp", "single.attn", "single.mlp"}
+
+
+@pytest.fixture(scope="module")
+def flux(pack, checkpoints):
+    return make_subject("flux", pack, checkpoints)
+
+
+def with_options(subject, **options):
+    """The subject with more in both conditionings, as nodes put it there."""
+    more = [[[tensor, {**given, **options}] for tensor, given in side] for side in (subject.positive, subject.negative)]
+    return type(subject)(subject.name, subject.model, *more)
+
+
+def references():
+    generator = torch.Generator().manual_seed(4)
+    return [torch.randn(1, 16, 12, 8, generator=generator), torch.randn(1, 16, 9, 16, generator=generator)]
+
+
+def controlnet(strength=1.0, seed=2):
+    """A small ControlNet of the host's own FLUX class, set up as the apply node does."""
+    sizes = dict(in_channels=16, out_channels=16, vec_in_dim=16, context_in_dim=32, hidden_size=256, mlp_ratio=4.0, num_heads=2, depth=2,
+                 depth_single_blocks=1, axes_dim=[16, 56, 56], theta=10000, patch_size=2, qkv_bias=True, guidance_embed=True, txt_ids_dims=[])
+    model = comfy.ldm.flux.controlnet.ControlNetFlux(dtype=torch.float32, operations=comfy.ops.disable_weight_init, **sizes)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.normal_(std=0.05, generator=generator)
+            weight.add_(1.0 if "norm." in name else 0.0)
+    control = comfy.controlnet.ControlNet(model, load_device=torch.device("cpu"), extra_conds=["y", "guidance"])
+    return control.set_cond_hint(torch.rand(1, 3, 128, 128, generator=generator), strength)
+
+
+def assert_cached_well(subject, cached, changed_from, **options):
+    """Partial steps run, keep nearer to the plain picture than the change at stake is large, and settings that cache nothing are exact."""
+    model, reports = cached(subject, **SETTINGS)
+    plain, fast = subject.sample(**options), subject.sample(model, **options)
+    assert reports[0].calls("partial") == 6 and reports[0].calls("full") == 3
+    assert torch.isfinite(fast).all() and not torch.equal(plain, fast)
+    assert (fast - plain).norm() < 0.5 * (plain - changed_from).norm()
+    everything, _ = cached(subject, cycle=1)
+    assert torch.equal(subject.sample(everything, **options), plain)
+    return reports[0]
+
+
+@pytest.mark.parametrize("method", ["offset", "index", "uxo", "index_timestep_zero"])
+def test_reference_pictures(flux, cached, method):
+    """Kontext: their tokens follow the picture's in the same stream; the last method modulates them with timestep 0."""
+    subject = with_options(flux, reference_latents=references(), reference_latents_method=method)
+    assert_cached_well(subject, cached, flux.sample(cfg=1.0), cfg=1.0)
+
+
+def test_reference_tokens_are_counted(flux, cached):
+    from torch.utils.flop_counter import FlopCounterMode
+    subject = with_options(flux, reference_latents=references())
+    model, reports = cached(subject, **SETTINGS)
+    for chosen, counted in ((None, lambda report: report.plain_flops), (model, lambda report: report.flops)):
+        with FlopCounterMode(display=False) as counter:
+            subject.sample(chosen, cfg=1.0)
+        if chosen is None:
+            subject.sample(model, cfg=1.0)
+        assert counted(reports[-1]) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_a_controlnets_residuals_are_added_once_per_step(flux, cached):
+    control = with_options(flux, control=controlnet(), control_apply_to_uncond=True)
+    assert_cached_well(control, cached, flux.sample(cfg=1.0), cfg=1.0)
+
+
+def test_the_report_names_every_module_block_by_block(flux, cached):
+    model, reports = cached(flux, mlp_share=0.5, parallel_mlp_share=2.0, layer_slope=0.5, **SETTINGS)
+    flux.sample(model)
+    step = next(step for step in reports[0].steps if step.kind == "partial")
+    assert set(step.fresh_per_block) == CACHED
+    assert {name: len(shares) for name, shares in step.fresh_per_block.items() if name.endswith("mlp")} == {
+        "double.img_mlp": 2, "double.txt_mlp": 2, "single.mlp": 3}
+    # 0.3 x 0.5 x (1.5, 0.5) of 64 picture tokens: 14 and 4; of 12 text tokens: 2 and 0; 0.3 x 2 x (1.5, 1, 0.5) of all 76: 68, 45, 22
+    assert step.fresh_per_block["double.img_mlp"] == pytest.approx([14 / 64, 4 / 64], abs=1e-6)
+    assert step.fresh_per_block["double.txt_mlp"] == pytest.approx([2 / 12, 0])
+    assert step.fresh_per_block["single.mlp"] == pytest.approx([68 / 76, 45 / 76, 22 / 76], abs=1e-6)
+    assert step.fresh_per_block["single.attn"] == [0, 0, 0]
+
+
+def test_streams_take_ratios_of_their_own(flux, cached, pack):
+    ratios = pack.block_ratios.parse_block_ratios("mlp: 0.5\ndouble.txt_mlp: 0, 1\nparallel_mlp: 0.25")
+    model, reports = cached(flux, block_ratios=ratios, **SETTINGS)
+    flux.sample(model)
+    step = next(step for step in reports[0].steps if step.kind == "partial")
+    assert step.fresh_per_block["double.img_mlp"] == [0.5, 0.5] and step.fresh_per_block["double.txt_mlp"] == [0, 1]
+    assert step.fresh_per_block["single.mlp"] == [0.25] * 3
+
+
+def test_mlps_may_be_full_more_often_than_attention(flux, cached):
+    """Attention every fourth step, the MLPs every second: on the steps between, every token's MLP is computed on kept attention."""
+    model, reports = cached(flux, cycle=4, mlp_cycle=2, fresh_ratio=0.3)
+    flux.sample(model)
+    shares = [step.fresh_share for step in reports[0].steps[1:4]]
+    assert [share["double.img_mlp"] for share in shares[1:2]] == [1.0] and all(share["double.img_attn"] == 0 for share in shares)
+    assert shares[0]["single.mlp"] < 1 == shares[1]["single.mlp"]
+
+
+def test_another_packs_block_patch_is_called_on_partial_steps_too(flux, cached):
+    seen = []
+
+    def patch(arguments, extra):
+        seen.append(1)
+        return extra["original_block"](arguments)
+
+    patched = flux.model.clone()
+    patched.set_model_patch_replace(patch, "dit", "double_block", 1)
+    subject = type(flux)(flux.name, patched, flux.positive, flux.negative)
+    model, _ = cached(subject, **SETTINGS)
+    assert torch.equal(subject.sample(model), flux.sample(cached(flux, **SETTINGS)[0]))
+    assert len(seen) == 9
+
+
+def test_another_attention_override_is_still_called(flux, cached):
+    calls = []
+
+    def override(function, *args, **kwargs):
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    patched = flux.model.clone()
+    patched.model_options.setdefault("transformer_options", {})["optimized_attention_override"] = override
+    subject = type(flux)(flux.name, patched, flux.positive, flux.negative)
+    model, _ = cached(subject, **SETTINGS)
+    assert torch.equal(subject.sample(model), flux.sample(cached(flux, **SETTINGS)[0]))
+    assert len(calls) == 3 * 5                                      # full steps, blocks
+
+
+def test_half_precision_runs(flux, cached, pack, checkpoints):
+    import comfy.sd
+    model = comfy.sd.load_diffusion_model(checkpoints["flux"], {"dtype": torch.bfloat16})
+    subject = type(flux)(flux.name, model, flux.positive, flux.negative)
+    fast, reports = cached(subject, **SETTINGS)
+    assert torch.isfinite(subject.sample(fast)).all() and reports[0].calls("partial") == 6
