@@ -26,6 +26,7 @@ class PixelSpace(comfy.latent_formats.LatentFormat):
 
 
 PREDICTIONS = {"eps": comfy.model_base.ModelType.EPS, "flow": comfy.model_base.ModelType.FLOW}        # "prediction" in the file's metadata
+GUIDED_CHANNELS = {"all": None, "first three": 3}
 LATENT_FORMATS = {3: PixelSpace, 4: comfy.latent_formats.SD15}
 
 
@@ -88,6 +89,18 @@ def load_dit(path: str, weight_dtype: str = "default", num_heads: int = 0, disab
     patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
     patcher.cached_patcher_init = (load_dit, (path, weight_dtype, num_heads))
     return patcher
+
+
+def guide_first(model, channels: int):
+    """Guidance steers only a latent's first channels on this MODEL; the others keep the prediction for the class.
+
+    The sampler of facebookresearch/DiT does so with three of the four (`forward_with_cfg` in its models.py).
+    """
+    def guided(args):
+        steering = (args["cond"] - args["uncond"]) * (args["cond_scale"] - 1)       # (B, C, H, W)
+        steering[:, channels:] = 0
+        return args["cond"] + steering
+    model.set_model_sampler_cfg_function(guided)
 
 
 def class_names_of(metadata: dict, classes: int) -> list[str]:
