@@ -31,7 +31,7 @@ def load(recording, monkeypatch):
 
 
 def sample(pack, model, recording, cfg=None):
-    """The recorded run in the host, where euler over the noise levels of its timesteps is DDIM -> latent (1, 4, H, W) as the model has it."""
+    """The recorded run in the host, where euler over the noise levels of its timesteps is DDIM -> the model's latent (1, 4, H, W)."""
     import comfy.sample
     import comfy.samplers
     settings, tensors = recording
