@@ -85,7 +85,7 @@ def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0, vers
         "micro_condition": "csize_embedder.mlp.0.weight" in weights,
         "pred_sigma": weights["final_layer.linear.weight"].shape[0] == 2 * channels * patch ** 2,
         "mlp_ratio": weights["blocks.0.mlp.fc1.weight"].shape[0] / hidden,
-        "position_extent": extent_of(weights["pos_embed"]) if "pos_embed" in weights else trained.position_extent,
+        "position_extent": ("pos_embed" in weights and extent_of(weights["pos_embed"])) or trained.position_extent,     # all zeros: none
     }, trained.latent_format)
 
 

@@ -49,6 +49,12 @@ def test_the_extent_of_the_trained_positions_is_read_from_the_file(pack, grid, e
     assert pack.pixart.extent_of(stored.unsqueeze(0)) == extent
 
 
+def test_positions_that_are_not_there_are_those_of_the_version(pack, weights):
+    for stored in ({}, {"pos_embed": torch.zeros(1, 256, 48)}):
+        config = pack.pixart.config_of("file", {**weights.pixart(), **stored}, {"num_heads": "4"})
+        assert config.unet_config["position_extent"] == 32
+
+
 def test_pixart_at_256_px(pack, weights, tmp_path):
     """The size at which the host's own class divides by zero: 32 x 32 latents."""
     from safetensors.torch import save_file
