@@ -3,7 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
-from .models.dit_loader import load_dit
+from .models.dit_loader import GUIDED_CHANNELS, guide_first, load_dit
 from .models.loading import DTYPES
 
 
@@ -24,11 +24,17 @@ class ToCaLoadDiT(io.ComfyNode):
                 io.Int.Input("num_heads", default=0, min=0, max=256, advanced=True,
                              tooltip="Attention heads, the one size a checkpoint does not show. "
                                      "0: as the file says, or the released models'."),
+                io.Combo.Input("guidance_channels", options=list(GUIDED_CHANNELS), default="all", optional=True, advanced=True,
+                               tooltip="Which channels of the latent cfg steers. all: as for any other model. "
+                                       "first three: as the released sampler does, to reproduce its pictures."),
             ],
             outputs=[io.Model.Output()],
         )
 
     @classmethod
-    def execute(cls, model_name, weight_dtype="default", num_heads=0) -> io.NodeOutput:
+    def execute(cls, model_name, weight_dtype="default", num_heads=0, guidance_channels="all") -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
-        return io.NodeOutput(load_dit(path, weight_dtype, num_heads))
+        model = load_dit(path, weight_dtype, num_heads)
+        if GUIDED_CHANNELS[guidance_channels]:
+            guide_first(model, GUIDED_CHANNELS[guidance_channels])
+        return io.NodeOutput(model)

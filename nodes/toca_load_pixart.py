@@ -4,7 +4,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .models.loading import DTYPES
-from .models.pixart import LATENTS, load_pixart
+from .models.pixart import VERSIONS, load_pixart
 
 
 class ToCaLoadPixArt(io.ComfyNode):
@@ -20,9 +20,9 @@ class ToCaLoadPixArt(io.ComfyNode):
                                tooltip="A PixArt checkpoint in models/diffusion_models, in the original or the diffusers layout."),
                 io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
                                tooltip="Precision of the weights in memory; default lets the host choose."),
-                io.Combo.Input("version", options=["auto", *LATENTS], default="auto", advanced=True,
-                               tooltip="Which latents and positions the model was trained on; "
-                                       "auto tells by the caption length (120 alpha, 300 Sigma)."),
+                io.Combo.Input("version", options=["auto", *VERSIONS], default="auto", advanced=True,
+                               tooltip="Which latents and positions the model was trained on; auto tells by the caption length "
+                                       "(120 alpha, 300 Sigma). PixArt-alpha 256: its 256 px file in the diffusers layout."),
                 io.Int.Input("num_heads", default=0, min=0, max=256, advanced=True,
                              tooltip="Attention heads, the one size a checkpoint does not show. "
                                      "0: as the file says, or the released models'."),

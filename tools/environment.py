@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 PROJECT = Path(__file__).absolute().parent.parent
 HOSTS = PROJECT / ".host"
 NEEDED_BYTES = 8e9
+STAMP = "stamp"  # the file in a managed host's folder that says what it was made from
 PYTHONS = ("3.11", "3.12", "3.13", "3.10")  # in order of preference
 
 # Newer torch pairs badly with the registry's torchaudio, which is built for another CUDA.
@@ -87,8 +88,10 @@ def surrounding(project: Path) -> Path | None:
 
 
 def own_python(comfyui: Path) -> Path:
-    """The Python an install brings along (a venv, or the portable Windows layout), else the one running now."""
-    candidates = (comfyui.parent / "python_embeded" / "python.exe", venv_python(comfyui / "venv"), venv_python(comfyui / ".venv"))
+    """The Python an install brings along (a venv, the portable Windows layout, or a managed host's), else the one running now."""
+    candidates = [comfyui.parent / "python_embeded" / "python.exe", venv_python(comfyui / "venv"), venv_python(comfyui / ".venv")]
+    if (comfyui.parent / STAMP).is_file():
+        candidates.append(venv_python(comfyui.parent / "venv"))
     return next((python for python in candidates if python.is_file()), Path(sys.executable))
 
 
@@ -107,7 +110,7 @@ def ensure(version: str, hosts: Path = HOSTS, install=None) -> Host:
     if version not in ARCHIVES:
         raise SetupError(f"There is no ComfyUI '{version}' to download; the versions are {', '.join(ARCHIVES)}.")
     home = hosts / version
-    host, stamp, wanted = Host(home / "ComfyUI", venv_python(home / "venv")), home / "stamp", fingerprint(version)
+    host, stamp, wanted = Host(home / "ComfyUI", venv_python(home / "venv")), home / STAMP, fingerprint(version)
     if is_whole(host, stamp, wanted):
         return host
     try:

@@ -30,6 +30,7 @@ PREDICTIONS = {                                                         # "predi
     "flow": comfy.model_base.ModelType.FLOW,                            # the velocity, noise minus picture
     "flow_x0": comfy.model_base.ModelType.FLOW,                         # the picture, over the times of a flow
 }
+GUIDED_CHANNELS = {"all": None, "first three": 3}
 LATENT_FORMATS = {3: PixelSpace, 4: comfy.latent_formats.SD15}
 
 
@@ -81,17 +82,33 @@ def shape_of(path: str, weights: dict, metadata: dict, num_heads: int = 0) -> Di
         classes=weights["y_embedder.embedding_table.weight"].shape[0] - 1, grid=grid)
 
 
-def load_dit(path: str, weight_dtype: str = "default", num_heads: int = 0, disable_dynamic: bool = False):
-    """A DiT checkpoint (.safetensors, .pt) -> ModelPatcher. Raises CheckpointError for any other file."""
-    weights, metadata = read_checkpoint(path)
+def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0) -> DiTConfig:
+    """All that the weights and the metadata say."""
     shape = shape_of(path, weights, metadata, num_heads)
     prediction = metadata.get("prediction", "eps")
     if prediction not in PREDICTIONS:
         raise CheckpointError(f"{path}: its metadata says prediction {prediction!r}; known are {', '.join(PREDICTIONS)}.")
-    config = DiTConfig(shape, class_names_of(metadata, shape.classes), prediction)
-    patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
+    return DiTConfig(shape, class_names_of(metadata, shape.classes), prediction)
+
+
+def load_dit(path: str, weight_dtype: str = "default", num_heads: int = 0, disable_dynamic: bool = False):
+    """A DiT checkpoint (.safetensors, .pt) -> ModelPatcher. Raises CheckpointError for any other file."""
+    weights, metadata = read_checkpoint(path)
+    patcher = make_patcher(path, weights, config_of(path, weights, metadata, num_heads), weight_dtype, disable_dynamic)
     patcher.cached_patcher_init = (load_dit, (path, weight_dtype, num_heads))
     return patcher
+
+
+def guide_first(model, channels: int):
+    """Guidance steers only a latent's first channels on this MODEL; the others keep the prediction for the class.
+
+    The sampler of facebookresearch/DiT does so with three of the four (`forward_with_cfg` in its models.py).
+    """
+    def guided(args):
+        steering = (args["cond"] - args["uncond"]) * (args["cond_scale"] - 1)       # (B, C, H, W)
+        steering[:, channels:] = 0
+        return args["cond"] + steering
+    model.set_model_sampler_cfg_function(guided)
 
 
 def class_names_of(metadata: dict, classes: int) -> list[str]:

@@ -45,13 +45,19 @@ def make_patcher(path: str, weights: dict, config, weight_dtype: str, disable_dy
         model_params=comfy.utils.calculate_parameters(weights), supported_dtypes=list(config.supported_inference_dtypes),
         weight_dtype=comfy.utils.weight_dtype(weights))
     config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, device, config.supported_inference_dtypes))
-    model = config.get_model(weights, "", device=offload)
-    check_keys(path, model.diffusion_model, config.process_unet_state_dict(dict(weights)))
+    model = build(path, weights, config, offload)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=device, offload_device=offload)
     model.load_model_weights(dict(weights), "", assign=patcher.is_dynamic())
     logging.info("ToCa loaded %s: %s", type(model.diffusion_model).__name__, path)
     return patcher
+
+
+def build(path: str, weights: dict, config, device):
+    """The model of a host config on a device, still empty, if the weights fit it; else CheckpointError."""
+    model = config.get_model(weights, "", device=device)
+    check_keys(path, model.diffusion_model, config.process_unet_state_dict(dict(weights)))
+    return model
 
 
 def check_keys(path: str, diffusion_model, weights: dict):

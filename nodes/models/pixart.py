@@ -4,6 +4,8 @@ The host derives the position base from the latent's size, rounded to 64; at 256
 (`comfy/ldm/pixart/pixartms.py`). Here the base comes from the checkpoint.
 """
 
+from typing import NamedTuple
+
 import torch
 
 import comfy.latent_formats
@@ -15,10 +17,20 @@ from comfy.ldm.pixart.pixartms import PixArtMS, get_2d_sincos_pos_embed_torch
 from .loading import CheckpointError, depth_of, heads_of, make_patcher, read_checkpoint, require
 
 RELEASED_HEADS = {1152: 16}
-CAPTION_TOKENS = {"PixArt-alpha": 120, "PixArt-Sigma": 300}
-LATENTS = {"PixArt-alpha": comfy.latent_formats.SD15, "PixArt-Sigma": comfy.latent_formats.SDXL}
+DIFFUSERS_KEY = "adaln_single.emb.timestep_embedder.linear_1.bias"
 KEYS = ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight", "blocks.0.scale_shift_table",
         "blocks.0.cross_attn.kv_linear.weight", "final_layer.scale_shift_table")
+
+
+class Version(NamedTuple):
+    """What a version was trained on. `position_extent`: as of `PixArtAnySize`, where the file stores no positions."""
+    latent_format: type
+    caption_tokens: int
+    position_extent: int
+
+
+VERSIONS = {"PixArt-alpha": Version(comfy.latent_formats.SD15, 120, 32), "PixArt-alpha 256": Version(comfy.latent_formats.SD15, 120, 16),
+            "PixArt-Sigma": Version(comfy.latent_formats.SDXL, 300, 32)}
 
 
 class PixArtAnySize(PixArtMS):
@@ -64,12 +76,8 @@ def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0, vers
     """Every size from the weights; alpha and Sigma differ in caption length, latents and position base."""
     require(path, weights, KEYS, "PixArt checkpoint")
     hidden, channels, patch, _ = weights["x_embedder.proj.weight"].shape
-    null_caption = weights.get("y_embedder.y_embedding")            # only its length matters here; newer files lack it
-    if version == "auto" and null_caption is None:
-        raise CheckpointError(f"{path} does not show whether it is PixArt-alpha or PixArt-Sigma; set version.")
-    if version == "auto":
-        version = "PixArt-Sigma" if len(null_caption) == CAPTION_TOKENS["PixArt-Sigma"] else "PixArt-alpha"
-    tokens = CAPTION_TOKENS[version] if null_caption is None else len(null_caption)
+    trained = VERSIONS[version_of(path, weights) if version == "auto" else version]
+    tokens = len(weights["y_embedder.y_embedding"]) if "y_embedder.y_embedding" in weights else trained.caption_tokens
     return PixArtConfig({
         "image_model": "toca_pixart", "in_channels": channels, "patch_size": patch, "hidden_size": hidden, "depth": depth_of(weights),
         "num_heads": heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
@@ -77,8 +85,17 @@ def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0, vers
         "micro_condition": "csize_embedder.mlp.0.weight" in weights,
         "pred_sigma": weights["final_layer.linear.weight"].shape[0] == 2 * channels * patch ** 2,
         "mlp_ratio": weights["blocks.0.mlp.fc1.weight"].shape[0] / hidden,
-        "position_extent": extent_of(weights["pos_embed"]) if "pos_embed" in weights else 32,
-    }, LATENTS[version])
+        "position_extent": ("pos_embed" in weights and extent_of(weights["pos_embed"])) or trained.position_extent,     # all zeros: none
+    }, trained.latent_format)
+
+
+def version_of(path: str, weights: dict) -> str:
+    """The null caption's length tells, in files that hold one; else, only alpha's model for 1024 px embeds the picture's size."""
+    if "y_embedder.y_embedding" in weights:
+        return "PixArt-Sigma" if len(weights["y_embedder.y_embedding"]) == VERSIONS["PixArt-Sigma"].caption_tokens else "PixArt-alpha"
+    if "csize_embedder.mlp.0.weight" in weights:
+        return "PixArt-alpha"
+    raise CheckpointError(f"{path} does not show whether it is PixArt-alpha or PixArt-Sigma; set version.")
 
 
 def extent_of(pos_embed) -> float:
@@ -89,20 +106,25 @@ def extent_of(pos_embed) -> float:
 
 
 def original_layout(weights: dict) -> dict:
-    """The authors' key names; the host converts those of diffusers."""
-    if "adaln_single.emb.timestep_embedder.linear_1.bias" in weights:
-        return comfy.model_detection.convert_diffusers_mmdit(weights, "")
-    return weights
+    """The authors' key names; the host converts those of diffusers. A key it does not know stays, to be refused by name later."""
+    rest = dict(weights)                                            # the host takes out what it converts
+    return {**(comfy.model_detection.convert_diffusers_mmdit(rest, "") or {}), **rest} if DIFFUSERS_KEY in weights else weights
+
+
+def fitted(path: str, weights: dict, metadata: dict, num_heads: int = 0, version: str = "auto") -> tuple[PixArtConfig, dict]:
+    """A file's weights -> the config and, under the authors' names, the weights that fit its model to the last key."""
+    weights = original_layout(weights)
+    config = config_of(path, weights, metadata, num_heads, version)
+    caption = config.unet_config["model_max_length"], config.unet_config["caption_channels"]
+    weights = {"y_embedder.y_embedding": torch.zeros(caption), **weights}
+    weights.pop("pos_embed", None)                                  # positions are computed
+    return config, weights
 
 
 def load_pixart(path: str, weight_dtype: str = "default", version: str = "auto", num_heads: int = 0, disable_dynamic: bool = False):
     """A PixArt checkpoint in the original or the diffusers layout -> ModelPatcher. Raises CheckpointError for any other file."""
     weights, metadata = read_checkpoint(path)
-    weights = original_layout(weights)
-    config = config_of(path, weights, metadata, num_heads, version)
-    weights.pop("pos_embed", None)                                  # positions are computed
-    caption = config.unet_config["model_max_length"], config.unet_config["caption_channels"]
-    weights.setdefault("y_embedder.y_embedding", torch.zeros(caption))
+    config, weights = fitted(path, weights, metadata, num_heads, version)
     patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
     patcher.cached_patcher_init = (load_pixart, (path, weight_dtype, version, num_heads))
     return patcher

@@ -49,6 +49,12 @@ def test_the_extent_of_the_trained_positions_is_read_from_the_file(pack, grid, e
     assert pack.pixart.extent_of(stored.unsqueeze(0)) == extent
 
 
+def test_positions_that_are_not_there_are_those_of_the_version(pack, weights):
+    for stored in ({}, {"pos_embed": torch.zeros(1, 256, 48)}):
+        config = pack.pixart.config_of("file", {**weights.pixart(), **stored}, {"num_heads": "4"})
+        assert config.unet_config["position_extent"] == 32
+
+
 def test_pixart_at_256_px(pack, weights, tmp_path):
     """The size at which the host's own class divides by zero: 32 x 32 latents."""
     from safetensors.torch import save_file
@@ -60,6 +66,25 @@ def test_pixart_at_256_px(pack, weights, tmp_path):
     with torch.inference_mode():
         output = model(torch.randn(1, 4, 32, 32), torch.tensor([500.0]), context=torch.randn(1, 12, 32))
     assert output.shape == (1, 4, 32, 32) and torch.isfinite(output).all()
+
+
+def test_pixart_with_micro_conditioning_samples(pack, weights, cached, tiny_dit, tmp_path):
+    """As alpha's 1024-MS: the picture's size and aspect ratio are embedded too, and reach the model with ToCa and without."""
+    from safetensors.torch import save_file
+    embedders = {f"{name}.mlp.{layer}.{kind}": torch.full((16, cols) if kind == "weight" else (16,), 0.1)
+                 for name in ("csize_embedder", "ar_embedder") for layer, cols in (("0", 256), ("2", 16)) for kind in ("weight", "bias")}
+    save_file({**weights.pixart(), **embedders}, tmp_path / "ms.safetensors", {"num_heads": "4"})
+    model = pack.pixart.load_pixart(str(tmp_path / "ms.safetensors"))
+    captions = torch.randn(2, 1, 12, 32, generator=torch.Generator().manual_seed(1))
+
+    def subject(**size):
+        return type(tiny_dit)("pixart", model, [[captions[0], size]], [[captions[1], size]])
+    plain, wide = subject().sample(), subject(width=1024, height=512).sample()
+    assert torch.isfinite(plain).all() and not torch.equal(plain, wide)
+    assert torch.equal(plain, subject(width=128, height=128).sample())          # the latent's own size in pixels
+    assert torch.equal(plain, subject().sample(cached(subject(), fresh_ratio=1.0)[0]))
+    fast, reports = cached(subject())
+    assert torch.isfinite(subject().sample(fast)).all() and reports[0].calls("partial") == 6
 
 
 @pytest.mark.parametrize("hidden, heads, depth, patch", [(1152, 16, 28, 2), (1024, 16, 24, 4), (768, 12, 12, 8), (384, 6, 12, 2)])

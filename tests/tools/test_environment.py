@@ -76,6 +76,17 @@ def test_a_portable_install_is_run_with_the_python_beside_it(comfyui):
     assert environment.own_python(comfyui) == python
 
 
+def test_a_managed_host_named_by_its_path_is_run_with_its_own_python(tmp_path, monkeypatch):
+    host = environment.ensure("0.30.0", tmp_path, Installer())
+    monkeypatch.setenv("COMFYUI_PATH", str(host.path))
+    assert environment.find() == host
+
+
+def test_a_venv_beside_a_users_comfyui_is_not_taken_for_its_own(comfyui):
+    make_python(comfyui.parent / "venv")
+    assert environment.own_python(comfyui).samefile(sys.executable)
+
+
 @pytest.mark.parametrize("version", ["9.9.9", ""])
 def test_an_unknown_version_is_refused_with_the_known_ones(version, tmp_path):
     with pytest.raises(SetupError, match="the versions are 0.30.0, 0.27.0, 0.24.0"):
