@@ -8,7 +8,9 @@ from comfy_api.latest import ComfyExtension
 from .toca_cache import ToCaCache
 from .toca_dit_class import ToCaDiTClass
 from .toca_load_dit import ToCaLoadDiT
+from .toca_load_opensora_vae import ToCaLoadOpenSoraVAE
 from .toca_load_pixart import ToCaLoadPixArt
+from .toca_opensora_scheduler import ToCaOpenSoraScheduler
 
 BUNDLED = Path(__file__).resolve().parent.parent / "demo"
 
@@ -19,4 +21,4 @@ class ToCaExtension(ComfyExtension):
         folder_paths.add_model_folder_path("diffusion_models", str(BUNDLED))
 
     async def get_node_list(self):
-        return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt]
+        return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSoraVAE, ToCaOpenSoraScheduler]
