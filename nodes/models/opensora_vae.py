@@ -234,11 +234,11 @@ class OpenSoraVAE(torch.nn.Module):
         shape = self.decode_output_shape(z.shape, num_frames)
         decode, tile, at_once = self.spatial_vae["module"].decode, tile_for(*z.shape[-2:], tile), frames_at_once(*z.shape[-2:])
         pixels = torch.empty(shape, dtype=z.dtype, device=z.device) if output_buffer is None else output_buffer
-        for latents, clip in zip(z.split(1), pixels.split(1), strict=True):
+        for clip, latents in enumerate(z.split(1)):
             done = 0
             for chunk in self.expand(latents, shape[2]):            # (1, 4, F, h, w)
                 for group in chunk[0].movedim(1, 0).split(at_once):                         # (n, 4, h, w)
-                    clip[0, :, done:done + len(group)] = in_tiles(decode, group / SPATIAL_FACTOR, tile, 3).movedim(0, 1)
+                    pixels[clip, :, done:done + len(group)] = in_tiles(decode, group / SPATIAL_FACTOR, tile, 3).movedim(0, 1)
                     done += len(group)
         return pixels
 
