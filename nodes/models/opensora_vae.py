@@ -291,8 +291,8 @@ def temporal_sizes(path: str, weights: dict, metadata: dict) -> TemporalSizes:
     if 2 ** sum(halves) != FACTOR:
         raise CheckpointError(f"{path} makes one latent of {2 ** sum(halves)} frames; the {NAME} makes one of {FACTOR}.")
     if any(width % groups for width in widths):
-        raise CheckpointError(f"{path} has {filters} filters, which {groups} groups do not divide; "
-                              f"its metadata should say num_groups, as {NAME}s of other than the released size have to.")
+        raise CheckpointError(f"{path} has {filters} filters, which its group norms' {groups} groups do not divide; "
+                              f"its metadata has to say num_groups where that is not the released 32.")
     return TemporalSizes(
         channels=channels, hidden_channels=weights[encoder + "conv2.conv.weight"].shape[0] // 2,
         latent_channels=weights[TEMPORAL + "quant_conv.conv.weight"].shape[0] // 2, filters=filters,
