@@ -9,9 +9,11 @@ from .toca_cache import ToCaCache
 from .toca_dit_class import ToCaDiTClass
 from .toca_load_dit import ToCaLoadDiT
 from .toca_load_open_sora import ToCaLoadOpenSora
+from .toca_load_open_sora_vae import ToCaLoadOpenSoraVAE
 from .toca_load_pixart import ToCaLoadPixArt
 from .toca_open_sora_conditioning import ToCaOpenSoraConditioning
 from .toca_open_sora_latent import ToCaOpenSoraLatent
+from .toca_open_sora_scheduler import ToCaOpenSoraScheduler
 
 BUNDLED = Path(__file__).resolve().parent.parent / "demo"
 
@@ -22,5 +24,5 @@ class ToCaExtension(ComfyExtension):
         folder_paths.add_model_folder_path("diffusion_models", str(BUNDLED))
 
     async def get_node_list(self):
-        return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt,
-                ToCaLoadOpenSora, ToCaOpenSoraLatent, ToCaOpenSoraConditioning]
+        return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
+                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler]

@@ -44,7 +44,7 @@ def tiny_flux(path, seed: int = 0, **sizes):
     save_file(random_weights(flux_shapes(**sizes), seed), path)
 
 
-def tiny_opensora(path, hidden=64, depth=2, heads=4, caption=768, tokens=300, seed: int = 0):
+def tiny_open_sora(path, hidden=64, depth=2, heads=4, caption=768, tokens=300, seed: int = 0):
     """An STDiT3 under its released key names; by default it reads what a CLIP-L text encoder gives. The host has to be importable."""
     import comfy.ops
     stdit3 = pack_module("nodes.models.stdit3")

@@ -69,7 +69,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     save_file(dit_weights(), folder / "dit.safetensors", {"num_heads": "4", "class_names": json.dumps(["ant", "bee", "cat", "dog", "elk"])})
     save_file(pixart_weights(), folder / "pixart.safetensors", {"num_heads": "4"})
-    tiny.tiny_opensora(folder / "open_sora.safetensors", caption=32, tokens=12)
+    tiny.tiny_open_sora(folder / "open_sora.safetensors", caption=32, tokens=12)
     tiny.tiny_flux(folder / "flux.safetensors", context=32, pooled=16)
     return {path.stem: str(path) for path in folder.iterdir()}
 

@@ -13,7 +13,7 @@ import comfy.sample
 import comfy.samplers
 
 from tools.pack import ROOT, pack_module
-from tools.tiny import tiny_opensora
+from tools.tiny import tiny_open_sora
 
 GOLDEN = ROOT.parent / "shared/golden"
 CHANNELS, TOKENS = 64, 12                       # of the captions of the tiny model
@@ -30,7 +30,7 @@ def parts():
 @pytest.fixture(scope="module")
 def tiny_path(tmp_path_factory):
     path = tmp_path_factory.mktemp("opensora") / "tiny.safetensors"
-    tiny_opensora(path, caption=CHANNELS, tokens=TOKENS)
+    tiny_open_sora(path, caption=CHANNELS, tokens=TOKENS)
     return path
 
 
