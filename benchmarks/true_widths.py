@@ -35,7 +35,6 @@ import comfy.sample  # noqa: E402
 import comfy.supported_models  # noqa: E402
 
 
-
 def pixart(depth):
     module = pack_module("nodes.models.pixart")
     config = module.PixArtConfig(dict(
@@ -52,9 +51,9 @@ def open_sora(depth):
 
 def flux(depth):
     config = comfy.supported_models.Flux(dict(
-        image_model="flux", in_channels=16, out_channels=16, patch_size=2, hidden_size=3072, context_in_dim=4096, vec_in_dim=768, mlp_ratio=4.0,
-        num_heads=24, depth=depth, depth_single_blocks=2 * depth, axes_dim=[16, 56, 56], theta=10000, qkv_bias=True, guidance_embed=True,
-        txt_ids_dims=[]))
+        image_model="flux", in_channels=16, out_channels=16, patch_size=2, hidden_size=3072, context_in_dim=4096, vec_in_dim=768,
+        mlp_ratio=4.0, num_heads=24, depth=depth, depth_single_blocks=2 * depth, axes_dim=[16, 56, 56], theta=10000, qkv_bias=True,
+        guidance_embed=True, txt_ids_dims=[]))
     text = [[torch.randn(1, 256, 4096), {"pooled_output": torch.randn(1, 768), "guidance": 3.5}]]
     return config, (1, 16, 64, 64), 28, 1.0, [text, text]
 
@@ -78,13 +77,13 @@ def measure(system, depth, steps, repeats):
     torch.manual_seed(0)
     model, shape, own_steps, cfg, (positive, negative) = build(system, depth)
     steps, settings = steps or own_steps, pack_module("nodes.patching.settings").Settings
-    reports = []
-    cached = pack_module("nodes.patching.seam").install(model, settings("auto", pack_module("toca_core.config").ToCaConfig()), reports.append)
+    noise, reports, config = torch.randn(shape), [], pack_module("toca_core.config").ToCaConfig()
+    cached = pack_module("nodes.patching.seam").install(model, settings("auto", config), reports.append)
 
     def sample(chosen):
         began = time.perf_counter()
         with torch.inference_mode():
-            comfy.sample.sample(chosen, torch.randn(shape), steps, cfg, "euler", "simple", positive, negative, torch.zeros(shape),
+            comfy.sample.sample(chosen, noise, steps, cfg, "euler", "simple", positive, negative, torch.zeros(shape),
                                 disable_pbar=True, seed=0)
         return time.perf_counter() - began
 
@@ -104,7 +103,8 @@ def measure(system, depth, steps, repeats):
 
 def show(report):
     table = Table(title=f"published settings, bf16, random weights, medians of {report['repeats']}, {report['machine']}")
-    for column in ("system", "blocks", "steps", "plain s", "cached s", "speed-up", "FLOPs speed-up", "wall / FLOPs", "cache MiB", "peak MiB"):
+    for column in ("system", "blocks", "steps", "plain s", "cached s", "speed-up", "FLOPs speed-up", "wall / FLOPs", "cache MiB",
+                   "peak MiB"):
         table.add_column(column, justify="right")
     for run in report["runs"]:
         peak = " -> ".join(f"{size / 2 ** 20:.0f}" for size in run["peak_bytes"]) if GPU else "-"

@@ -173,7 +173,8 @@ class Comparison:
         for name, kinds in KINDS.items():
             if name in self.recording.tensors:
                 recorded = self.recording.tensors[name][self.step].flatten().tolist()
-                self.full_step_mismatches += sum((kind in run.last_call.full) != bool(full) for kind, full in zip(kinds, recorded, strict=True))
+                self.full_step_mismatches += sum((kind in run.last_call.full) != bool(full)
+                                                 for kind, full in zip(kinds, recorded, strict=True))
 
     def compare_selection(self, run, order):
         call, tensors = run.last_call, self.recording.tensors

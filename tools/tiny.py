@@ -39,6 +39,28 @@ def flux_shapes(hidden=256, heads_width=128, double=2, single=3, context=768, po
     return shapes | linear("final_layer.linear", hidden, 4 * channels) | linear("final_layer.adaLN_modulation.1", hidden, 2 * hidden)
 
 
+def flux2_shapes(hidden=256, heads_width=128, double=2, single=2, context=768) -> dict:
+    """FLUX.2: no biases, modulations shared by all blocks, gated MLPs of three times the width, latents of 128 channels."""
+    shapes = {"img_in.weight": (hidden, 128), "txt_in.weight": (hidden, context), "final_layer.linear.weight": (128, hidden),
+              "final_layer.adaLN_modulation.1.weight": (2 * hidden, hidden), "single_stream_modulation.lin.weight": (3 * hidden, hidden)}
+    shapes |= {f"double_stream_modulation_{stream}.lin.weight": (6 * hidden, hidden) for stream in ("img", "txt")}
+    for name in ("time_in", "guidance_in"):
+        shapes |= {f"{name}.in_layer.weight": (hidden, 256), f"{name}.out_layer.weight": (hidden, hidden)}
+    for block in (f"double_blocks.{index}.{stream}" for index in range(double) for stream in ("img", "txt")):
+        shapes |= {f"{block}_attn.qkv.weight": (3 * hidden, hidden), f"{block}_attn.proj.weight": (hidden, hidden),
+                   f"{block}_mlp.0.weight": (6 * hidden, hidden), f"{block}_mlp.2.weight": (hidden, 3 * hidden)}
+        shapes |= {f"{block}_attn.norm.{name}_norm.scale": (heads_width,) for name in ("query", "key")}
+    for block in (f"single_blocks.{index}" for index in range(single)):
+        shapes |= {f"{block}.linear1.weight": (9 * hidden, hidden), f"{block}.linear2.weight": (hidden, 4 * hidden)}
+        shapes |= {f"{block}.norm.{name}_norm.scale": (heads_width,) for name in ("query", "key")}
+    return shapes
+
+
+def tiny_flux2(path, seed: int = 0, **sizes):
+    """A FLUX.2 that the stock loader takes; sizes as in `flux2_shapes`."""
+    save_file(random_weights(flux2_shapes(**sizes), seed), path)
+
+
 def tiny_flux(path, seed: int = 0, **sizes):
     """A FLUX.1 that the stock loader takes; sizes as in `flux_shapes`."""
     save_file(random_weights(flux_shapes(**sizes), seed), path)

@@ -49,6 +49,16 @@ def test_a_share_that_makes_every_mlp_token_fresh_recomputes_all_of_it(tiny_dit,
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{}, {"fresh_ratio": 0.0}, {"mlp_cycle": 1}, {"score": "random"}])
+def test_what_has_not_changed_is_answered_as_before(subject, cached, settings):
+    """On the input of the full step, kept and fresh tokens of a partial step are what they were."""
+    model, reports = cached(subject, **{**SETTINGS, **settings})
+    full, partial = subject.twice(model)
+    assert [step.kind for step in reports[0].steps] == ["full", "partial"]
+    torch.testing.assert_close(partial, full, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.smoke
 def test_a_second_run_equals_the_first(subject, cached):
     model, reports = cached(subject, **SETTINGS)
     assert torch.equal(subject.sample(model), subject.sample(model))

@@ -49,11 +49,13 @@ def test_a_class_of_another_model(tiny_dit, pack):
 def test_a_score_the_model_cannot_give(tiny_dit, pack):
     layout = pack.table.layout_of(tiny_dit.diffusion_model)
     config = pack.config.ToCaConfig(score="cross_attn")
-    refused(ValueError, lambda: pack.settings.fit(config, layout, layout.bind(tiny_dit.diffusion_model).depths), "cross-attention", "choose")
+    depths = layout.bind(tiny_dit.diffusion_model).depths
+    refused(ValueError, lambda: pack.settings.fit(config, layout, depths), "cross-attention", "choose")
 
 
-@pytest.mark.parametrize("text, named", [("mlp: 0.2, high", "'high'"), ("mlp: 0.1, 0.2", "2 ratios for mlp, the model has 4 blocks"),
-                                         ("mlp: 1.5", "1.5"), ("self_attn: 0.1", "self_attn"), ("mlp: 0.1\n0.2", "mlp twice"),
+@pytest.mark.parametrize("text, named", [("mlp: 0.2, high", "'high'"), ("mlp: 1.5", "1.5"),
+                                         ("mlp: 0.1, 0.2", "2 ratios for mlp, the model has 4 blocks"),
+                                         ("self_attn: 0.1", "self_attn"), ("mlp: 0.1\n0.2", "mlp twice"),
                                          ("cross_attn: 0.1", "cross_attn"), ("mlp:", "no ratio for mlp")])
 def test_block_ratios(tiny_dit, pack, text, named):
     layout = pack.table.layout_of(tiny_dit.diffusion_model)

@@ -202,10 +202,9 @@ class Call:
                 self.plans[site] = self.selector(site).plan(site.module, self.counts[site])
         count = self.counts[site][block]
         if self.rescored(site):
-            fresh = self.selector(site).select(site.module, block, count)
-        else:
-            fresh = self.plans[site][block] if count else None
-        return fresh if count else None
+            fresh = self.selector(site).select(site.module, block, count)                           # moves the ages on, even for none
+            return fresh if count else None
+        return self.plans[site][block] if count else None
 
     def rescored(self, site: Site) -> bool:
         """Scores that change in this very call, before the module selects by them, cannot be planned ahead."""

@@ -56,7 +56,8 @@ class BoundJoint:
 
     def plain_flops(self, sizes: Sizes) -> int:
         lengths = {"img": sizes.tokens, "txt": sizes.context_each}
-        return self.depth * sum(self.module_flops(site, sizes.batch, lengths[site.stream], lengths[site.stream], sizes) for site in self.sites)
+        return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes)
+                                for site in self.sites for tokens in [lengths[site.stream]])
 
     def replacements(self, call: Call):
         scoring = call.scoring(self)
@@ -87,7 +88,7 @@ class JointForward:
             return self.forward(img=streams["img"], txt=streams["txt"], vec=vec, **kwargs)
 
     def watched(self, streams, kwargs):
-        for name, x in streams.items():
+        for name in streams:
             changed = kwargs.get(f"modulation_dims_{name}") is not None         # the host then multiplies in place what it gets
             yield (module := self.block.get_submodule(f"{name}_attn.proj")), partial(self.keep_attn, name, module.forward, changed)
             yield (module := self.block.get_submodule(f"{name}_mlp")), partial(self.run_mlp, name, module.forward, changed)
