@@ -5,7 +5,8 @@ The attention itself stays fused; these run beside it, at full steps only (s1) o
 
 import torch
 
-CHUNK = 1 << 24         # attention weights held at once: 64 MiB in float32
+CHUNK = {"cpu": 1 << 18}        # attention weights held at once: 1 MiB in float32, which a CPU's cache holds
+LARGE_CHUNK = 1 << 24           # elsewhere: 64 MiB
 
 
 def split_heads(x, heads: int):
@@ -19,7 +20,7 @@ def rows(q, k, mask=None):
     mask (B, 1, m) is added to the logits.
     """
     scale = q.shape[-1] ** -0.5
-    chunk = max(1, CHUNK // (q.shape[0] * q.shape[1] * k.shape[2]))
+    chunk = max(1, CHUNK.get(q.device.type, LARGE_CHUNK) // (q.shape[0] * q.shape[1] * k.shape[2]))
     keys = (k * scale).transpose(-1, -2)
     for start in range(0, q.shape[2], chunk):
         part = slice(start, start + chunk)

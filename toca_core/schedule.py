@@ -96,7 +96,7 @@ class Cycle:
 
     def partial_steps_ahead(self, step: Step, kind: str) -> int:
         """How many partial steps of a kind follow its full step before the next full one."""
-        count = 0
-        while count < 2 * self.interval[kind] and not self.due(kind, step.index + count + 1, step.total):
-            count += 1
+        count, following = 0, step.index + 1
+        while count < 2 * self.interval[kind] and following >= self.config.warmup_steps and not self.due(kind, following, step.total):
+            count, following = count + 1, following + 1
         return count

@@ -122,7 +122,10 @@ def settings_of(recording: Recording):
     if recording.family == "dit" and given["sched"] not in SCHEDULES:
         raise SystemExit(f"The recording follows the schedule {given['sched']!r}; known are {', '.join(SCHEDULES)}.")
     preset = getattr(presets, SCHEDULES[given["sched"]] if recording.family == "dit" else PRESETS[recording.family])
-    config = dataclasses.replace(preset, fresh_ratio=float(given["R"]), cycle=int(given["N"]), staleness_weight=float(given["soft"]))
+    varied = {"fresh_ratio": float(given["R"]), "staleness_weight": float(given["soft"])}
+    if recording.family != "stdit3":                                # whose released code holds its three cycles fixed
+        varied["cycle"] = int(given["N"])
+    config = dataclasses.replace(preset, **varied)
     return pack_module("nodes.patching.settings").Settings("custom", config)
 
 

@@ -40,7 +40,7 @@ class Seam:
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
         seed = kwargs.get("seed", args[3] if len(args) > 3 else 0)
-        run = self.start(guider.model_patcher, latent_image, sigmas, seed)
+        run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed)
         options = guider.model_options.setdefault("transformer_options", {})
         options[KEY] = run
         began = time.perf_counter()
@@ -54,12 +54,13 @@ class Seam:
             run.report.seconds = time.perf_counter() - began
             self.on_report(run.report)
 
-    def start(self, patcher, latent_image, sigmas, seed) -> SamplingRun:
+    def start(self, patcher, latent_image, sampler, sigmas, seed) -> SamplingRun:
         """Everything that can be refused is refused here, before the model loads."""
         check_latent(patcher, latent_image)
-        sampling, config = patcher.get_model_object("model_sampling"), self.settings.custom
+        settings = self.settings.for_sampler(sampler)
+        sampling, config = patcher.get_model_object("model_sampling"), settings.custom
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
-        return SamplingRun(self.settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed)
+        return SamplingRun(settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed)
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         run = model_options.get("transformer_options", {}).get(KEY)

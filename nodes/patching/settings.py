@@ -6,6 +6,7 @@ from ...toca_core import presets
 from ...toca_core.config import ConfigError, ToCaConfig
 
 PRESETS = ("auto", "paper", "custom")
+NOISY_SAMPLERS, NOISY_START = ("sde", "ancestral", "ddpm", "lcm", "sa_solver", "seeds"), 0.2        # parts of the host's names
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
 
 
@@ -22,6 +23,17 @@ class Settings:
             return fit(self.custom, layout, depths)
         chosen = (presets.paper if self.preset == "paper" else presets.auto)(layout.system, steps)
         return replace(chosen, start_percent=self.custom.start_percent, end_percent=self.custom.end_percent)
+
+    def for_sampler(self, sampler) -> "Settings":
+        """The settings for a sampler of the host: with preset auto, one that adds noise begins to cache later.
+
+        Such a sampler turns what reuse changes in the first steps into another picture.
+        """
+        name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+        if self.preset != "auto" or not any(word in name for word in NOISY_SAMPLERS):
+            return self
+        start = min(max(self.custom.start_percent, NOISY_START), self.custom.end_percent)
+        return replace(self, custom=replace(self.custom, start_percent=start))
 
 
 def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:

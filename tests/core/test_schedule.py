@@ -97,6 +97,9 @@ def test_pixart_cycle_at_20_steps():
 
 
 def test_partial_steps_ahead_end_at_the_next_full_step():
+    cycle = Cycle(presets.FLUX)
+    cycle.full_kinds(step(0, 20))
+    assert cycle.partial_steps_ahead(step(0, 20), "mlp") == 0       # the next steps are full as well
     for config in (ToCaConfig(cycle=4), presets.DIT_DDIM_50, presets.PIXART):
         cycle, text = Cycle(config), kinds(config, 50)
         for i in range(49):

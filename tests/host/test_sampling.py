@@ -24,13 +24,28 @@ def picture(demo, model=None, **options):
 @pytest.mark.parametrize("sampler, scheduler", [("euler", "normal"), ("heun", "normal"), ("dpmpp_2m", "karras"), ("dpmpp_sde", "karras"),
                                                 ("ddim", "ddim_uniform")])
 def test_samplers_stay_close_to_their_uncached_picture(demo, cached, sampler, scheduler):
-    """The first steps, which decide the composition, are plain: reuse there gives stochastic samplers another picture."""
-    model, reports = cached(demo, start_percent=0.2, **SETTINGS)
+    model, reports = cached(demo, "auto")
     plain = picture(demo, sampler=sampler, scheduler=scheduler)
     fast = picture(demo, model, sampler=sampler, scheduler=scheduler)
     assert reports[0].calls("partial") >= len(reports[0].steps) // 3
     assert_close(plain, fast)
     assert psnr(plain, fast) > psnr(plain, picture(demo, sampler=sampler, scheduler=scheduler, seed=99)) + 3
+
+
+def test_with_auto_samplers_that_add_noise_begin_to_cache_later(demo, cached):
+    """They turn what reuse changes in the first steps into another picture. The other presets do as they are told."""
+    for preset, sampler, plain in (("auto", "dpmpp_sde", True), ("auto", "euler_ancestral", True), ("auto", "euler", False),
+                                   ("paper", "dpmpp_sde", False)):
+        model, reports = cached(demo, preset)
+        picture(demo, model, sampler=sampler, steps=10)
+        assert (reports[0].steps[1].kind == "plain") == plain, (preset, sampler)
+        assert reports[0].calls("partial") > 0
+
+
+def test_a_range_that_ends_before_that_leaves_nothing_to_cache(demo, cached):
+    model, reports = cached(demo, "auto", end_percent=0.1)
+    picture(demo, model, sampler="dpmpp_sde", steps=10)
+    assert reports[0].calls("partial") == 0
 
 
 @pytest.mark.parametrize("cfg, batch", [(1.0, 1), (2.0, 4), (4.0, 1)])
