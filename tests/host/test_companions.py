@@ -15,12 +15,14 @@ def compiled(model):
 
 
 @pytest.mark.parametrize("compile_first", [True, False])
-def test_torch_compile_in_either_order(tiny_dit, cached, compile_first):
-    plain_model, plain_reports = cached(tiny_dit, **SETTINGS)
-    expected = tiny_dit.sample(plain_model)
-    subject = type(tiny_dit)(tiny_dit.name, compiled(tiny_dit.model), tiny_dit.positive, tiny_dit.negative) if compile_first else tiny_dit
-    model, reports = cached(subject, **SETTINGS)
-    result = tiny_dit.sample(model if compile_first else compiled(model))
+def test_torch_compile_in_either_order(subject, cached, compile_first):
+    torch._dynamo.reset()
+    plain_model, plain_reports = cached(subject, **SETTINGS)
+    expected = subject.sample(plain_model)
+    compiled_model = compiled(subject.model)
+    first = type(subject)(subject.name, compiled_model, subject.positive, subject.negative, subject.frames) if compile_first else subject
+    model, reports = cached(first, **SETTINGS)
+    result = subject.sample(model if compile_first else compiled(model))
     torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
     assert reports[0].steps == plain_reports[0].steps
 
