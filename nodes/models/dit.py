@@ -20,7 +20,6 @@ from comfy.ldm.modules.diffusionmodules.mmdit import (
     PatchEmbed,
     TimestepEmbedder,
     get_1d_sincos_pos_embed_from_grid_torch,
-    modulate,
 )
 
 
@@ -44,33 +43,50 @@ class DiTShape:
         return asdict(self)
 
 
+def modulate(x, shift, scale):
+    """x (B, n, D), shift and scale (B, 1, D) or one per token."""
+    return torch.addcmul(shift, x, 1 + scale)
+
+
 class Attention(nn.Module):
+    """Norm, modulation and self-attention in one module: where its output is reused, none of them costs anything."""
+
     def __init__(self, dim, num_heads, dtype=None, device=None, operations=None):
         super().__init__()
         self.num_heads = num_heads
+        self.norm_in = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, dtype=dtype, device=device)
         self.qkv = operations.Linear(dim, dim * 3, dtype=dtype, device=device)
         self.proj = operations.Linear(dim, dim, dtype=dtype, device=device)
 
-    def forward(self, x, transformer_options={}):
-        q, k, v = self.qkv(x).chunk(3, dim=-1)                      # (B, N, D) each
+    def forward(self, x, shift, scale, transformer_options={}):
+        q, k, v = self.qkv(modulate(self.norm_in(x), shift, scale)).chunk(3, dim=-1)                       # (B, N, D) each
         return self.proj(optimized_attention(q, k, v, self.num_heads, transformer_options=transformer_options))
+
+
+class ModulatedMlp(Mlp):
+    """Norm, modulation and MLP in one module, so that all three are computed for the fresh tokens only."""
+
+    def __init__(self, dim, hidden, dtype=None, device=None, operations=None):
+        super().__init__(dim, hidden, act_layer=lambda: nn.GELU(approximate="tanh"), dtype=dtype, device=device, operations=operations)
+        self.norm_in = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, dtype=dtype, device=device)
+
+    def forward(self, x, shift, scale):
+        return super().forward(modulate(self.norm_in(x), shift, scale))
 
 
 class DiTBlock(nn.Module):
     def __init__(self, dim, num_heads, mlp_hidden, dtype=None, device=None, operations=None):
         super().__init__()
-        kw = dict(dtype=dtype, device=device)
-        self.norm1 = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **kw)
-        self.attn = Attention(dim, num_heads, operations=operations, **kw)
-        self.norm2 = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **kw)
-        self.mlp = Mlp(dim, mlp_hidden, act_layer=lambda: nn.GELU(approximate="tanh"), operations=operations, **kw)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **kw))
+        kw = dict(dtype=dtype, device=device, operations=operations)
+        self.attn = Attention(dim, num_heads, **kw)
+        self.mlp = ModulatedMlp(dim, mlp_hidden, **kw)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, dtype=dtype, device=device))
 
     def forward(self, x, c, transformer_options={}):
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, dim=1)         # (B, D) each
-        x = x + gate1.unsqueeze(1) * self.attn(modulate(self.norm1(x), shift1, scale1), transformer_options)
-        x = x + gate2.unsqueeze(1) * self.mlp(modulate(self.norm2(x), shift2, scale2))
-        return x
+        modulation = self.adaLN_modulation(c).unsqueeze(1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=2)                       # (B, 1, D) each
+        x = torch.addcmul(x, gate1, self.attn(x, shift1, scale1, transformer_options))
+        return torch.addcmul(x, gate2, self.mlp(x, shift2, scale2))
 
 
 class LabelEmbedder(nn.Module):

@@ -18,7 +18,7 @@ from comfy.ldm.flux.math import apply_rope
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.ldm.modules.diffusionmodules.mmdit import Mlp, TimestepEmbedder
 
-from .dit import stretched_sincos
+from .dit import ModulatedMlp, modulate, stretched_sincos
 from .open_sora_video import LATENT_PIXELS
 
 TRAINED_SIDE = 512      # pixels: positions of a picture of 512 x 512 count whole tokens
@@ -44,10 +44,6 @@ class STDiT3Shape:
 
 def gelu():
     return nn.GELU(approximate="tanh")
-
-
-def modulate(x, shift, scale):
-    return x * (1 + scale) + shift
 
 
 class PatchEmbed(nn.Module):
@@ -89,22 +85,29 @@ class Rotary(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, dim, num_heads, dtype=None, device=None, operations=None):
+    """As `dit.Attention`, inside each frame, or along time at each place."""
+
+    def __init__(self, dim, num_heads, temporal, dtype=None, device=None, operations=None):
         super().__init__()
         kw = dict(dtype=dtype, device=device)
-        self.num_heads = num_heads
+        self.num_heads, self.temporal = num_heads, temporal
+        self.norm_in = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **kw)
         self.qkv = operations.Linear(dim, dim * 3, **kw)
         self.q_norm = operations.RMSNorm(dim // num_heads, eps=1e-6, **kw)
         self.k_norm = operations.RMSNorm(dim // num_heads, eps=1e-6, **kw)
         self.proj = operations.Linear(dim, dim, **kw)
 
-    def forward(self, x, rotations=None, transformer_options={}):
-        """x: (B * T, S, D) in a spatial block, (B * S, T, D) with rotations in a temporal one."""
+    def forward(self, x, shift, scale, frames, rotations, transformer_options={}):
+        """x (B, T * S, D), T frames -> the same shape; rotations (1, 1, T, d / 2, 2, 2)."""
+        x = modulate(self.norm_in(x), shift, scale)
+        apart, together = ("(b s) t d", "b (t s) d") if self.temporal else ("(b t) s d", "b (t s) d")
+        x = rearrange(x, f"{together} -> {apart}", t=frames)
         q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.num_heads)
         q, k = self.q_norm(q), self.k_norm(k)
-        if rotations is not None:
+        if self.temporal:
             q, k = apply_rope(q, k, rotations)
-        return self.proj(optimized_attention(q, k, v, self.num_heads, skip_reshape=True, transformer_options=transformer_options))
+        x = self.proj(optimized_attention(q, k, v, self.num_heads, skip_reshape=True, transformer_options=transformer_options))
+        return rearrange(x, f"{apart} -> {together}", **({"s": x.shape[0] // len(shift)} if self.temporal else {"t": frames}))
 
 
 class CrossAttention(nn.Module):
@@ -126,30 +129,20 @@ class STDiT3Block(nn.Module):
     def __init__(self, dim, num_heads, mlp_hidden, temporal, dtype=None, device=None, operations=None):
         super().__init__()
         kw = dict(dtype=dtype, device=device)
-        self.temporal = temporal
-        self.norm1 = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **kw)
-        self.attn = Attention(dim, num_heads, operations=operations, **kw)
+        self.attn = Attention(dim, num_heads, temporal, operations=operations, **kw)
         self.cross_attn = CrossAttention(dim, num_heads, operations=operations, **kw)
-        self.norm2 = operations.LayerNorm(dim, elementwise_affine=False, eps=1e-6, **kw)
-        self.mlp = Mlp(dim, mlp_hidden, act_layer=gelu, operations=operations, **kw)
+        self.mlp = ModulatedMlp(dim, mlp_hidden, operations=operations, **kw)
         self.scale_shift_table = nn.Parameter(torch.empty(6, dim, **kw))
 
-    def forward(self, x, y, c, mask=None, rotations=None, transformer_options={}):
-        """x (B, T, S, D), caption y (B, L, D), modulation c (B, F, 6, D): F is 1, or T where frames differ -> (B, T, S, D)."""
+    def forward(self, x, y, c, frames, mask=None, rotations=None, transformer_options={}):
+        """x (B, N, D), N = T * S for T frames, caption y (B, L, D), modulation c (B, F, 6, D): F is 1, or T where frames differ."""
         c = c + comfy.ops.cast_to_input(self.scale_shift_table, c)
-        shift1, scale1, gate1, shift2, scale2, gate2 = c.chunk(6, dim=2)                                # (B, F, 1, D) each
-        frames = x.shape[1:3]
-        x = x + gate1 * self.attend(modulate(self.norm1(x), shift1, scale1), rotations, transformer_options)
-        x = x + self.cross_attn(x.flatten(1, 2), y, mask, transformer_options).unflatten(1, frames)
-        x = x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2).flatten(1, 2)).unflatten(1, frames)
-        return x
-
-    def attend(self, x, rotations, transformer_options):
-        if self.temporal:
-            x = x.transpose(1, 2)                                   # (B, S, T, D)
-        outer = x.shape[:2]
-        x = self.attn(x.flatten(0, 1), rotations if self.temporal else None, transformer_options).unflatten(0, outer)
-        return x.transpose(1, 2) if self.temporal else x
+        if c.shape[1] > 1:
+            c = c.repeat_interleave(x.shape[1] // frames, dim=1)    # (B, N, 6, D)
+        shift1, scale1, gate1, shift2, scale2, gate2 = c.unbind(dim=2)                                  # (B, 1 or N, D) each
+        x.addcmul_(gate1, self.attn(x, shift1, scale1, frames, rotations, transformer_options))                # in place: a video's
+        x.add_(self.cross_attn(x, y, mask, transformer_options))                                                # stream is large
+        return x.addcmul_(gate2, self.mlp(x, shift2, scale2))
 
 
 class FinalLayer(nn.Module):
@@ -160,9 +153,11 @@ class FinalLayer(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.empty(2, dim, dtype=dtype, device=device))
 
     def forward(self, x, t):
-        """x (B, T, S, D), t (B, F, D) -> (B, T * S, out_features)."""
-        shift, scale = (t[:, :, None] + comfy.ops.cast_to_input(self.scale_shift_table, t)).chunk(2, dim=2)     # (B, F, 1, D) each
-        return self.linear(modulate(self.norm_final(x), shift, scale).flatten(1, 2))
+        """x (B, N, D), t (B, F, D), F is 1 or the number of frames -> (B, N, out_features)."""
+        if t.shape[1] > 1:
+            t = t.repeat_interleave(x.shape[1] // t.shape[1], dim=1)
+        shift, scale = (t[:, :, None] + comfy.ops.cast_to_input(self.scale_shift_table, t)).unbind(dim=2)      # (B, 1 or N, D) each
+        return self.linear(modulate(self.norm_final(x), shift, scale))
 
 
 class STDiT3(nn.Module):
@@ -216,7 +211,7 @@ class STDiT3(nn.Module):
             times = (times * drawn.flatten(1))[:, ::self.patch_size[0]]
         tokens = self.x_embedder(x)                                 # (B, N, D), N = T * S, S = rows * cols
         pixels = (height or size[1] * LATENT_PIXELS) * (width or size[2] * LATENT_PIXELS)
-        tokens = tokens.unflatten(1, (frames, -1)) + self.position(rows, cols, pixels, tokens)                  # (B, T, S, D)
+        tokens = (tokens.unflatten(1, (frames, -1)) + self.position(rows, cols, pixels, tokens)).flatten(1, 2)
 
         t = self.t_embedder(times.flatten(), tokens.dtype).unflatten(0, times.shape)                            # (B, F, D)
         t = t + self.fps_embedder(torch.tensor([fps], device=t.device), tokens.dtype)
@@ -226,7 +221,7 @@ class STDiT3(nn.Module):
         rotations = self.rope(frames, tokens.device)
         for blocks in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
             for block in blocks:
-                tokens = block(tokens, y, c, mask, rotations, transformer_options)
+                tokens = block(tokens, y, c, frames, mask, rotations, transformer_options)
         tokens = self.final_layer(tokens, t)                        # (B, N, patch * C_out)
         return self.unpatchify(tokens, frames, rows, cols)[:, :self.in_channels, :size[0], :size[1], :size[2]]
 

@@ -120,9 +120,9 @@ def test_another_packs_forward_on_a_module_is_called_and_kept(tiny_dit, cached, 
     mlp = tiny_dit.diffusion_model.blocks[0].mlp
     widths = []
 
-    def foreign(x):
+    def foreign(x, *modulation):
         widths.append(x.shape[1])
-        return type(mlp).forward(mlp, x)
+        return type(mlp).forward(mlp, x, *modulation)
 
     model, _ = cached(tiny_dit, **SETTINGS)
     expected = tiny_dit.sample(model)

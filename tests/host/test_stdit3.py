@@ -129,10 +129,10 @@ def test_cross_attention_takes_any_of_the_tokens(model):
 
 
 def test_what_the_modules_of_a_block_receive(model):
-    """Tokens first: rows of frames or of positions in self-attention, all tokens in cross-attention and MLP."""
+    """All tokens first; the projection inside self-attention gets them as rows of frames or of positions."""
     frames, spots, shapes = 3, 6, []
     blocks = (model.spatial_blocks[0], model.temporal_blocks[0])
-    heard = [Heard(getattr(block, name)) for block in blocks for name in ("attn", "cross_attn", "mlp")]
+    heard = [Heard(block.get_submodule(name)) for block in blocks for name in ("attn", "attn.qkv", "cross_attn", "mlp")]
     for listener in heard:
         listener.__enter__()
     velocity(model, noise(2, 4, frames, 4, 6))
@@ -140,7 +140,7 @@ def test_what_the_modules_of_a_block_receive(model):
         listener.__exit__()
         shapes.append(tuple(listener.inputs[0].shape))
     tokens = (2, frames * spots, 64)
-    assert shapes == [(2 * frames, spots, 64), tokens, tokens, (2 * spots, frames, 64), tokens, tokens]
+    assert shapes == [tokens, (2 * frames, spots, 64), tokens, tokens, tokens, (2 * spots, frames, 64), tokens, tokens]
 
 
 # ---- known frames ----
@@ -163,7 +163,7 @@ def test_a_known_frame_is_modulated_at_timestep_0(model):
     x = noise(1, 4, 3, 4, 4)
     rows = []
     for options in ({"known": x, "denoise_until": until(0, 1000, 500)}, {"t": 0.0}, {}):
-        with Heard(model.spatial_blocks[0].attn) as inputs:
+        with Heard(model.spatial_blocks[0].attn.qkv) as inputs:
             velocity(model, x, **options)
         rows.append(inputs[0])                                      # (frames, S, D)
     mixed, at_zero, at_700 = rows

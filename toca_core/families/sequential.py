@@ -59,20 +59,18 @@ class BoundSequential:
             self.context_macs = flops.macs(cross.get_submodule(stack.projections["cross_attn"][-1]))
 
     def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
-        """Cost of one module for `fresh` of `total` tokens of `batch` sequences."""
+        """Cost of one module for `fresh` of `total` tokens in each of `batch` samples."""
         macs = self.macs_of[site.kind]
         if site.kind == "mlp" or fresh == 0:
             return 2 * batch * fresh * macs
-        if site.kind == "self_attn":
-            return 2 * batch * fresh * macs + flops.attention(batch, fresh, total, self.width)
+        if site.kind == "self_attn":                                # as a whole, or not at all
+            sequences, length = self.stack.attends(sizes)
+            return 2 * batch * fresh * macs + flops.attention(batch * sequences, length, length, self.width)
         linear = 2 * batch * fresh * (macs - self.context_macs) + 2 * sizes.context * self.context_macs
         return linear + flops.attention(batch, fresh, sizes.context_each, self.width)
 
     def plain_flops(self, sizes: Sizes) -> int:
-        sequences, length = self.stack.attends(sizes)
-        shapes = {"self_attn": (sizes.batch * sequences, length)}
-        return self.depth * sum(self.module_flops(site, batch, tokens, tokens, sizes) for site in self.sites
-                                for batch, tokens in [shapes.get(site.kind, (sizes.batch, sizes.tokens))])
+        return self.depth * sum(self.module_flops(site, sizes.batch, sizes.tokens, sizes.tokens, sizes) for site in self.sites)
 
     def replacements(self, call: Call):
         scoring = call.scoring(self)
@@ -111,8 +109,14 @@ class ModuleForward:
         def compute(rows, take=None):
             return self.forward(rows, *args, **kwargs)
 
+        def compute_mlp(rows, take):
+            """Beside its tokens an MLP may take a modulation: one row for all of them, or one per token."""
+            return self.forward(rows, *(take(value) if value.shape[1] == x.shape[1] else value for value in args), **kwargs)
+
         if self.site.kind == "self_attn":
             return self.call.reuse(self.site, self.block, x, lambda: self.scored(x, compute))
+        if self.site.kind == "mlp":
+            return self.call.run(self.site, self.block, x, compute_mlp)
         if self.site.kind == self.call.config.score:
             mask = None if self.stack.stack.mask is None else args[self.stack.stack.mask]
             return self.call.run(self.site, self.block, x, lambda rows, take: self.scored_rows(x, rows, compute, mask))
