@@ -251,7 +251,7 @@ def test_flux_dev_makes_a_picture(client, tiny_models):
     """From the prompt to the saved picture. DualCLIPLoader builds a T5-XXL whatever the file, so CLIPLoader with a CLIP-L stands in."""
     prompt, inputs = prompt_with("flux_dev", client, SMALL)
     [clip] = [content for content in prompt.values() if content["class_type"] == "DualCLIPLoader"]
-    clip |= {"class_type": "CLIPLoader", "inputs": {"clip_name": SMALL["t5xxl_fp16.safetensors"], "type": clip["inputs"]["type"]}}
+    clip |= {"class_type": "CLIPLoader", "inputs": {"clip_name": SMALL["t5xxl_fp16.safetensors"], "type": "stable_diffusion"}}
     inputs["KSampler"]["steps"] = STEPS
     inputs["EmptySD3LatentImage"].update(width=256, height=192)
     pictures = []
