@@ -61,5 +61,5 @@ def test_the_command_writes_files_that_the_loaders_take(tmp_path, pack, caplog):
     vae = pack_module("nodes.models.open_sora_vae").load_open_sora_vae(str(made["vae/tiny_open_sora_vae.safetensors"]))
     with torch.inference_mode():
         frames = vae.decode(torch.randn(1, 4, 5, 4, 6, generator=torch.Generator().manual_seed(0)))
-    assert frames.shape == (1, 17, 32, 48, 3) and frames.std() > 0.05
+    assert frames.shape == (1, 17, 32, 48, 3) and frames.std(dim=(2, 3)).min() > 0.02           # every frame shows something
     assert ((frames > 0) & (frames < 1)).float().mean() > 0.5                                   # most of it in range, not cut off
