@@ -7,6 +7,7 @@
     python run.py bench [--json FILE]           speed of the demo model, wall-clock against counted FLOPs
     python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again
+    python run.py tiny FOLDER                   write tiny FLUX and Open-Sora models with random weights into a models folder
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
 
@@ -24,6 +25,7 @@ SCRIPTS = {
     "train": "demo/train.py",
     "check": "demo/check.py",
     "bench": "benchmarks/demo_speed.py",
+    "tiny": "tools/tiny_files.py",
 }
 
 

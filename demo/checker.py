@@ -7,7 +7,7 @@ import torch
 from demo import shapes
 
 CONTRAST = 0.2                      # chroma above which a pixel can belong to an object; the background stays below 0.1
-PEAK_SHARE = 0.01                   # share of the pixels taken to be the object's strongest; the smallest star covers 0.026
+PEAK_SHARE = 0.01                   # share of the pixels taken to be the object's strongest; the smallest triangle covers 0.046
 
 
 def read(picture) -> tuple[str, str, float]:

@@ -6,7 +6,7 @@ geometry on tensors, so a batch is drawn in one go on any device.
 
 import torch
 
-SHAPES = ("circle", "square", "triangle", "star")
+SHAPES = ("circle", "square", "triangle", "diamond")
 COLOURS = {"red": (0.88, 0.15, 0.17), "yellow": (0.95, 0.80, 0.10), "green": (0.15, 0.68, 0.28), "blue": (0.15, 0.28, 0.90)}
 CLASSES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)     # index = shape * 4 + colour
 SIZE = 64
@@ -20,23 +20,9 @@ def distance(shape: str, x, y, r):
         return torch.maximum(x.abs(), y.abs()) - 0.84 * r
     if shape == "triangle":
         return torch.maximum(0.866 * x.abs() - 0.5 * y - 0.5 * r, y - 0.5 * r)
-    if shape == "star":
-        return star_distance(x, y, r)
+    if shape == "diamond":
+        return 0.707 * (x.abs() + y.abs() - r)
     raise ValueError(f"unknown shape {shape!r}; known: {', '.join(SHAPES)}")
-
-
-def star_distance(x, y, r, inner=0.45):
-    """A five-pointed star: fold the angle into one half-point, then the distance to that point's edge."""
-    sector = torch.pi / 5
-    angle = torch.atan2(x, -y)                                       # 0 points up
-    folded = (angle.remainder(2 * sector) - sector).abs()            # 0 at a notch, `sector` at a tip
-    length = torch.hypot(x, y)
-    px, py = length * torch.cos(sector - folded), length * torch.sin(sector - folded)      # the tip lies on +x
-    notch_x = inner * torch.cos(torch.tensor(sector)).item()
-    notch_y = inner * torch.sin(torch.tensor(sector)).item()
-    edge_x, edge_y = notch_x - 1.0, notch_y                          # from the tip (1, 0) to the notch, in radii
-    norm = (edge_x ** 2 + edge_y ** 2) ** 0.5
-    return ((px - r) * edge_y - py * edge_x) / norm
 
 
 def draw(labels, generator=None, size=SIZE):

@@ -172,3 +172,46 @@ def test_half_precision_runs(flux, cached, pack, checkpoints):
     subject = type(flux)(flux.name, model, flux.positive, flux.negative)
     fast, reports = cached(subject, **SETTINGS)
     assert torch.isfinite(subject.sample(fast)).all() and reports[0].calls("partial") == 6
+
+
+def test_an_attention_mask(flux, cached):
+    """As Style Model Apply leaves one, over 12 tokens of text and 8 x 8 of the picture; here the picture sees its lower half alone."""
+    mask = torch.zeros(1, 12 + 64, 12 + 64)
+    mask[:, 12:, :12 + 32] = -1e4
+    masked = with_options(flux, attention_mask=mask, attention_mask_img_shape=(8, 8))
+    plain_change, change = (masked.sample(model, cfg=1.0) - flux.sample(model, cfg=1.0)
+                            for model in (None, cached(flux, **SETTINGS)[0]))
+    assert 0 < (change - plain_change).norm() < 0.5 * plain_change.norm()
+    assert torch.equal(masked.sample(cached(flux, cycle=1)[0], cfg=1.0), masked.sample(cfg=1.0))
+
+
+@pytest.fixture(scope="module")
+def flux_2(flux):
+    """The same class as Flux 2 has it: patches of one latent, modulations shared by all blocks, MLPs with a gate."""
+    import comfy.model_patcher
+    import comfy.supported_models
+    config = comfy.supported_models.Flux2(dict(
+        image_model="flux2", in_channels=128, out_channels=128, patch_size=1, hidden_size=256, context_in_dim=32, vec_in_dim=None,
+        mlp_ratio=3.0, num_heads=2, depth=2, depth_single_blocks=3, axes_dim=[32, 32, 32, 32], theta=2000, qkv_bias=False,
+        guidance_embed=True, txt_ids_dims=[3], global_modulation=True, mlp_silu_act=True, ops_bias=False, default_ref_method="index",
+        ref_index_scale=10.0))
+    config.set_inference_dtype(torch.float32, None)
+    model, cpu = config.get_model({}, ""), torch.device("cpu")
+    shapes = {key: tuple(value.shape) for key, value in model.diffusion_model.state_dict().items()}
+    model.diffusion_model.load_state_dict(tiny.random_weights(shapes))
+    patcher = comfy.model_patcher.CoreModelPatcher(model, load_device=cpu, offload_device=cpu)
+    return type(flux)("flux_2", patcher, flux.positive, flux.negative)
+
+
+def test_flux_2(flux_2, cached):
+    from torch.utils.flop_counter import FlopCounterMode
+    model, reports = cached(flux_2, **SETTINGS)
+    for chosen in (None, model):
+        with FlopCounterMode(display=False) as counter:
+            flux_2.sample(chosen, size=(8, 8))
+        counted = counter.get_total_flops()
+        if chosen is None:
+            flux_2.sample(model, size=(8, 8))
+            assert reports[-1].plain_flops == pytest.approx(counted, rel=0.02)
+    assert reports[-1].flops == pytest.approx(counted, rel=0.02)
+    assert_cached_well(flux_2, cached, flux_2.sample(seed=4, size=(8, 8)), size=(8, 8))

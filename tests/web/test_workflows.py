@@ -3,12 +3,15 @@
 import io
 import json
 
+import av
 import pytest
 import torch
 from PIL import Image, ImageChops
 
 from tools.pack import load_host, pack_module
 from tools.server import PROJECT, PromptRejected
+from tools.tiny_files import FILES as TINY
+from tools.tiny_files import write
 from tools.tiny_text import tiny_clip
 from tools.tiny_vae import tiny_vae
 from tools.workflow import REMARKS, to_prompt
@@ -16,8 +19,20 @@ from tools.workflow import REMARKS, to_prompt
 WORKFLOWS = {file.stem: file for file in sorted((PROJECT / "workflows").glob("*.json"))}
 DEMOS = [name for name in WORKFLOWS if name.startswith("demo_")]
 DIT = "diffusion_models/DiT-XL-2-256x256.pt"
-UNREADABLE = ("diffusion_models/PixArt-XL-2-512x512.pth", "text_encoders/t5xxl_fp16.safetensors",
-         "vae/vae-ft-mse-840000-ema-pruned.safetensors")
+OPEN_SORA = ("diffusion_models/OpenSora-STDiT-v3.safetensors", "text_encoders/t5xxl_fp16.safetensors",
+             "vae/OpenSora-VAE-v1.2.safetensors")
+ASKED = {                           # the files that a workflow asks for
+    "load_pixart": ("diffusion_models/PixArt-XL-2-512x512.pth", "text_encoders/t5xxl_fp16.safetensors",
+                    "vae/vae-ft-mse-840000-ema-pruned.safetensors"),
+    "load_open_sora": OPEN_SORA,
+    "load_open_sora_image_to_video": OPEN_SORA,
+    "flux_dev": ("diffusion_models/flux1-dev.safetensors", "text_encoders/clip_l.safetensors", "text_encoders/t5xxl_fp16.safetensors",
+                 "vae/ae.safetensors"),
+}
+PICTURES = ("example.png", "other.png")                 # the first one comes with the host
+SMALL = {                           # in place of what Open-Sora's and FLUX's workflows ask for
+    "OpenSora-STDiT-v3.safetensors": "tiny_open_sora.safetensors", "OpenSora-VAE-v1.2.safetensors": "tiny_open_sora_vae.safetensors",
+    "flux1-dev.safetensors": "tiny_flux.safetensors", "ae.safetensors": "tiny_flux_vae.pt", "t5xxl_fp16.safetensors": "tiny_clip.pt"}
 STEPS = 10                          # divides 1000, or ddim_uniform makes one more
 
 SET_SAMPLER = """(values) => {
@@ -48,15 +63,17 @@ BOXES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def stand_ins(server):
-    """Files under the names that the workflows ask for: a small DiT with random weights, the others are no models."""
-    models = server.folder / "models"
-    files = [models / name for name in (DIT, *UNREADABLE)]
+    """Files under the names that the workflows ask for: a small DiT with random weights, two pictures, the others are no models."""
+    models, pictures = server.folder / "models", [server.folder / "input" / name for name in PICTURES]
+    files = [models / name for name in sorted({name for names in ASKED.values() for name in names})]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"stand-in")
-    torch.save(small_dit(), files[0])
+    torch.save(small_dit(), models / DIT)
+    for picture, colour in zip(pictures, ("orange", "navy"), strict=True):
+        Image.new("RGB", (96, 80), colour).save(picture)
     yield
-    for file in files:
+    for file in (*files, *pictures, models / DIT):
         file.unlink()
 
 
@@ -159,23 +176,29 @@ def small_pixart() -> dict:
 def small_files(server):
     """For every file of load_pixart one that can be loaded: its name in the workflow -> the name of the other."""
     load_host()
-    pixart, text, vae = (server.folder / "models" / file.split("/")[0] / f"small_{index}.pt" for index, file in enumerate(UNREADABLE))
+    asked = ASKED["load_pixart"]
+    pixart, text, vae = (server.folder / "models" / file.split("/")[0] / f"small_{index}.pt" for index, file in enumerate(asked))
     torch.save(small_pixart(), pixart)
     tiny_clip(text)
     tiny_vae(vae)
-    yield {file.split("/")[1]: other.name for file, other in zip(UNREADABLE, (pixart, text, vae), strict=True)}
+    yield {file.split("/")[1]: other.name for file, other in zip(asked, (pixart, text, vae), strict=True)}
     for file in (pixart, text, vae):
         file.unlink()
 
 
+def prompt_with(name, client, files) -> tuple[dict, dict]:
+    """A workflow's prompt with other files, {name: name}, and its inputs by type of node (of several nodes, the last one)."""
+    prompt = to_prompt(workflow_of(name), client.object_info())
+    for content in prompt.values():
+        content["inputs"] |= {key: files[value] for key, value in content["inputs"].items() if str(value) in files}
+    return prompt, {content["class_type"]: content["inputs"] for content in prompt.values()}
+
+
 def test_load_pixart_makes_a_picture(client, small_files):
     """From the prompt to the saved picture; in place of T5-XXL the smallest text encoder that CLIPLoader takes."""
-    prompt = to_prompt(workflow_of("load_pixart"), client.object_info())
-    for content in prompt.values():
-        content["inputs"] |= {key: small_files[value] for key, value in content["inputs"].items() if str(value) in small_files}
-    by_type = {content["class_type"]: content["inputs"] for content in prompt.values()}
-    by_type["KSampler"]["steps"] = STEPS
-    by_type["EmptyLatentImage"].update(width=256, height=192)
+    prompt, inputs = prompt_with("load_pixart", client, small_files)
+    inputs["KSampler"]["steps"] = STEPS
+    inputs["EmptyLatentImage"].update(width=256, height=192)
     pictures = []
     for text in ("a small cactus", "a large whale"):
         prompt["4"]["inputs"]["text"] = text
@@ -189,17 +212,88 @@ def test_load_pixart_makes_a_picture(client, small_files):
     assert ImageChops.difference(*pictures).getbbox()               # the prompt matters
 
 
-def test_load_pixart_lacks_nothing_but_its_files(client, server):
-    """As it is, with the names it asks for: it goes as far as reading the files, and is refused by their names without them."""
+@pytest.fixture(scope="module")
+def tiny_models(server):
+    """What `python run.py tiny` writes, in the server's models folder."""
+    files = write(server.folder / "models")
+    yield
+    for file in files:
+        file.unlink()
+
+
+@pytest.mark.parametrize("name, changed", [
+    ("load_open_sora", ("ToCaOpenSoraConditioning", "text", ("a fox in the snow", "a ship at sea"))),
+    ("load_open_sora_image_to_video", ("LoadImage", "image", PICTURES)),
+])
+def test_open_sora_makes_a_video(client, tiny_models, name, changed):
+    """From the prompt, or the picture, to the saved file; in place of T5-XXL the smallest text encoder that CLIPLoader takes."""
+    prompt, inputs = prompt_with(name, client, SMALL)
+    inputs["ToCaOpenSoraScheduler"]["steps"] = STEPS
+    inputs["ToCaOpenSoraLatent"].update(resolution="144p", frames=34)
+    node, key, values = changed
+    first_frames = []
+    for value in values:
+        inputs[node][key] = value
+        result = client.run(prompt)
+        assert result.error is None
+        assert_published(result, "STDiT3", inputs["ToCaCache"])
+        [[saved]] = [output["images"] for output in result.outputs.values() if output.get("animated")]
+        with av.open(io.BytesIO(client.image(**saved))) as file:
+            frames = [frame.to_image() for frame in file.decode(video=0)]
+            assert file.streams.video[0].average_rate == 24
+        assert [frame.size for frame in frames] == [(256, 144)] * 34
+        assert ImageChops.difference(frames[0], frames[-1]).getbbox()
+        first_frames.append(frames[0])
+    assert max(high for _, high in ImageChops.difference(*first_frames).getextrema()) > 16       # what was changed matters
+
+
+def test_flux_dev_makes_a_picture(client, tiny_models):
+    """From the prompt to the saved picture. DualCLIPLoader builds a T5-XXL whatever the file, so CLIPLoader with a CLIP-L stands in."""
+    prompt, inputs = prompt_with("flux_dev", client, SMALL)
+    [clip] = [content for content in prompt.values() if content["class_type"] == "DualCLIPLoader"]
+    clip |= {"class_type": "CLIPLoader", "inputs": {"clip_name": SMALL["t5xxl_fp16.safetensors"], "type": "stable_diffusion"}}
+    inputs["KSampler"]["steps"] = STEPS
+    inputs["EmptySD3LatentImage"].update(width=256, height=192)
+    pictures = []
+    for text in ("a small cactus", "a large whale"):
+        inputs["CLIPTextEncode"]["text"] = text
+        result = client.run(prompt)
+        assert result.error is None
+        assert_published(result, "Flux", inputs["ToCaCache"])
+        [[saved]] = [output["images"] for output in result.outputs.values() if "images" in output]
+        pictures.append(Image.open(io.BytesIO(client.image(**saved))))
+    assert [picture.size for picture in pictures] == [(256, 192)] * 2
+    assert ImageChops.difference(*pictures).getbbox()
+
+
+def assert_published(result, model, cache):
+    """Of 10 steps Open-Sora and FLUX compute the first three and the seventh in full; the others are partial."""
+    [report] = result.of_type("toca.report")
+    assert cache["preset"] == report["preset"] == "auto" and report["model"] == model
+    kinds = [step["kind"] for step in report["steps"]]
+    assert kinds == ["full"] * 3 + ["partial"] * 3 + ["full"] + ["partial"] * 3
+    assert all(max(step["fresh_share"].values()) > 0 for step in report["steps"] if step["kind"] == "partial")
+    assert report["flops"] < 0.8 * report["plain_flops"]
+
+
+def test_what_run_py_tiny_writes_is_all_in_use():
+    assert {name.split("/")[1] for name in TINY} == set(SMALL.values())
+
+
+def test_an_unreadable_file_is_named(client):
     prompt = to_prompt(workflow_of("load_pixart"), client.object_info())
     assert "could not be read" in client.run(prompt | {"only": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}}}).error
-    names = [name.split("/")[1] for name in UNREADABLE]
-    for content in prompt.values():
-        content["inputs"] = {key: f"no {value}" if value in names else value for key, value in content["inputs"].items()}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_it_lacks_nothing_but_its_files(client, name):
+    """As it is, with the names it asks for; without those files it is refused, and for nothing else."""
+    names = [file.split("/")[1] for file in ASKED[name]]
+    prompt, _ = prompt_with(name, client, {asked: f"no {asked}" for asked in names})
     with pytest.raises(PromptRejected) as rejection:
         client.run(prompt)
     complaints = str(rejection.value).splitlines()[1:]
-    assert len(complaints) == len(names) and all(any(f"no {name}" in line for line in complaints) for name in names)
+    assert len(complaints) == len(names) and all(any(f"no {asked}" in line for line in complaints) for asked in names)
 
 
 def test_the_template_browser_has_them_with_a_picture_each(server, page):
