@@ -78,6 +78,7 @@ def flux2(tmp_path_factory):
 
 def test_flux2(flux2, cached):
     assert_handled(flux2, with_options(flux2, guidance=1.0), cached)
+    assert_counted(flux2, cached)
 
 
 def test_reference_pictures_modulated_with_timestep_zero(flux2, cached):
@@ -87,9 +88,9 @@ def test_reference_pictures_modulated_with_timestep_zero(flux2, cached):
     assert_handled(subject, with_options(flux2, reference_latents=given, reference_latents_method="index"), cached)
 
 
-def test_reference_tokens_are_counted(flux, cached):
+def assert_counted(subject, cached):
+    """Our FLOPs are torch's."""
     from torch.utils.flop_counter import FlopCounterMode
-    subject = with_options(flux, reference_latents=references())
     model, reports = cached(subject, **SETTINGS)
     for chosen, counted in ((None, lambda report: report.plain_flops), (model, lambda report: report.flops)):
         with FlopCounterMode(display=False) as counter:
@@ -97,6 +98,10 @@ def test_reference_tokens_are_counted(flux, cached):
         if chosen is None:
             subject.sample(model, cfg=1.0)
         assert counted(reports[-1]) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_reference_tokens_are_counted(flux, cached):
+    assert_counted(with_options(flux, reference_latents=references()), cached)
 
 
 def test_a_controlnets_residuals_are_added_once_per_step(flux, cached):
@@ -183,35 +188,3 @@ def test_an_attention_mask(flux, cached):
                             for model in (None, cached(flux, **SETTINGS)[0]))
     assert 0 < (change - plain_change).norm() < 0.5 * plain_change.norm()
     assert torch.equal(masked.sample(cached(flux, cycle=1)[0], cfg=1.0), masked.sample(cfg=1.0))
-
-
-@pytest.fixture(scope="module")
-def flux_2(flux):
-    """The same class as Flux 2 has it: patches of one latent, modulations shared by all blocks, MLPs with a gate."""
-    import comfy.model_patcher
-    import comfy.supported_models
-    config = comfy.supported_models.Flux2(dict(
-        image_model="flux2", in_channels=128, out_channels=128, patch_size=1, hidden_size=256, context_in_dim=32, vec_in_dim=None,
-        mlp_ratio=3.0, num_heads=2, depth=2, depth_single_blocks=3, axes_dim=[32, 32, 32, 32], theta=2000, qkv_bias=False,
-        guidance_embed=True, txt_ids_dims=[3], global_modulation=True, mlp_silu_act=True, ops_bias=False, default_ref_method="index",
-        ref_index_scale=10.0))
-    config.set_inference_dtype(torch.float32, None)
-    model, cpu = config.get_model({}, ""), torch.device("cpu")
-    shapes = {key: tuple(value.shape) for key, value in model.diffusion_model.state_dict().items()}
-    model.diffusion_model.load_state_dict(tiny.random_weights(shapes))
-    patcher = comfy.model_patcher.CoreModelPatcher(model, load_device=cpu, offload_device=cpu)
-    return type(flux)("flux_2", patcher, flux.positive, flux.negative)
-
-
-def test_flux_2(flux_2, cached):
-    from torch.utils.flop_counter import FlopCounterMode
-    model, reports = cached(flux_2, **SETTINGS)
-    for chosen in (None, model):
-        with FlopCounterMode(display=False) as counter:
-            flux_2.sample(chosen, size=(8, 8))
-        counted = counter.get_total_flops()
-        if chosen is None:
-            flux_2.sample(model, size=(8, 8))
-            assert reports[-1].plain_flops == pytest.approx(counted, rel=0.02)
-    assert reports[-1].flops == pytest.approx(counted, rel=0.02)
-    assert_cached_well(flux_2, cached, flux_2.sample(seed=4, size=(8, 8)), size=(8, 8))
