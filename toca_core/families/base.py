@@ -224,6 +224,21 @@ class Call:
         self.plain_flops += stack.module_flops(site, batch, tokens, tokens, self.sizes)
 
 
+class BlockForward:
+    """The forward of one block for the length of one call, where the block has attention written out inside."""
+
+    def __init__(self, stack, call: Call, index: int, block: nn.Module, scoring: bool):
+        self.stack, self.call, self.index, self.block = stack, call, index, block
+        self.forward, self.scoring = block.forward, scoring
+
+    @classmethod
+    def of_all(cls, stack, call: Call):
+        """(block, its forward for this call) for every block of a bound stack."""
+        scoring = call.scoring(stack)
+        for index, block in enumerate(stack.blocks):
+            yield block, cls(stack, call, index, block, scoring)
+
+
 def whole(tokens):
     return tokens
 

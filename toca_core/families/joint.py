@@ -13,7 +13,7 @@ from torch import nn
 
 from .. import attention, flops
 from ..swap import swapped
-from .base import Call, Site, Sizes
+from .base import BlockForward, Call, Site, Sizes
 
 STREAMS = ("img", "txt")
 
@@ -60,18 +60,10 @@ class BoundJoint:
                                 for site in self.sites for tokens in [lengths[site.stream]])
 
     def replacements(self, call: Call):
-        scoring = call.scoring(self)
-        for index, block in enumerate(self.blocks):
-            yield block, JointForward(self, call, index, block, scoring)
+        return JointForward.of_all(self, call)
 
 
-class JointForward:
-    """The forward of one block for the length of one call."""
-
-    def __init__(self, stack: BoundJoint, call: Call, index: int, block: nn.Module, scoring: bool):
-        self.stack, self.call, self.index, self.block = stack, call, index, block
-        self.forward, self.scoring = block.forward, scoring
-
+class JointForward(BlockForward):
     @torch.compiler.disable(recursive=False)    # as in sequential.py
     def __call__(self, img, txt, vec, **kwargs):
         sites, streams = self.stack.site, {"img": img, "txt": txt}

@@ -13,7 +13,7 @@ from torch import nn
 
 from .. import attention, flops
 from ..swap import swapped
-from .base import Call, Site, Sizes
+from .base import BlockForward, Call, Site, Sizes
 from .joint import no_overflow, per_token
 
 
@@ -58,18 +58,10 @@ class BoundParallel:
         return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes) for site in self.sites)
 
     def replacements(self, call: Call):
-        scoring = call.scoring(self)
-        for index, block in enumerate(self.blocks):
-            yield block, ParallelForward(self, call, index, block, scoring)
+        return ParallelForward.of_all(self, call)
 
 
-class ParallelForward:
-    """The forward of one block for the length of one call."""
-
-    def __init__(self, stack: BoundParallel, call: Call, index: int, block: nn.Module, scoring: bool):
-        self.stack, self.call, self.index, self.block = stack, call, index, block
-        self.forward, self.scoring = block.forward, scoring
-
+class ParallelForward(BlockForward):
     @torch.compiler.disable(recursive=False)    # as in sequential.py
     def __call__(self, x, vec, pe=None, **kwargs):
         kept = self.call.cache.load(self.stack.attn, self.index, x)
