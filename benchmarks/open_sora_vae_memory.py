@@ -1,9 +1,9 @@
 """How much memory decoding a clip with Open-Sora 1.2's VAE takes, at its released sizes, on the CPU.
 
-    python benchmarks/open_sora_vae_memory.py [--frames 51] [--height 480] [--width 854] [--dtype bf16]
+    python run.py memory [--frames 51] [--height 480] [--width 854] [--dtype bf16]
 
-Run by the host's Python with COMFYUI_PATH set. Weights and latents are random, the sizes are the released ones, and the path is
-that of the host's VAE Decode. Prints one JSON line: the process's peak, and its share above what it held before decoding. Linux only.
+Weights and latents are random, the sizes are the released ones, and the path is that of the host's VAE Decode. Prints one JSON
+line: the process's peak, and its share above what it held before decoding. Linux only.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def measure(frames: int, height: int, width: int, dtype: str) -> dict:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Peak memory of decoding with Open-Sora 1.2's VAE on the CPU.")
+    parser = argparse.ArgumentParser(prog="run.py memory", description="Peak memory of decoding with Open-Sora 1.2's VAE on the CPU.")
     parser.add_argument("--frames", type=int, default=51)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=854)

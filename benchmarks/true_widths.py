@@ -1,11 +1,12 @@
 """Wall-clock against counted FLOPs at the true widths of the paper's systems, with random weights in bf16.
 
-    python benchmarks/true_widths.py [--systems pixart open_sora flux] [--depth N] [--steps N] [--repeats 3] [--threads N] [--json FILE]
+    python run.py widths [--systems pixart open_sora flux] [--depth N] [--steps N] [--repeats 3] [--threads N] [--json FILE]
 
 PixArt-XL/2 at 1024 tokens, Open-Sora's STDiT3 at 16 latent frames of 240p, FLUX.1-dev at 1024 picture tokens. Few blocks
 unless --depth says otherwise (FLUX: two single blocks to a double one), so that a CPU gets through; the published settings
-are stretched over that depth. Plain and cached runs take turns in one process and the figures are medians. On a GPU (found
-by itself) --depth 28, FLUX 19, is the full size, and peak memory is shown as well.
+are stretched over that depth. Plain and cached runs take turns in one process and the figures are medians; FLOPs are the pack's
+own count, which the tests hold against `torch.utils.flop_counter`. On a GPU (found by itself) --depth 28, FLUX 19, is the
+full size, and peak memory is shown as well.
 """
 
 import argparse
@@ -24,7 +25,6 @@ GPU = torch.cuda.is_available()
 load_host(cpu=not GPU)
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 import comfy.cli_args  # noqa: E402
 
@@ -80,25 +80,21 @@ def measure(system, depth, steps, repeats):
     noise, reports, config = torch.randn(shape), [], pack_module("toca_core.config").ToCaConfig()
     cached = pack_module("nodes.patching.seam").install(model, settings("auto", config), reports.append)
 
-    def sample(chosen):
+    def sample(chosen, steps):
+        torch.cuda.reset_peak_memory_stats() if GPU else None
         began = time.perf_counter()
         with torch.inference_mode():
             comfy.sample.sample(chosen, noise, steps, cfg, "euler", "simple", positive, negative, torch.zeros(shape),
                                 disable_pbar=True, seed=0)
-        return time.perf_counter() - began
+        return time.perf_counter() - began, torch.cuda.max_memory_allocated() if GPU else 0
 
-    flops, peak = [], []
-    for chosen in (model, cached):                                  # also the warm-up
-        torch.cuda.reset_peak_memory_stats() if GPU else None
-        with FlopCounterMode(display=False) as counter:
-            sample(chosen)
-        flops.append(counter.get_total_flops())
-        peak.append(torch.cuda.max_memory_allocated() if GPU else 0)
-    seconds = [(sample(model), sample(cached)) for _ in range(repeats)]
-    speedup = statistics.median(plain / fast for plain, fast in seconds)
-    return {"system": system, "depth": depth, "steps": steps, "plain_seconds": statistics.median(plain for plain, _ in seconds),
-            "cached_seconds": statistics.median(fast for _, fast in seconds), "speedup": speedup, "flops_speedup": flops[0] / flops[1],
-            "wall_over_flops": speedup * flops[1] / flops[0], "cache_bytes": reports[-1].cache_bytes, "peak_bytes": peak}
+    for chosen in (model, cached):
+        sample(chosen, 2)                                           # the warm-up
+    runs = [(sample(model, steps), sample(cached, steps)) for _ in range(repeats)]
+    speedup, report = statistics.median(plain[0] / fast[0] for plain, fast in runs), reports[-1]
+    return {"system": system, "depth": depth, "steps": steps, "plain_seconds": statistics.median(plain[0] for plain, _ in runs),
+            "cached_seconds": statistics.median(fast[0] for _, fast in runs), "speedup": speedup, "flops_speedup": report.flops_speedup,
+            "wall_over_flops": speedup / report.flops_speedup, "cache_bytes": report.cache_bytes, "peak_bytes": [run[1] for run in runs[0]]}
 
 
 def show(report):
@@ -115,7 +111,7 @@ def show(report):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="run.py widths", description=__doc__.split("\n")[0])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--depth", type=int, help="blocks (FLUX: double blocks); default: " +
                         ", ".join(f"{name} {depth}" for name, (_, depth) in SYSTEMS.items()))

@@ -25,9 +25,9 @@ class ToCaCache(io.ComfyNode):
                 io.Model.Input("model", tooltip="A diffusion transformer: DiT, PixArt, Open-Sora or FLUX."),
                 io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
                 io.Combo.Input("preset", options=list(PRESETS), default="auto",
-                               tooltip="auto: the paper's settings, fitted to this model's depth; below 10 steps the first three are full, and "
-                                       "samplers that add noise begin to cache later. paper: the published settings to the letter. "
-                                       "custom: the widgets below."),
+                               tooltip="auto: the paper's settings, fitted to this model's depth; below 10 steps the first three are "
+                                       "full, and samplers that add noise begin to cache later. paper: the published settings to the "
+                                       "letter. custom: the widgets below."),
                 io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
                                        "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
