@@ -37,9 +37,9 @@ import comfy.supported_models  # noqa: E402
 
 def pixart(depth):
     module = pack_module("nodes.models.pixart")
-    config = module.PixArtConfig(dict(
-        image_model="toca_pixart", in_channels=4, patch_size=2, hidden_size=1152, depth=depth, num_heads=16, caption_channels=4096,
-        model_max_length=120, micro_condition=False, pred_sigma=True, mlp_ratio=4, position_extent=32), module.LATENTS["PixArt-alpha"])
+    sizes = dict(image_model="toca_pixart", in_channels=4, patch_size=2, hidden_size=1152, depth=depth, num_heads=16, caption_channels=4096,
+                 model_max_length=120, micro_condition=False, pred_sigma=True, mlp_ratio=4, position_extent=32)
+    config = module.PixArtConfig(sizes, module.VERSIONS["PixArt-alpha"].latent_format)
     return config, (1, 4, 64, 64), 20, 4.5, [[[torch.randn(1, 120, 4096), {}]] for _ in range(2)]
 
 
