@@ -124,7 +124,7 @@ class DiT(nn.Module):
         height, width = x.shape[-2:]
         rows, cols = -(-height // self.patch_size), -(-width // self.patch_size)
 
-        tokens = self.x_embedder(x)                                 # (B, N, D), N = rows * cols
+        tokens = self.x_embedder(x).contiguous()                    # (B, N, D), N = rows * cols; else sums keep the channels outermost
         tokens = tokens + self.position(rows, cols, tokens)
         c = self.t_embedder(timesteps, tokens.dtype) + self.y_embedder(y.flatten().long()).to(tokens.dtype)     # (B, D)
         for block in self.blocks:

@@ -46,7 +46,7 @@ class PixArtAnySize(PixArtMS):
         rows, cols = (-(-side // self.patch_size) for side in (height, width))
         position = get_2d_sincos_pos_embed_torch(
             self.hidden_size, h=rows, w=cols, base_size=self.position_extent, device=x.device, dtype=x.dtype)
-        tokens = self.x_embedder(x) + position                      # (B, N, D); a cut last patch is padded
+        tokens = self.x_embedder(x).contiguous() + position         # (B, N, D); a cut last patch is padded
         t = self.t_embedder(timestep, x.dtype)                      # (B, D)
         if self.micro_conditioning:
             t = t + torch.cat([self.csize_embedder(c_size, x.shape[0]), self.ar_embedder(c_ar, x.shape[0])], dim=1)

@@ -55,7 +55,7 @@ class PatchEmbed(nn.Module):
     def forward(self, x):
         """(B, C, T, H, W) -> (B, N, D); cut patches at the far ends are filled with zeros."""
         x = comfy.ldm.common_dit.pad_to_patch_size(x, self.patch_size, padding_mode="constant")
-        return self.proj(x).flatten(2).transpose(1, 2)
+        return self.proj(x).flatten(2).transpose(1, 2).contiguous() # else every later sum of tokens keeps the channels outermost
 
 
 class CaptionEmbedder(nn.Module):
