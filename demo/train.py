@@ -34,7 +34,7 @@ import comfy.cli_args  # noqa: E402
 comfy.cli_args.args.use_pytorch_cross_attention = True              # fused attention, also on a CPU
 dit = pack_module("nodes.models.dit")
 HEADS = 3
-TIME_MEAN, SMALLEST_TIME = 1.1, 0.05        # of the times' logit; and the time below which the error is weighted no higher
+TIME_MEAN = 1.1         # of the times' logit
 
 
 def build(device):
@@ -99,7 +99,7 @@ def train(minutes, batch, out, resume=None, peak=8e-4, warmup=200, seed=0):
         mix = t[:, None, None, None]
         with torch.autocast(device.type, torch.bfloat16):
             predicted = forward((1 - mix) * x0 + mix * noise, 1000 * t, y=labels[:, None])
-        loss = ((predicted.float() - x0) / mix.clamp_min(SMALLEST_TIME)).square().mean()
+        loss = ((predicted.float() - x0) / mix.clamp_min(dit.SMALLEST_TIME / 1000)).square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()

@@ -23,6 +23,9 @@ from comfy.ldm.modules.diffusionmodules.mmdit import (
 )
 
 
+SMALLEST_TIME = 50      # of 1000: below it a velocity said by the picture would be that picture's error, many times over
+
+
 @dataclass(frozen=True)
 class DiTShape:
     """Sizes of a DiT, all read from its state dict.
@@ -131,7 +134,9 @@ class DiT(nn.Module):
             tokens = block(tokens, c, transformer_options)
         tokens = self.final_layer(tokens, c)                        # (B, N, p * p * C_out)
         output = self.unpatchify(tokens, rows, cols)[:, :self.in_channels, :height, :width]
-        return (x - output) * (1000 / timesteps).to(x.dtype)[:, None, None, None] if self.says_picture else output
+        if not self.says_picture:
+            return output
+        return (x - output) * (1000 / timesteps.clamp_min(SMALLEST_TIME)).to(x.dtype)[:, None, None, None]
 
     def position(self, rows, cols, like):
         """The stored embedding on the trained grid, else sine-cosine positions stretched over the trained extent, (1, N, D)."""

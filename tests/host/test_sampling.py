@@ -14,7 +14,7 @@ def psnr(a, b):
 
 def assert_close(plain, fast):
     """The same picture to the eye, in few steps; half of them are partial."""
-    assert psnr(plain, fast) > 15
+    assert psnr(plain, fast) > 20
 
 
 def picture(demo, model=None, **options):
