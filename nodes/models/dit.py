@@ -22,7 +22,6 @@ from comfy.ldm.modules.diffusionmodules.mmdit import (
     get_1d_sincos_pos_embed_from_grid_torch,
 )
 
-
 SMALLEST_TIME = 50      # of 1000: below it a velocity said by the picture would be that picture's error, many times over
 
 
