@@ -6,10 +6,12 @@ PixArt-XL/2 at 1024 tokens, Open-Sora's STDiT3 at 16 latent frames of 240p, FLUX
 unless --depth says otherwise (FLUX: two single blocks to a double one), so that a CPU gets through; the published settings
 are stretched over that depth. Plain and cached runs take turns in one process and the figures are medians; FLOPs are the pack's
 own count, which the tests hold against `torch.utils.flop_counter`. On a GPU (found by itself) --depth 28, FLUX 19, is the
-full size, and peak memory is shown as well.
+full size, and peak memory is shown as well. On a CPU the C library is told to keep freed memory, for both kinds of run: else
+the kernel takes it back and hands it out anew, page by page, as often as chance has it, which blurs either time by a third.
 """
 
 import argparse
+import ctypes
 import json
 import platform
 import statistics
@@ -58,7 +60,16 @@ def flux(depth):
     return config, (1, 16, 64, 64), 28, 1.0, [text, text]
 
 
-SYSTEMS = {"pixart": (pixart, 4), "open_sora": (open_sora, 2), "flux": (flux, 2)}          # and how many blocks by default
+SYSTEMS = {"pixart": (pixart, 8), "open_sora": (open_sora, 2), "flux": (flux, 2)}          # and how many blocks by default
+
+
+def keep_freed_memory():
+    """As PyTorch's own allocator does on a GPU; only glibc can be told."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        trim_threshold, mmap_threshold = -1, -3                     # names of malloc.h
+        mallopt(mmap_threshold, 1 << 25)
+        mallopt(trim_threshold, -1)
 
 
 def build(system, depth):
@@ -120,6 +131,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, help="also write the figures here")
     given = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(given.threads)
     report = {"torch": torch.__version__, "threads": given.threads, "repeats": given.repeats,
               "machine": torch.cuda.get_device_name() if GPU else f"CPU ({platform.machine()}), {given.threads} threads",

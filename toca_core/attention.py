@@ -5,8 +5,9 @@ The attention itself stays fused; these run beside it, at full steps only (s1) o
 
 import torch
 
-CHUNK = {"cpu": 1 << 18}        # attention weights held at once: 1 MiB in float32, which a CPU's cache holds
+CHUNK = {"cpu": 1 << 19}        # attention weights held at once: 2 MiB in float32, which a CPU's cache holds
 LARGE_CHUNK = 1 << 24           # elsewhere: 64 MiB
+HEADS = {"cpu": 4}              # at once: few heads of many queries make larger products than all heads of few; elsewhere all
 
 
 def split_heads(x, heads: int):
@@ -14,28 +15,38 @@ def split_heads(x, heads: int):
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def rows(q, k, mask=None):
-    """Softmax rows in float32, a few queries at a time. q (B, H, n, d), k (B, H, m, d) -> yields (slice, (B, H, c, m)).
+def head_groups(heads: int, device):
+    """The heads, as many at a time as the device likes."""
+    group = HEADS.get(device.type, heads)
+    return [slice(start, start + group) for start in range(0, heads, group)]
 
-    mask (B, 1, m) is added to the logits.
-    """
-    scale = q.shape[-1] ** -0.5
-    chunk = max(1, CHUNK.get(q.device.type, LARGE_CHUNK) // (q.shape[0] * q.shape[1] * k.shape[2]))
-    keys = (k * scale).transpose(-1, -2)
-    for start in range(0, q.shape[2], chunk):
-        part = slice(start, start + chunk)
-        logits = q[:, :, part] @ keys
-        yield part, torch.softmax(logits if mask is None else logits + mask[:, None], dim=-1, dtype=torch.float32)
+
+def parts(q, k):
+    """The queries, as many at a time as a chunk holds for one group of heads of all the batch. q (B, H, n, d), k (B, H, m, d)."""
+    group = min(q.shape[1], HEADS.get(q.device.type, q.shape[1]))
+    chunk = max(1, CHUNK.get(q.device.type, LARGE_CHUNK) // (q.shape[0] * group * k.shape[2]))
+    return [slice(start, start + chunk) for start in range(0, q.shape[2], chunk)]
+
+
+def weights(q, keys, mask=None):
+    """Softmax rows in float32. q (B, H, n, d), keys (B, H, d, m), mask (B, 1, m) added to the logits -> (B, H, n, m)."""
+    logits = q @ keys
+    return torch.softmax(logits if mask is None else logits + mask[:, None], dim=-1, dtype=torch.float32)
+
+
+def scaled_keys(k):
+    """(B, H, m, d) -> (B, H, d, m), with the softmax's scale."""
+    return (k * k.shape[-1] ** -0.5).transpose(-1, -2).contiguous()
 
 
 @torch.compiler.disable
 def received(q, k):
     """Attention each key receives: sum over queries, mean over heads. q, k (B, H, N, d) -> (B, N) float32."""
-    total = None
-    for _, weights in rows(q, k):
-        mass = weights.sum(dim=-2)                                  # (B, H, N)
-        total = mass if total is None else total + mass
-    return total.mean(dim=1)
+    keys, total = scaled_keys(k), torch.zeros(k.shape[0], k.shape[2], device=k.device)
+    for part in parts(q, k):
+        for heads in head_groups(q.shape[1], q.device):
+            total += weights(q[:, heads, part], keys[:, heads]).sum(dim=(1, 2))
+    return total / q.shape[1]
 
 
 @torch.compiler.disable
@@ -44,8 +55,9 @@ def entropy(q, k, conds: int, mask=None):
 
     q (conds * B, H, n, d), k (conds * B, H, m, d), mask (conds * B, 1, m) -> (B, n) float32, in nats (paper, equation of s2).
     """
-    parts = []
-    for _, weights in rows(q, k, mask):
-        c = weights.mean(dim=1)                                     # (conds * B, c, m)
-        parts.append(-(c * torch.log(c + 1e-7)).sum(dim=-1))
-    return torch.cat(parts, dim=-1).unflatten(0, (conds, -1)).mean(dim=0)
+    keys, found = scaled_keys(k), []
+    for part in parts(q, k):
+        c = sum(weights(q[:, heads, part], keys[:, heads], mask).sum(dim=1) for heads in head_groups(q.shape[1], q.device))
+        c = c / q.shape[1]                                          # (conds * B, n, m)
+        found.append(-(c * torch.log(c + 1e-7)).sum(dim=-1))
+    return torch.cat(found, dim=-1).unflatten(0, (conds, -1)).mean(dim=0)

@@ -61,7 +61,8 @@ LAYOUTS = {         # by full name, since several classes are called DiT; as tex
     "comfy.ldm.pixart.pixartms.PixArtMS": Layout(
         system="pixart",
         stacks=(SequentialStack(modules={"self_attn": "attn", "cross_attn": "cross_attn", "mlp": "mlp"},
-                                projections={"self_attn": ("qkv",), "cross_attn": ("q_linear", "kv_linear")}),),
+                                projections={"self_attn": ("qkv",), "cross_attn": ("q_linear", "kv_linear")},
+                                norms={"self_attn": "norm1", "mlp": "norm2"}),),
         sizes=picture_sizes,
         per_context=("y_embedder",)),
     f"{STDiT3.__module__}.STDiT3": Layout(

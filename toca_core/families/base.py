@@ -102,7 +102,8 @@ class BoundModel:
         """Sites of one stack and stream share their scores; only the picture's own tokens lie on the grid."""
         streams = {}
         for site, depth in self.depths.items():
-            streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
+            if site.kind != "self_attn":                            # which never selects, so needs no ages
+                streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
         return ModuleCache({key: Selector(config, depth, tuple(modules), sizes.grid, seed + index)
                             for index, (key, (depth, modules)) in enumerate(streams.items())})
 
@@ -158,22 +159,33 @@ class Call:
 
         compute(rows, take): the module on rows (B, n, C) of x; take(t) gives the same rows of any t (B, N, ...).
         """
+        chosen = self.pick(site, block, x)
+        return self.finish(site, block, chosen, compute(chosen.take(x), chosen.take) if chosen.count else None)
+
+    def pick(self, site: Site, block: int, x) -> "Chosen":
+        """Which rows of x (B, N, C) a module computes in this call; `finish` is to be called with what it made of them."""
         kept = None if site.kind in self.full else self.cache.load(site, block, x)
         if kept is None:
-            output = compute(x, whole)
             self.renew(site, x)
+            chosen = Chosen(x.shape[1])
+        else:
+            fresh = self.choose(site, block, x)
+            count = 0 if fresh is None else fresh.shape[-1]
+            if count:
+                self.selected[site, block] = fresh
+            every = count == x.shape[1] and site.kind != self.config.score          # whose fresh rows renew their scores one by one
+            chosen = Chosen(count, kept, None if every or not count else flat_rows(fresh, x.shape))
+        self.count(site, block, x, chosen.count)
+        return chosen
+
+    def finish(self, site: Site, block: int, chosen: "Chosen", output):
+        """The output of all tokens, (B, N, C), from that of the rows picked."""
+        if chosen.rows is not None:
+            chosen.kept.view(-1, chosen.kept.shape[-1]).index_copy_(0, chosen.rows, output.flatten(0, 1))
+        elif chosen.count:
             self.keep(site, block, output)
-            self.count(site, block, x, x.shape[1])
             return output
-        fresh = self.choose(site, block, x)
-        count = 0 if fresh is None else fresh.shape[-1]
-        self.count(site, block, x, count)
-        if count:
-            self.selected[site, block] = fresh
-            rows = flat_rows(fresh, x.shape)
-            output = compute(take_rows(x, rows, count), lambda t: take_rows(t, rows, count))
-            kept.view(-1, kept.shape[-1]).index_copy_(0, rows, output.flatten(0, 1))
-        return kept
+        return chosen.kept
 
     def reuse(self, site: Site, block: int, x, compute):
         """The output of an attention for x (B, N, C): computed as a whole, or reused as a whole."""
@@ -224,6 +236,21 @@ class Call:
         self.plain_flops += stack.module_flops(site, batch, tokens, tokens, self.sizes)
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The rows that a module computes: `count` of every sample, at `rows` (B * count,) of the flattened batch; all where rows is None.
+
+    kept    the module's last output, (B, N, C), where it is to be renewed in part or reused
+    """
+    count: int
+    kept: torch.Tensor | None = None
+    rows: torch.Tensor | None = None
+
+    def take(self, x):
+        """Of any x (B, N, C) the rows chosen, (B, count, C)."""
+        return x if self.rows is None else take_rows(x, self.rows, self.count)
+
+
 class BlockForward:
     """The forward of one block for the length of one call, where the block has attention written out inside."""
 
@@ -237,10 +264,6 @@ class BlockForward:
         scoring = call.scoring(stack)
         for index, block in enumerate(stack.blocks):
             yield block, cls(stack, call, index, block, scoring)
-
-
-def whole(tokens):
-    return tokens
 
 
 def take_rows(x, rows, count: int):

@@ -4,14 +4,14 @@ Only the modules' own forwards are called; the host's block code stays as it is.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from .. import attention, flops
 from ..swap import swapped
-from .base import Call, Site, Sizes
+from .base import Call, Chosen, Site, Sizes
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class SequentialStack:
                    layer and a fused "kv" layer; without them that attention gives no scores
     mask           position, after the tokens, of the argument of cross-attention that masks the context, (B, 1, L), added to the logits
     attends        Sizes -> (sequences per sample, their length) of self-attention; by default one sequence of all tokens
+    norms          kind -> attribute of the norm that stands, with one modulation for all tokens, between the tokens and that module
     """
     modules: dict[str, str]
     projections: dict[str, tuple[str, ...]]
@@ -29,6 +30,7 @@ class SequentialStack:
     path: str = "blocks"
     mask: int | None = None
     attends: Callable[[Sizes], tuple[int, int]] = lambda sizes: (1, sizes.tokens)
+    norms: dict[str, str] = field(default_factory=dict)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -47,6 +49,8 @@ class BoundSequential:
         self.stack, self.sites = stack, stack.sites
         blocks = model.get_submodule(stack.path)
         self.depth = len(blocks)
+        self.norms = {(site, index): block.get_submodule(stack.norms[site.kind])
+                      for site in self.sites if site.kind in stack.norms for index, block in enumerate(blocks)}
         self.modules = {(site, index): block.get_submodule(stack.modules[site.kind])
                         for site in self.sites for index, block in enumerate(blocks)}
         self.macs_of = {site.kind: flops.macs(self.modules[site, 0]) for site in self.sites}
@@ -75,7 +79,10 @@ class BoundSequential:
     def replacements(self, call: Call):
         scoring = call.scoring(self)
         for (site, block), module in self.modules.items():
-            yield module, ModuleForward(self, call, site, block, module, scoring)
+            forward = ModuleForward(self, call, site, block, module, scoring)
+            yield module, forward
+            if (site, block) in self.norms:
+                yield (norm := self.norms[site, block]), NormForward(norm.forward, forward)
 
     def scored(self, site: Site, module, compute):
         """Run a module and read its queries and keys on the way: -> (output, q, k), both (B, heads, N, d)."""
@@ -103,6 +110,7 @@ class ModuleForward:
     def __init__(self, stack: BoundSequential, call: Call, site: Site, block: int, module: nn.Module, scoring: bool):
         self.stack, self.call, self.site, self.block, self.module = stack, call, site, block, module
         self.forward, self.scoring = module.forward, scoring and site.kind == call.config.score
+        self.ahead = None                                           # what the norm before this module has picked for it
 
     @torch.compiler.disable(recursive=False)    # which tokens are fresh must not be frozen into a compiled graph; what runs inside may be
     def __call__(self, x, *args, **kwargs):
@@ -113,6 +121,8 @@ class ModuleForward:
             """Beside its tokens an MLP may take a modulation: one row for all of them, or one per token."""
             return self.forward(rows, *(take(value) if value.shape[1] == x.shape[1] else value for value in args), **kwargs)
 
+        if self.ahead is not None:
+            return self.after_norm(x, compute)
         if self.site.kind == "self_attn":
             return self.call.reuse(self.site, self.block, x, lambda: self.scored(x, compute))
         if self.site.kind == "mlp":
@@ -121,6 +131,22 @@ class ModuleForward:
             mask = None if self.stack.stack.mask is None else args[self.stack.stack.mask]
             return self.call.run(self.site, self.block, x, lambda rows, take: self.scored_rows(x, rows, compute, mask))
         return self.call.run(self.site, self.block, x, compute)
+
+    def before_norm(self, x):
+        """Of x (B, N, C) the rows that the norm, the modulation and this module have to see; at least one, for their sake."""
+        if self.site.kind == "self_attn":
+            kept = None if self.site.kind in self.call.full else self.call.cache.load(self.site, self.block, x)
+            if kept is None:
+                return x
+            self.call.count(self.site, self.block, x, 0)
+            self.ahead = Chosen(0, kept)
+        else:
+            self.ahead = self.call.pick(self.site, self.block, x)
+        return self.ahead.take(x) if self.ahead.count else x[:, :1]
+
+    def after_norm(self, rows, compute):
+        chosen, self.ahead = self.ahead, None
+        return self.call.finish(self.site, self.block, chosen, compute(rows) if chosen.count else None)
 
     def scored(self, x, compute):
         """Self-attention, with s1's basis where a partial step ahead will want it."""
@@ -147,3 +173,14 @@ class ModuleForward:
         else:
             self.call.selector(self.site).basis[self.block].scatter_(-1, self.call.selected[self.site, self.block], entropy)
         return output
+
+
+class NormForward:
+    """The norm before a module: normalises only the rows that the module will compute."""
+
+    def __init__(self, forward, module: ModuleForward):
+        self.forward, self.module = forward, module
+
+    @torch.compiler.disable(recursive=False)    # as above
+    def __call__(self, x):
+        return self.forward(self.module.before_norm(x))
