@@ -21,6 +21,7 @@ from comfy.ldm.modules.diffusionmodules.mmdit import (
     TimestepEmbedder,
     get_1d_sincos_pos_embed_from_grid_torch,
 )
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 
 SMALLEST_TIME = 50      # of 1000: below it a velocity said by the picture would be that picture's error, many times over
 
@@ -43,6 +44,14 @@ class DiTShape:
 
     def as_unet_config(self) -> dict:
         return asdict(self)
+
+
+def wrapped(function, model, transformer_options):
+    """A model's forward inside the host's DIFFUSION_MODEL wrappers, as that of the host's own models (`comfy/ldm/flux/model.py`).
+
+    They are called with positional arguments, the last being the options: that is where some of them, EasyCache's for one, look.
+    """
+    return WrapperExecutor.new_class_executor(function, model, get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)).execute
 
 
 def modulate(x, shift, scale):
@@ -123,6 +132,9 @@ class DiT(nn.Module):
 
     def forward(self, x, timesteps, context=None, control=None, y=None, transformer_options={}, **kwargs):
         """x (B, C, H, W), timesteps (B,) in 0..1000, y (B, 1) class labels -> predicted noise or velocity (B, C, H, W)."""
+        return wrapped(self._forward, self, transformer_options)(x, timesteps, context, control, y, transformer_options, **kwargs)
+
+    def _forward(self, x, timesteps, context, control, y, transformer_options, **kwargs):
         height, width = x.shape[-2:]
         rows, cols = -(-height // self.patch_size), -(-width // self.patch_size)
 
