@@ -4,8 +4,8 @@
     python run.py test [pytest arguments]       run the tests
     python run.py serve [--port N]              start ComfyUI with only this pack loaded
     python run.py replay WEIGHTS IO [--json]    replay a recorded run and compare
-    python run.py bench [--json FILE]           speed of the demo model, wall-clock against counted FLOPs
-    python run.py widths [--json FILE]          the same at the widths of PixArt, Open-Sora and FLUX, with random weights
+    python run.py bench [--quick] [--json FILE] quality and speed on the demo model, beside solvers and other caches
+    python run.py widths [--json FILE]          wall-clock against counted FLOPs at the widths of PixArt, Open-Sora and FLUX
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
     python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again
@@ -26,7 +26,7 @@ SCRIPTS = {
     "replay": "tools/replay.py",
     "train": "demo/train.py",
     "check": "demo/check.py",
-    "bench": "benchmarks/demo_speed.py",
+    "bench": "benchmarks/demo_quality.py",
     "widths": "benchmarks/true_widths.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
     "tiny": "tools/tiny_files.py",

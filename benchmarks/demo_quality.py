@@ -1,0 +1,123 @@
+"""What caching gains and what it costs, on the demo model, beside everything else that makes sampling faster.
+
+    python run.py bench [--quick] [--json FILE] [--out DIR] [--steps 20 30 50] [--sampler euler] [--pictures 64] [--batch 4]
+                        [--guidance 3.0]
+
+Plain sampling with a number of steps is the reference: same seeds, same noise. Against it stand the same sampler with fewer
+steps, second-order solvers with fewer steps, the host's EasyCache and LazyCache, ToCa as published, with random tokens and
+with none, and ours. Seconds are medians; every run is timed, and plain runs take turns with the others, so that a machine that
+slows down slows both. FLOPs are counted by `torch.utils.flop_counter` on one batch. Tables and curves go to DIR.
+"""
+
+import argparse
+import datetime
+import json
+import math
+import os
+import platform
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+import torch
+from tqdm import tqdm
+
+from benchmarks import drawing, figures, measuring, tables
+from benchmarks.variants import all_variants
+
+SPEEDS = (2.0, 2.5, 3.0)
+MAIN, ABLATION = ("solver", "cache", "ours", "preset"), ("ours", "ablation")
+QUICK_PICTURES, QUICK_STEPS = 8, [30]
+
+
+def compare(model, work, batches, steps: int, given) -> dict:
+    """One reference: every variant against the plain run of so many steps."""
+    variants, skipped = all_variants(given.sampler, steps, given.quick)
+    comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance)
+    with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
+        comparison.count_flops(batches[0], bar.update)
+        for batch in batches:
+            comparison.add(batch, bar.update)
+    rows = comparison.rows()
+    return {"steps": steps, "rows": rows, "equal_time": figures.leads(rows, SPEEDS), "skipped": skipped}
+
+
+def measure(given) -> dict:
+    pictures, steps = (QUICK_PICTURES, QUICK_STEPS) if given.quick else (given.pictures, given.steps)
+    batches = measuring.make_batches(pictures, given.batch)
+    with measuring.counted(measuring.load_model()) as (model, work):
+        references = [compare(model, work, batches, count, given) for count in steps]
+    return {**surroundings(), "sampler": given.sampler, "scheduler": measuring.SCHEDULER, "guidance": given.guidance,
+            "pictures": pictures, "batch": given.batch, "references": references}
+
+
+def surroundings() -> dict:
+    import comfyui_version
+    cpu = f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
+    return {"machine": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu, "torch": torch.__version__,
+            "host": comfyui_version.__version__, "threads": torch.get_num_threads(), "date": datetime.date.today().isoformat()}
+
+
+def title_of(report: dict, reference: dict) -> str:
+    return (f"{reference['steps']} {report['sampler']} steps, {report['pictures']} pictures in batches of {report['batch']}, "
+            f"guidance {report['guidance']:g}, threads: {report['threads']}")
+
+
+def show(report: dict):
+    for reference in report["references"]:
+        tables.show(tables.measured(reference["rows"]), title_of(report, reference))
+        tables.show(tables.equal_time(reference["equal_time"]), "At equal wall-clock time, PSNR in dB")
+        for note in reference["skipped"]:
+            print(note)
+
+
+def save(report: dict, out: Path):
+    """Curves as PNG, both tables as Markdown."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = []
+    for reference in report["references"]:
+        title, name = title_of(report, reference), f"{report['sampler']}_{reference['steps']}"
+        drawing.draw(reference["rows"], MAIN, title, out / f"{name}.png")
+        if any(row["kind"] == "ablation" for row in reference["rows"]):
+            drawing.draw(reference["rows"], ABLATION, f"Ours, one thing changed; {title}", out / f"{name}_ablation.png")
+        text += [f"{title}:\n\n", tables.markdown(tables.measured(reference["rows"])), "\n",
+                 tables.markdown(tables.equal_time(reference["equal_time"])), "\n"]
+    (out / "tables.md").write_text("".join(text), encoding="utf-8")
+
+
+def finite(value):
+    """JSON knows no infinity: the PSNR of identical pictures becomes null."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and math.isinf(value) else value
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PICTURES} pictures, {QUICK_STEPS[0]} steps, few points of each curve")
+    parser.add_argument("--json", type=Path, help="also write every figure here")
+    parser.add_argument("--out", type=Path, default=ROOT / "output" / "bench", help="where tables and curves go (default output/bench)")
+    parser.add_argument("--steps", type=int, nargs="+", default=[20, 30, 50], help="steps of the plain runs to compare with")
+    parser.add_argument("--sampler", default="euler", help="of the plain run and of all that cache (default euler)")
+    parser.add_argument("--pictures", type=int, default=64, help="number of pictures (default 64)")
+    parser.add_argument("--batch", type=int, default=4, help="pictures at a time (default 4)")
+    parser.add_argument("--guidance", type=float, default=3.0, help="default 3.0")
+    return parser.parse_args()
+
+
+def main():
+    given = arguments()
+    report = measure(given)
+    show(report)
+    save(report, given.out)
+    if given.json:
+        given.json.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
+    print(f"Tables and curves are in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

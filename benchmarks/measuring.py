@@ -1,0 +1,172 @@
+"""One process, one model, the same noise: what a variant of sampling costs, and how close its pictures come to the plain ones."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tools.pack import ROOT, load_host, pack_module
+
+load_host(cpu=not torch.cuda.is_available())
+import comfy.sample
+from comfy.patcher_extension import WrappersMP
+
+from benchmarks import figures
+from benchmarks.variants import Variant, plain
+from demo import checker, shapes
+
+SCHEDULER = "normal"                # as in the demo's workflows
+SPREAD = 5                          # classes between neighbours of a batch; prime to their number, so that all come up
+TURN = 8                            # variants that are compared with one plain run beside them
+
+dit_loader = pack_module("nodes.models.dit_loader")
+
+
+@dataclass(frozen=True)
+class Batch:
+    labels: list[int]               # class indices
+    noise: torch.Tensor             # (B, 3, H, W)
+    seed: int
+
+
+@dataclass
+class Work:
+    """What one run really did: evaluations that the sampler asked for, and tokens that went through a block's attention."""
+    evaluations: int = 0
+    tokens: int = 0
+
+
+@dataclass
+class Tally:
+    """The figures of one variant, one entry per run (`seconds`, `ratios`, `work`) or per picture (the others)."""
+    seconds: list[float] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)               # seconds of the plain run of this turn / of this one
+    work: list[Work] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
+    ssim: list[float] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)                # 1.0 where a picture shows what was asked for
+    flops: int = 0
+
+
+def load_model():
+    return dit_loader.load_dit(str(ROOT / "demo/shapes_dit.safetensors"))
+
+
+def make_batches(pictures: int, size: int) -> list[Batch]:
+    """`pictures` in batches of `size`, each with a seed of its own; the classes take turns."""
+    labels = [index * SPREAD % len(shapes.CLASSES) for index in range(pictures)]
+    cut = [labels[start:start + size] for start in range(0, pictures, size)]
+    return [Batch(part, comfy.sample.prepare_noise(empty_latent(len(part)), seed), seed) for seed, part in enumerate(cut)]
+
+
+def empty_latent(size: int):
+    return torch.zeros(size, 3, shapes.SIZE, shapes.SIZE)
+
+
+@contextmanager
+def counted(model) -> Iterator[tuple[object, Work]]:
+    """-> (a MODEL that counts, its Work, to be set back by the caller before a run); no cache may be on the model yet.
+
+    Its wrapper comes before those of caches, so it sees every evaluation, and its hooks sit where no cache gets without computing.
+    """
+    work, model = Work(), model.clone()
+
+    def predict_noise(executor, *args, **kwargs):
+        work.evaluations += 1
+        return executor(*args, **kwargs)
+
+    def attend(module, inputs):
+        work.tokens += inputs[0].shape[:2].numel()
+
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "bench", predict_noise)
+    hooks = [block.attn.qkv.register_forward_pre_hook(attend) for block in model.model.diffusion_model.blocks]
+    try:
+        yield model, work
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def sample(model, variant: Variant, batch: Batch, cfg: float):
+    """-> (pictures (B, 3, H, W) in 0..1, seconds). Noise and latent are copies: some caches write into what they are given."""
+    positive, negative = dit_loader.conditioning(batch.labels), dit_loader.conditioning([len(shapes.CLASSES)])
+    noise, latent = batch.noise.clone(), empty_latent(len(batch.labels))
+    began = time.perf_counter()
+    with torch.inference_mode():
+        result = comfy.sample.sample(model, noise, variant.steps, cfg, variant.sampler, SCHEDULER, positive, negative, latent,
+                                     disable_pbar=True, seed=batch.seed).float().cpu()
+    return (result + 1).div(2).clamp(0, 1), time.perf_counter() - began
+
+
+class Comparison:
+    """Variants against the plain run of a sampler, batch by batch.
+
+    The runs take turns, and a plain one comes before every few of them, so that a machine that slows down slows both sides.
+    """
+
+    def __init__(self, model, work: Work, sampler: str, steps: int, variants: list[Variant], cfg: float):
+        self.work, self.cfg, self.plain = work, cfg, plain(sampler, steps)
+        self.variants = variants
+        self.models = {variant: variant.prepare(model) for variant in (self.plain, *variants)}
+        self.tallies = {variant: Tally() for variant in self.models}
+
+    def run(self, variant: Variant, batch: Batch):
+        self.work.evaluations = self.work.tokens = 0
+        return sample(self.models[variant], variant, batch, self.cfg)
+
+    def count_flops(self, batch: Batch, done=lambda: None):
+        """Of every variant on one batch, untimed; also the warm-up."""
+        for variant, tally in self.tallies.items():
+            with FlopCounterMode(display=False) as counter:
+                self.run(variant, batch)
+            tally.flops = counter.get_total_flops()
+            done()
+
+    def add(self, batch: Batch, done=lambda: None):
+        """One batch through all variants; `done` is called after every run."""
+        reference, _ = self.run(self.plain, batch)
+        done()
+        for start in range(0, max(1, len(self.variants)), TURN):
+            beside = None
+            for variant in (self.plain, *self.variants[start:start + TURN]):
+                pictures, seconds = self.run(variant, batch)
+                beside = beside or seconds
+                self.note(self.tallies[variant], pictures, reference, batch, seconds, beside / seconds)
+                done()
+
+    def note(self, tally: Tally, pictures, reference, batch: Batch, seconds: float, ratio: float):
+        tally.seconds.append(seconds)
+        tally.ratios.append(ratio)
+        tally.work.append(replace(self.work))
+        tally.psnr += figures.psnr(pictures, reference).tolist()
+        tally.ssim += figures.ssim(pictures, reference).tolist()
+        tally.right += [checker.agree([picture], [label]) for picture, label in zip(pictures, batch.labels, strict=True)]
+
+    def runs(self, batches: int) -> int:
+        """How often `done` will be called."""
+        turns = -(-max(1, len(self.variants)) // TURN)
+        return len(self.models) + batches * (1 + turns + len(self.variants))
+
+    def rows(self) -> list[dict]:
+        """The figures of the plain run and of every variant.
+
+        seconds, speedup, ssim, accuracy: medians of the runs, means of the pictures. flops: of one batch. model_calls: evaluations
+        that would take as much attention as was computed; evaluations: those the sampler asked for. PSNR is in dB.
+        """
+        whole = self.tallies[self.plain]
+        tokens_per_evaluation = sum(work.tokens for work in whole.work) / sum(work.evaluations for work in whole.work)
+        return [self.row(variant, tally, whole, tokens_per_evaluation) for variant, tally in self.tallies.items()]
+
+    def row(self, variant: Variant, tally: Tally, whole: Tally, tokens_per_evaluation: float) -> dict:
+        mean, worst = figures.mean_and_worst(tally.psnr)
+        speedup, flops_speedup = statistics.median(tally.ratios), whole.flops / tally.flops
+        return {"kind": variant.kind, "family": variant.family, "setting": variant.setting, "sampler": variant.sampler,
+                "steps": variant.steps, "seconds": statistics.median(tally.seconds), "speedup": speedup, "flops": tally.flops,
+                "flops_speedup": flops_speedup, "wall_over_flops": speedup / flops_speedup,
+                "model_calls": statistics.mean(work.tokens for work in tally.work) / tokens_per_evaluation,
+                "evaluations": statistics.mean(work.evaluations for work in tally.work), "psnr_mean": mean, "psnr_worst": worst,
+                "ssim": statistics.mean(tally.ssim), "accuracy": statistics.mean(tally.right)}

@@ -1,0 +1,56 @@
+"""The bench's figures as tables, on the console and as Markdown: the same columns, the same cells."""
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = {
+    "run": lambda row: row["family"],
+    "setting": lambda row: row["setting"],
+    "seconds": lambda row: f"{row['seconds']:.2f}",
+    "speed-up": lambda row: f"{row['speedup']:.2f}x",
+    "TFLOPs": lambda row: f"{row['flops'] / 1e12:.3f}",
+    "FLOPs\nspeed-up": lambda row: f"{row['flops_speedup']:.2f}x",
+    "wall /\nFLOPs": lambda row: f"{row['wall_over_flops']:.2f}",
+    "model\ncalls": lambda row: f"{row['model_calls']:.1f} / {row['evaluations']:.0f}",
+    "PSNR\nmean": lambda row: decibels(row["psnr_mean"]),
+    "worst\n5%": lambda row: decibels(row["psnr_worst"]),
+    "SSIM": lambda row: f"{row['ssim']:.4f}",
+    "right": lambda row: f"{row['accuracy']:.0%}",
+}
+FIGURES = {"psnr_mean": "PSNR mean", "psnr_worst": "worst 5%"}
+
+
+def decibels(value: float) -> str:
+    return "identical" if math.isinf(value) else f"{value:.1f}"
+
+
+def measured(rows: list[dict]) -> list[list[str]]:
+    """Titles, then a line for every row of `measuring.Comparison.rows`."""
+    return [list(COLUMNS), *([cell(row) for cell in COLUMNS.values()] for row in rows)]
+
+
+def equal_time(leads: list[dict]) -> list[list[str]]:
+    """Titles, then a line for every entry of `figures.leads`."""
+    def side(found):
+        return f"{found['psnr']:.1f} ({found['family']})" if found else "-"
+    lines = [[f"{one['speedup']:g}x", FIGURES[one["figure"]], side(one["cache"]), side(one["solver"]), side(one["ours"]),
+              "-" if one["lead"] is None else f"{one['lead']:+.1f} dB"] for one in leads]
+    return [["wall speed-up", "figure", "best cache", "best solver, fewer steps", "ours", "lead"], *lines]
+
+
+def show(lines: list[list[str]], title: str):
+    """On the console; no cell is cut, however narrow that is."""
+    table = Table(title=title)
+    for index, name in enumerate(lines[0]):
+        table.add_column(name, justify="left" if index < 2 else "right", no_wrap=True)
+    for line in lines[1:]:
+        table.add_row(*line)
+    needed = Console(width=1000).measure(table).maximum
+    Console(width=max(needed, Console().width)).print(table)
+
+
+def markdown(lines: list[list[str]]) -> str:
+    titles, aligned = [title.replace("\n", " ") for title in lines[0]], ["---", "---", *["---:"] * (len(lines[0]) - 2)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (titles, aligned, *lines[1:]))

@@ -1,0 +1,124 @@
+"""What the quality bench compares: plain sampling with fewer steps, the host's own caches, published ToCa, and ours."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+
+from tools.pack import load_host, pack_module
+
+load_host(cpu=not torch.cuda.is_available())
+from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
+
+from comfy.patcher_extension import WrappersMP
+
+toca_config, presets = pack_module("toca_core.config"), pack_module("toca_core.presets")
+seam, settings = pack_module("nodes.patching.seam"), pack_module("nodes.patching.settings")
+
+SOLVERS = ("dpmpp_2m", "res_multistep", "uni_pc")                   # second order, one call a step
+SHARES = (0.75, 0.6, 0.5, 0.4, 1 / 3, 0.25)                         # of the reference's steps
+THRESHOLDS = (0.05, 0.1, 0.2, 0.4, 1.0, 3.0)
+CACHE_RANGE = (0.15, 0.95)                                          # of the run in which both nodes skip by default
+HOST_CACHES = {"EasyCache": (EasyCacheNode, CACHE_RANGE), "EasyCache, whole run": (EasyCacheNode, (0.0, 1.0)),
+               "LazyCache": (LazyCacheNode, CACHE_RANGE)}
+CYCLES = (2, 3, 5, 8)
+PUBLISHED = {"ToCa, published": {}, "ToCa, random tokens": {"score": "random"}, "ToCa, no refresh": {"fresh_ratio": 0.0}}
+
+OURS = {"level": "stack", "stale_tokens": "forecast", "order": 1, "trust": True, "repayment": 0.7, "forecast_time": "log_snr", "max_gap": 8}
+TOLERANCES = (0.02, 0.05, 0.1, 0.2, 0.4)
+ABLATION = {                                                        # name -> (what differs from ours, the knob of its curve, its values)
+    "fixed cycle": ({"tolerance": None}, "cycle", (2, 3, 4)),
+    "no trust": ({"trust": False}, "tolerance", TOLERANCES[1::2]),
+    "no repayment": ({"repayment": 0.0}, "tolerance", TOLERANCES[1::2]),
+    "forecast in sigma": ({"forecast_time": "sigma"}, "tolerance", TOLERANCES[1::2]),
+    "order 0": ({"order": 0}, "tolerance", TOLERANCES[1::2]),
+    "order 2": ({"order": 2}, "tolerance", TOLERANCES[1::2]),
+    "modules forecast": ({"level": "module"}, "tolerance", TOLERANCES[1::2]),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One point of one curve.
+
+    kind       "plain", "solver" (fewer steps), "cache", "preset", "ours" or "ablation"
+    family     the curve it belongs to; `setting` is what tells it from the others of its family
+    prepare    MODEL -> the MODEL that is sampled with
+    """
+    kind: str
+    family: str
+    setting: str
+    sampler: str
+    steps: int
+    prepare: Callable = lambda model: model
+
+
+def plain(sampler: str, steps: int) -> Variant:
+    return Variant("plain", "plain", f"{steps} steps", sampler, steps)
+
+
+def all_variants(sampler: str, steps: int, quick: bool) -> tuple[list[Variant], list[str]]:
+    """-> (what is measured against `steps` steps of a sampler, notes on what this build cannot do); quick: only a few of each."""
+    ours, skipped = own_variants(sampler, steps)
+    variants = [*fewer_steps(sampler, steps), *host_caches(sampler, steps), *published(sampler, steps), *ours]
+    return thinned(variants) if quick else variants, skipped
+
+
+def thinned(variants: list[Variant]) -> list[Variant]:
+    """Every third point of each curve, beginning with its second, and no ablation."""
+    families = {}
+    for variant in variants:
+        families.setdefault(variant.family, []).append(variant)
+    return [variant for members in families.values() if members[0].kind != "ablation" for variant in (members[1::3] or members)]
+
+
+def fewer_steps(sampler: str, steps: int) -> list[Variant]:
+    counts = dict.fromkeys(round(steps * share) for share in SHARES)
+    return [Variant("solver", f"{name}, fewer steps", f"{count} steps", name, count)
+            for name in dict.fromkeys((sampler, *SOLVERS)) for count in counts]
+
+
+def host_caches(sampler: str, steps: int) -> list[Variant]:
+    def prepare(node, span, threshold):
+        return lambda model: node.execute(with_own_input(model), threshold, *span, False).args[0]
+    return [Variant("cache", name, f"threshold {threshold:g}", sampler, steps, prepare(node, span, threshold))
+            for name, (node, span) in HOST_CACHES.items() for threshold in THRESHOLDS]
+
+
+def with_own_input(model):
+    """A MODEL whose diffusion model is called on a copy of its input.
+
+    EasyCache adds what it cached to the input itself. In 16 bits the host has copied that before; in float32 it is the latent
+    from which the host then works out the prediction, and every skipped step would be spoiled.
+    """
+    def on_copy(executor, x, *args, **kwargs):
+        return executor(x.clone(), *args, **kwargs)
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "bench", on_copy)
+    return model
+
+
+def toca(config, preset="custom"):
+    """Settings of ToCa Cache -> what puts it on a MODEL, without a log line."""
+    return lambda model: seam.install(model, settings.Settings(preset, config), lambda report: None)
+
+
+def published(sampler: str, steps: int) -> list[Variant]:
+    """The paper's settings over its cycle N, and the same with random tokens and with none."""
+    paper = presets.paper("dit", steps)
+    return [Variant("cache", name, f"N = {cycle}", sampler, steps, toca(replace(paper, cycle=cycle, **changes)))
+            for name, changes in PUBLISHED.items() for cycle in CYCLES]
+
+
+def own_variants(sampler: str, steps: int) -> tuple[list[Variant], list[str]]:
+    variants = [Variant("preset", "preset auto", "", sampler, steps, toca(toca_config.ToCaConfig(), "auto"))]
+    rows = [("ours", "ours", {}, "tolerance", TOLERANCES), *(("ablation", name, *row) for name, row in ABLATION.items())]
+    known, skipped = {field.name for field in fields(toca_config.ToCaConfig)}, []
+    for kind, family, changes, knob, values in rows:
+        given = {**OURS, **changes, knob: None}
+        if unknown := sorted(given.keys() - known):
+            skipped.append(f"{family}: left out, since ToCa Cache has no {', '.join(unknown)} here")
+            continue
+        variants += [Variant(kind, family, f"{knob} {value:g}", sampler, steps, toca(toca_config.ToCaConfig(**{**given, knob: value})))
+                     for value in values]
+    return variants, skipped

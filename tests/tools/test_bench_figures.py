@@ -1,0 +1,80 @@
+"""The bench's own arithmetic, on pictures and curves whose figures can be worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from benchmarks import figures
+
+
+def flat(value, side=16):
+    return torch.full((1, 3, side, side), value)
+
+
+def test_psnr_of_a_known_error():
+    assert figures.psnr(flat(0.5), flat(0.6)).item() == pytest.approx(20.0, abs=1e-4)           # 10 log10(1 / 0.1^2)
+    assert figures.psnr(flat(0.5), flat(0.5)).item() == math.inf
+
+
+def test_ssim_of_identical_pictures_is_one():
+    pictures = torch.rand(2, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(figures.ssim(pictures, pictures), torch.ones(2))
+
+
+def test_ssim_of_flat_pictures_compares_their_means_alone():
+    assert figures.ssim(flat(0.4), flat(0.6)).item() == pytest.approx((2 * 0.24 + 1e-4) / (0.16 + 0.36 + 1e-4), rel=1e-3)
+
+
+def test_ssim_of_opposite_checkerboards():
+    """Every window has the mean 0.5 and the variance 0.1^2; the covariance is its negative."""
+    side = torch.arange(16)
+    board = (0.1 * (1 - 2 * ((side[:, None] + side) % 2))).expand(1, 3, 16, 16)
+    expected = (-2 * 0.01 + 9e-4) / (2 * 0.01 + 9e-4)
+    assert figures.ssim(0.5 + board, 0.5 - board).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_windows_are_gaussian_and_whole():
+    dot = torch.zeros(1, 1, 21, 21)
+    dot[..., 10, 10] = 1
+    spread = figures.blurred(dot)
+    assert spread.shape == (1, 1, 11, 11) and spread.sum().item() == pytest.approx(1, rel=1e-5)
+    assert (spread[..., 5, 7] / spread[..., 5, 5]).item() == pytest.approx(math.exp(-4 / (2 * 1.5 ** 2)), rel=1e-5)
+
+
+def test_mean_and_worst():
+    decibels = [float(value) for value in range(30, 70)]            # 40 pictures: the worst 5% are two
+    assert figures.mean_and_worst(decibels) == (49.5, 30.5)
+    assert figures.mean_and_worst([20.0, 40.0]) == (30.0, 20.0)
+    assert figures.mean_and_worst([math.inf, 41.0]) == (70.0, 41.0)                              # an identical one counts 99 dB
+    assert figures.mean_and_worst([math.inf, math.inf]) == (math.inf, math.inf)
+
+
+def test_at_speed_is_linear_in_log_speed():
+    curve = [(4.0, 20.0), (1.0, 40.0)]
+    assert figures.at_speed(curve, 2.0) == pytest.approx(30.0)
+    assert figures.at_speed([*curve, (2.0, 36.0)], 2 ** 0.5) == pytest.approx(38.0)              # between the nearer two
+
+
+def test_at_speed_knows_nothing_outside_of_what_was_measured():
+    curve = [(1.5, 40.0), (2.5, 30.0)]
+    assert figures.at_speed(curve, 1.4) is None and figures.at_speed(curve, 2.6) is None
+    assert figures.at_speed(curve, 1.5) == pytest.approx(40.0) and figures.at_speed(curve, 2.5) == pytest.approx(30.0)
+    assert figures.at_speed([], 2.0) is None and figures.at_speed([(2.0, 33.0)], 2.0) == 33.0
+    assert figures.at_speed([(1.0, math.inf), *curve], 1.2) is None
+
+
+def row(kind, family, speedup, mean, worst):
+    return {"kind": kind, "family": family, "speedup": speedup, "psnr_mean": mean, "psnr_worst": worst}
+
+
+def test_leads_are_over_the_better_of_both_sides():
+    rows = [row("plain", "plain", 1.0, math.inf, math.inf),
+            row("cache", "one", 1.0, 50.0, 20.0), row("cache", "one", 4.0, 30.0, 10.0),
+            row("cache", "other", 1.0, 42.0, 30.0), row("cache", "other", 4.0, 26.0, 26.0),
+            row("solver", "fewer", 1.5, 35.0, 35.0), row("solver", "fewer", 3.0, 35.0, 35.0),
+            row("ours", "ours", 2.0, 46.0, 33.0), row("ours", "ours", 2.5, 40.0, 31.0)]
+    mean, worst, beyond, _ = figures.leads(rows, (2.0, 3.0))
+    assert mean["cache"] == {"family": "one", "psnr": pytest.approx(40.0)} and mean["lead"] == pytest.approx(6.0)
+    assert worst["cache"]["family"] == "other" and worst["solver"]["psnr"] == 35.0 and worst["lead"] == pytest.approx(-2.0)
+    assert beyond["ours"] is None and beyond["lead"] is None and beyond["solver"]["family"] == "fewer"
