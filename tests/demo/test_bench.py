@@ -69,8 +69,8 @@ def test_the_same_seed_gives_the_same_pictures_and_batches_differ():
 def test_everything_is_written(report, tmp_path):
     demo_quality.save(report, tmp_path)
     assert Image.open(tmp_path / f"euler_{STEPS}.png").width > 1000
-    text = (tmp_path / "tables.md").read_text(encoding="utf-8")
-    assert "| plain | 6 steps |" in text and "identical" in text and "| 2x | PSNR mean |" in text
+    text = (tmp_path / "bench.md").read_text(encoding="utf-8")
+    assert "| plain | 6 steps |" in text and "identical" in text and "| 2x | PSNR mean |" in text and f"(euler_{STEPS}.png)" in text
     [reference] = json.loads(json.dumps(demo_quality.finite(report), allow_nan=False))["references"]
     assert reference["rows"][0]["psnr_mean"] is None and reference["rows"][1]["psnr_mean"] > 10
 
