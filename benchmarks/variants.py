@@ -10,8 +10,6 @@ from tools.pack import load_host, pack_module
 load_host(cpu=not torch.cuda.is_available())
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
-from comfy.patcher_extension import WrappersMP
-
 toca_config, presets = pack_module("toca_core.config"), pack_module("toca_core.presets")
 seam, settings = pack_module("nodes.patching.seam"), pack_module("nodes.patching.settings")
 
@@ -80,22 +78,9 @@ def fewer_steps(sampler: str, steps: int) -> list[Variant]:
 
 def host_caches(sampler: str, steps: int) -> list[Variant]:
     def prepare(node, span, threshold):
-        return lambda model: node.execute(with_own_input(model), threshold, *span, False).args[0]
+        return lambda model: node.execute(model, threshold, *span, False).args[0]
     return [Variant("cache", name, f"threshold {threshold:g}", sampler, steps, prepare(node, span, threshold))
             for name, (node, span) in HOST_CACHES.items() for threshold in THRESHOLDS]
-
-
-def with_own_input(model):
-    """A MODEL whose diffusion model is called on a copy of its input.
-
-    EasyCache adds what it cached to the input itself. In 16 bits the host has copied that before; in float32 it is the latent
-    from which the host then works out the prediction, and every skipped step would be spoiled.
-    """
-    def on_copy(executor, x, *args, **kwargs):
-        return executor(x.clone(), *args, **kwargs)
-    model = model.clone()
-    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "bench", on_copy)
-    return model
 
 
 def toca(config, preset="custom"):

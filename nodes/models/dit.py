@@ -46,12 +46,14 @@ class DiTShape:
         return asdict(self)
 
 
-def wrapped(function, model, transformer_options):
+def through_wrappers(forward, model, x, *args, **kwargs):
     """A model's forward inside the host's DIFFUSION_MODEL wrappers, as that of the host's own models (`comfy/ldm/flux/model.py`).
 
-    They are called with positional arguments, the last being the options: that is where some of them, EasyCache's for one, look.
+    The last of `args` is the transformer options: by that place EasyCache finds them. It also adds to its input, hence the copy:
+    in float32 x is the latent itself, from which the host goes on to work out its prediction.
     """
-    return WrapperExecutor.new_class_executor(function, model, get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)).execute
+    wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, args[-1])
+    return WrapperExecutor.new_class_executor(forward, model, wrappers).execute(x.clone() if wrappers else x, *args, **kwargs)
 
 
 def modulate(x, shift, scale):
@@ -132,7 +134,7 @@ class DiT(nn.Module):
 
     def forward(self, x, timesteps, context=None, control=None, y=None, transformer_options={}, **kwargs):
         """x (B, C, H, W), timesteps (B,) in 0..1000, y (B, 1) class labels -> predicted noise or velocity (B, C, H, W)."""
-        return wrapped(self._forward, self, transformer_options)(x, timesteps, context, control, y, transformer_options, **kwargs)
+        return through_wrappers(self._forward, self, x, timesteps, context, control, y, transformer_options, **kwargs)
 
     def _forward(self, x, timesteps, context, control, y, transformer_options, **kwargs):
         height, width = x.shape[-2:]

@@ -18,7 +18,7 @@ from comfy.ldm.flux.math import apply_rope
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.ldm.modules.diffusionmodules.mmdit import Mlp, TimestepEmbedder
 
-from .dit import ModulatedMlp, modulate, stretched_sincos, wrapped
+from .dit import ModulatedMlp, modulate, stretched_sincos, through_wrappers
 from .open_sora_video import LATENT_PIXELS
 
 TRAINED_SIDE = 512      # pixels: positions of a picture of 512 x 512 count whole tokens
@@ -186,7 +186,7 @@ class STDiT3(nn.Module):
 
     def forward(self, x, timesteps, context, control=None, transformer_options={}, **kwargs):
         """The host's velocity, noise - x0: Open-Sora's with the other sign. Arguments as `velocity`."""
-        return wrapped(self._forward, self, transformer_options)(x, timesteps, context, control, transformer_options, **kwargs)
+        return through_wrappers(self._forward, self, x, timesteps, context, control, transformer_options, **kwargs)
 
     def _forward(self, x, timesteps, context, control, transformer_options, **kwargs):
         return -self.velocity(x, timesteps, context, transformer_options=transformer_options, **kwargs)

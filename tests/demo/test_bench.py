@@ -52,7 +52,7 @@ def test_caches_are_asked_as_often_and_compute_less(rows):
     for family in variants.HOST_CACHES:
         cached = rows[family, "threshold 1"]
         assert cached["evaluations"] == STEPS > cached["model_calls"] >= 1
-        assert cached["flops_speedup"] > 1 and math.isfinite(cached["psnr_mean"])
+        assert cached["flops_speedup"] > 1 and 15 < cached["psnr_mean"] < 60
     for family in variants.PUBLISHED:
         cached = rows[family, "N = 3"]
         assert cached["evaluations"] == STEPS > cached["model_calls"] >= 1 and 10 < cached["psnr_mean"] < 60

@@ -50,3 +50,17 @@ def test_wrappers_get_the_model_and_the_options_last(subject):
     assert len(seen) >= STEPS
     for class_obj, args in seen:
         assert class_obj is subject.diffusion_model and "sigmas" in args[-1] and torch.is_tensor(args[0])
+
+
+def test_a_wrapper_may_write_into_its_input(subject):
+    """EasyCache does, on every step it skips; in float32 that would be the latent from which the host works out the prediction."""
+    from comfy.patcher_extension import WrappersMP
+
+    def wrapper(executor, x, *args, **kwargs):
+        output = executor(x, *args, **kwargs)
+        x.zero_()
+        return output
+
+    model = subject.model.clone()
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test", wrapper)
+    assert torch.equal(subject.sample(model, steps=STEPS), subject.sample(steps=STEPS))
