@@ -29,11 +29,15 @@ class Settings:
 
         Such a sampler turns what reuse changes in the first steps into another picture.
         """
-        name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
-        if self.preset != "auto" or not any(word in name for word in NOISY_SAMPLERS):
+        if self.preset != "auto" or not any(word in sampler_name(sampler) for word in NOISY_SAMPLERS):
             return self
         start = min(max(self.custom.start_percent, NOISY_START), self.custom.end_percent)
         return replace(self, custom=replace(self.custom, start_percent=start))
+
+
+def sampler_name(sampler) -> str:
+    """The name of the host's function that samples, such as "sample_euler"; empty for a sampler that is none."""
+    return getattr(getattr(sampler, "sampler_function", None), "__name__", "")
 
 
 def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:
