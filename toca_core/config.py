@@ -40,8 +40,9 @@ class ToCaConfig:
     basis             what is continued: the polynomial through the last full steps ("taylor"), or a smooth fit ("chebyshev")
     forecast_time     in which it is continued: "sigma" or "log_snr"
     trust             scale every token's continuation by how well the last one fitted
-    tolerance         full steps where the measured error asks for them: what a gap may add to the sample, as a share of the
-                      prediction; at 0 every step is full; None means the fixed `cycle`. For level "stack"
+    tolerance         full steps where the measured error asks for them: the error that the steps between two full ones may add
+                      to the sample, in percent of the prediction, early steps counting most (`error_cycle.py`); at 0 every step
+                      is full; None means the fixed `cycle`. For level "stack"
     max_gap           at most this distance between full steps, with a tolerance
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
     start_percent, end_percent   range of the sampling process, in 0..1, in which steps may be partial

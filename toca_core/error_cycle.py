@@ -23,7 +23,7 @@ class ErrorCycle:
 
     def __init__(self, config: ToCaConfig, fixed: Cycle):
         self.config, self.fixed = config, fixed
-        self.first_full = max(config.order + 2, config.warmup_steps)        # anchors to forecast from, and one more step to measure it
+        self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
         self.anchors, self.last_full, self.error, self.unit = [], None, None, 0.0
         self.owed, self.skipped = 0.0, []
         self.earlier, self.repaid = [], []                          # the anchors and the skipped steps before this full step
@@ -45,15 +45,16 @@ class ErrorCycle:
     def due(self, step: Step, time: float, weight: float) -> bool:
         if self.config.tolerance is None:
             return "self_attn" in self.fixed.full_kinds(step)
-        if step.index < self.first_full or step.position >= step.total - 1 or self.error is None:
+        if step.index < self.config.warmup_steps or step.position >= step.total - 1 or self.error is None:
             return True
         self.owed += growth(self.anchors, time) / self.unit * self.error * weight
-        return self.owed > self.config.tolerance or step.index - self.last_full >= self.config.max_gap
+        return self.owed > self.config.tolerance / 100 or step.index - self.last_full >= self.config.max_gap
 
     def measured(self, error: float):
         """The error of the forecast at the last full step, relative to the prediction."""
-        self.unit = growth(self.earlier, self.anchors[0])
-        self.error = error if self.unit else None
+        if len(self.earlier) > self.config.order:                   # else of a lower order than those to come
+            self.unit = growth(self.earlier, self.anchors[0])
+            self.error = error if self.unit else None
 
     def debt(self) -> float:
         """What the forecasts before this full step have put into the sample, in units of the error a forecast has here."""

@@ -42,7 +42,7 @@ class SamplingRun:
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
         self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
         if self.config.always_full:
-            self.report.note = "Every step is full: fresh_ratio or cycle is 1, so nothing is cached"
+            self.report.note = "Every step is full: fresh_ratio or cycle is 1 or tolerance 0, so nothing is cached"
 
     def bind(self, diffusion_model):
         """The layout applied to a model, once per device copy."""
@@ -53,9 +53,7 @@ class SamplingRun:
 
     def begin_evaluation(self, sigma: float):
         """The sampler asks for one prediction: count it and decide whether it is a full step."""
-        if self.found:
-            self.errors.measured(max(float(error) for error in self.found))         # the one wait for the device, at full steps
-            self.found = []
+        self.settle()
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
         self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full
@@ -65,6 +63,21 @@ class SamplingRun:
         for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
             del self.caches[key]                                    # conditionings that left the run free their memory
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
+
+    def settle(self):
+        """What the last evaluation found: the one wait for the device, at full steps only."""
+        if self.found:
+            error = max(float(error) for error in self.found)
+            self.errors.measured(error)
+            self.report.steps[-1].error = 100 * error
+            self.found = []
+
+    def finish(self):
+        """The run is over."""
+        self.settle()
+        if self.errors is not None and not self.config.always_full and not self.report.calls("partial") and not self.report.note:
+            self.report.note = (f"No step could be skipped: the first {self.errors.first_full} and the last are full, and between them the "
+                                f"error measured was above the tolerance or there was no step to skip")
 
     def full_kinds(self, sigma: float) -> frozenset[str]:
         if self.errors is None:

@@ -53,6 +53,7 @@ class Seam:
             raise
         finally:
             options.pop(KEY, None)
+            run.finish()
             run.report.seconds = time.perf_counter() - began
             self.on_report(run.report)
 
