@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..toca_core.config import CYCLE_RULES, ToCaConfig
+from ..toca_core.config import CYCLE_RULES, LEVELS, STALE_TOKENS, ToCaConfig
 from .models.table import layout_of
 from .patching.block_ratios import parse_block_ratios
 from .patching.seam import install
@@ -25,9 +25,8 @@ class ToCaCache(io.ComfyNode):
                 io.Model.Input("model", tooltip="A diffusion transformer: DiT, PixArt, Open-Sora or FLUX."),
                 io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
                 io.Combo.Input("preset", options=list(PRESETS), default="auto",
-                               tooltip="auto: the paper's settings, fitted to this model's depth; below 10 steps the first three are "
-                                       "full, and samplers that add noise begin to cache later. paper: the published settings to the "
-                                       "letter. custom: the widgets below."),
+                               tooltip="auto: whole steps are forecast, as far as the error measured on the way allows; tolerance says "
+                                       "how far. paper: ToCa's published settings to the letter. custom: the widgets below."),
                 io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
                                        "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
@@ -76,18 +75,34 @@ class ToCaCache(io.ComfyNode):
                              tooltip="A cycle of cross-attention's own; 0: as cycle." + CUSTOM),
                 io.Int.Input("mlp_cycle", default=0, min=0, max=100, optional=True, advanced=True,
                              tooltip="A cycle of the MLPs' own; 0: as cycle." + CUSTOM),
+                io.Float.Input("tolerance", default=-1.0, min=-1.0, max=100.0, step=0.05, round=0.001, optional=True,
+                               tooltip="How much error, in percent, skipped steps may add before a full one is due; higher is faster. "
+                                       "0 skips nothing, 0.1 is hard to tell from the original, 0.8 shows in details. -1: 0.2 with "
+                                       "preset auto; the fixed cycle with custom, where a tolerance needs level stack."),
+                io.Combo.Input("level", options=list(LEVELS), default="module", optional=True,
+                               tooltip="module: every attention and MLP keeps its output, and the fresh tokens are recomputed (ToCa). "
+                                       "stack: one change per token stands for all blocks together; fast, and small in memory." + CUSTOM),
+                io.Combo.Input("stale_tokens", options=list(STALE_TOKENS), default="reuse", optional=True,
+                               tooltip="With level module, what is not recomputed: reuse takes it as it was, forecast continues it "
+                                       "from the last full steps." + CUSTOM),
+                io.Int.Input("order", default=1, min=0, max=2, optional=True, advanced=True,
+                             tooltip="Of forecasts: 0 as at the last full step, 1 along a line through the last two, 2 along a parabola "
+                                     "through three." + CUSTOM),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
         )
 
     @classmethod
-    def execute(cls, model, enable, preset, verbose=False, score="auto", block_ratios="", **widgets) -> io.NodeOutput:
+    def execute(cls, model, enable, preset, verbose=False, score="auto", block_ratios="", tolerance=-1.0,
+                **widgets) -> io.NodeOutput:
         if not enable:
             return io.NodeOutput(model)
         diffusion_model = model.get_model_object("diffusion_model")
         layout = layout_of(diffusion_model)
         cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
-        config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios), **cycles, **widgets)
+        tolerance = None if tolerance < 0 else tolerance
+        config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios),
+                            tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
         if preset == "custom":
             fit(config, layout, layout.bind(diffusion_model).depths)
-        return io.NodeOutput(install(model, Settings(preset, config, verbose)))
+        return io.NodeOutput(install(model, Settings(preset, config, verbose, tolerance)))

@@ -1,7 +1,7 @@
 """What is kept between steps for one group of conditionings that the host computes together."""
 
-import torch
-
+from .config import ToCaConfig
+from .forecast import Anchors
 from .selection import Selector
 
 
@@ -10,20 +10,38 @@ class ModuleCache:
 
     One instance per group and sampling run; `B` spans the group's conditionings. The tensors are what the modules
     returned: a block that wrote into them in place would corrupt the cache, so where a block does, its family keeps a copy.
+    Where stale tokens are forecast, the last outputs are anchors, and what is loaded is a tensor of its own.
     """
 
-    def __init__(self, selectors: dict[tuple[str, str], Selector]):
-        self.selectors = selectors
-        self.features: dict[tuple, torch.Tensor] = {}
+    def __init__(self, config: ToCaConfig, selectors: dict[tuple[str, str], Selector]):
+        self.config, self.selectors = config, selectors
+        self.features: dict[tuple, Anchors] = {}
 
-    def store(self, site, block: int, output):
-        self.features[site, block] = output
+    def store(self, site, block: int, output, time: float):
+        anchors = self.features.get((site, block))
+        if anchors is None:
+            order = self.config.order if self.config.stale_tokens == "forecast" else 0
+            anchors = self.features[site, block] = Anchors(order, self.config.basis, self.config.trust and order > 0)
+        anchors.add(time, output)
 
-    def load(self, site, block: int, x):
-        """What was kept for tokens like x (B, N, C); None where there is nothing, or for another number of tokens."""
-        kept = self.features.get((site, block))
-        return kept if kept is not None and kept.shape[:2] == x.shape[:2] else None
+    def load(self, site, block: int, x, time: float):
+        """What is known of the output for tokens like x (B, N, C); None where there is nothing, or for another number of tokens."""
+        anchors = self.features.get((site, block))
+        if anchors is None or not anchors.fits(x):
+            return None
+        return anchors.features[0] if self.config.stale_tokens == "reuse" else anchors.at(time)
 
     @property
     def bytes(self) -> int:
-        return sum(feature.nbytes for feature in self.features.values()) + sum(selector.bytes for selector in self.selectors.values())
+        return sum(anchors.bytes for anchors in self.features.values()) + sum(selector.bytes for selector in self.selectors.values())
+
+
+class StackCache:
+    """What all blocks together added to the picture's tokens at the last full steps."""
+
+    def __init__(self, config: ToCaConfig):
+        self.anchors = Anchors(config.order, config.basis, config.trust)
+
+    @property
+    def bytes(self) -> int:
+        return self.anchors.bytes

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 KINDS = ("self_attn", "cross_attn", "mlp", "parallel_mlp")      # of modules; the last one runs beside attention (FLUX single blocks)
 SCORES = ("self_attn", "cross_attn", "random")
 CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
+LEVELS = ("module", "stack")
+STALE_TOKENS = ("reuse", "forecast")
 
 
 class ConfigError(ValueError):
@@ -32,6 +34,17 @@ class ToCaConfig:
     score             what ranks the tokens: s1 ("self_attn"), s2 ("cross_attn") or "random"
     staleness_weight  weight of s3
     spread_bonus, spread_cell    s4: the best token of every cell x cell square is raised by `bonus x` itself
+    level             "module": each module keeps its output (the paper); "stack": one residual per token for all blocks together
+    stale_tokens      what is not recomputed is taken as it was ("reuse") or continued from the last full steps ("forecast")
+    order             of that continuation: 0, 1 or 2
+    basis             what is continued: the polynomial through the last full steps ("taylor"), or a smooth fit ("chebyshev")
+    forecast_time     in which it is continued: "sigma" or "log_snr"
+    trust             scale every token's continuation by how well the last one fitted
+    tolerance         full steps where the measured error asks for them: the error that the steps between two full ones may add
+                      to the sample, in percent of the prediction, early steps counting most (`error_cycle.py`); at 0 every step
+                      is full; None means the fixed `cycle`. For level "stack"
+    max_gap           at most this distance between full steps, with a tolerance
+    repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
     start_percent, end_percent   range of the sampling process, in 0..1, in which steps may be partial
     """
     fresh_ratio: float = 0.1
@@ -51,6 +64,15 @@ class ToCaConfig:
     staleness_weight: float = 0.25
     spread_bonus: float = 0.0
     spread_cell: int = 2
+    level: str = "module"
+    stale_tokens: str = "reuse"
+    order: int = 1
+    basis: str = "taylor"
+    forecast_time: str = "log_snr"
+    trust: bool = True
+    tolerance: float | None = None
+    max_gap: int = 8
+    repayment: float = 0.7
     start_percent: float = 0.0
     end_percent: float = 1.0
 
@@ -62,10 +84,14 @@ class ToCaConfig:
         if self.start_percent > self.end_percent:
             raise ConfigError(f"start_percent is {self.start_percent}, after end_percent {self.end_percent}; "
                               f"set start_percent at or before end_percent.")
+        if self.tolerance is not None and self.level != "stack":
+            raise ConfigError(f"tolerance is {self.tolerance}, which needs level stack; set level to stack, or tolerance to -1.")
 
     @property
     def always_full(self) -> bool:
         """True where these settings leave nothing to cache, so that the model runs plainly."""
+        if self.level == "stack":
+            return self.tolerance == 0 or self.tolerance is None and self.cycle == 1
         return self.fresh_ratio >= 1 or all(self.cycle_of(kind) == 1 for kind in KINDS)
 
     def cycle_of(self, kind: str) -> int:
@@ -125,6 +151,14 @@ CHECKS = {
     "staleness_weight": number(0, 100),
     "spread_bonus": number(0, 100),
     "spread_cell": number(1, 64, whole=True),
+    "level": choice(LEVELS),
+    "stale_tokens": choice(STALE_TOKENS),
+    "order": number(0, 2, whole=True),
+    "basis": choice(("taylor", "chebyshev")),
+    "forecast_time": choice(("sigma", "log_snr")),
+    "tolerance": optional(number(0, 100)),
+    "max_gap": number(1, 100, whole=True),
+    "repayment": number(0, 2),
     "start_percent": number(0, 1),
     "end_percent": number(0, 1),
 }

@@ -5,12 +5,16 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass
 class StepReport:
-    """One evaluation. `kind` is "full", "partial" or "plain" (outside start_percent..end_percent)."""
+    """One evaluation. `kind` is "full", "partial" or "plain" (outside start_percent..end_percent).
+
+    error    at a full step, of the forecast that would have spared it, in percent of the prediction
+    """
     index: int
     sigma: float
     kind: str
     fresh_share: dict[str, float] = field(default_factory=dict)     # module -> mean over blocks, partial steps only
     fresh_per_block: dict[str, list[float]] = field(default_factory=dict)       # module -> share in each block, likewise
+    error: float | None = None
 
 
 @dataclass

@@ -5,6 +5,10 @@ import threading
 from collections import Counter
 from dataclasses import asdict
 
+from ...toca_core.cache import StackCache
+from ...toca_core.error_cycle import ErrorCycle
+from ...toca_core.families.stack import StackCall
+from ...toca_core.forecast import time_of
 from ...toca_core.report import RunReport, StepReport
 from ...toca_core.schedule import Cycle, Step
 from ...toca_core.swap import swapped
@@ -16,24 +20,29 @@ class SamplingRun:
 
     sigmas         the run's noise levels, descending, as numbers
     sigma_range    partial steps are allowed for sigmas in (end, start]
+    flow           rectified flow, whose sigmas are shares of noise
+    euler          the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
     """
 
-    def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int):
+    def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int, flow=False,
+                 euler=False):
         self.layout = layout_of(diffusion_model)
         self.bound = {}
         depths = self.bind(diffusion_model).depths
         self.sigmas, self.start_sigma, self.end_sigma = sigmas, *sigma_range
         self.total = max(1, len(sigmas) - 1)
         self.config = settings.resolve(self.layout, depths, self.total)
-        self.seed = seed or 0
+        self.seed, self.flow, self.euler = seed or 0, flow, euler
         self.cycle = Cycle(self.config)
+        self.errors = ErrorCycle(self.config, self.cycle) if self.config.level == "stack" else None
+        self.found = []                                             # errors of this evaluation's forecasts, relative to the prediction
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
         self.kinds = frozenset(self.layout.kinds)
         self.step, self.full, self.active, self.last_call = None, self.kinds, False, None
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
         self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
         if self.config.always_full:
-            self.report.note = "Every step is full: fresh_ratio or cycle is 1, so nothing is cached"
+            self.report.note = "Every step is full: fresh_ratio or cycle is 1 or tolerance 0, so nothing is cached"
 
     def bind(self, diffusion_model):
         """The layout applied to a model, once per device copy."""
@@ -44,14 +53,41 @@ class SamplingRun:
 
     def begin_evaluation(self, sigma: float):
         """The sampler asks for one prediction: count it and decide whether it is a full step."""
+        self.settle()
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
         self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full
-        self.full = self.cycle.full_kinds(self.step) & self.kinds if self.active else self.kinds
+        self.time = time_of(sigma, self.config.forecast_time, self.flow)
+        self.full = self.full_kinds(sigma) if self.active else self.kinds
         self.ordinals.clear()
         for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
             del self.caches[key]                                    # conditionings that left the run free their memory
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
+
+    def settle(self):
+        """What the last evaluation found: the one wait for the device, at full steps only."""
+        if self.found:
+            error = max(float(error) for error in self.found)
+            self.errors.measured(error)
+            self.report.steps[-1].error = 100 * error
+            self.found = []
+
+    def finish(self):
+        """The run is over."""
+        self.settle()
+        if self.errors is not None and not self.config.always_full and not self.report.calls("partial") and not self.report.note:
+            self.report.note = (f"No step could be skipped: the first {self.errors.first_full} and the last are full, and between them the "
+                                f"error measured was above the tolerance or there was no step to skip")
+
+    def full_kinds(self, sigma: float) -> frozenset[str]:
+        if self.errors is None:
+            return self.cycle.full_kinds(self.step) & self.kinds
+        self.share = 1 - self.following(sigma) / max(sigma, 1e-9)
+        return self.kinds if self.errors.is_full(self.step, self.time, self.share, time_of(sigma, "sigma", self.flow)) else frozenset()
+
+    def following(self, sigma: float) -> float:
+        """The next lower noise level of the run's list, 0 after the last."""
+        return next((level for level in self.sigmas if level < sigma * (1 - 1e-6)), 0.0)
 
     def kind(self, full: frozenset[str]) -> str:
         return "full" if full == self.kinds else "partial"
@@ -81,22 +117,57 @@ class SamplingRun:
             key = self.key(diffusion_model, x, context, options)
             full = self.full if key in self.caches else self.kinds
             if self.active and key not in self.caches:
-                self.caches[key] = bound.new_cache(self.config, sizes, self.seed)
+                self.caches[key] = self.new_cache(bound, sizes)
             self.last_used[key] = self.step.index
         if not self.active:
             return self.call_plain(call, bound.plain_flops(sizes))
         cache = self.caches[key]
         try:
-            session = bound.call(cache, self.config, self.step, self.cycle, sizes, conds, full)
-            with swapped(session.replacements()):
-                output = call()
+            if self.errors is not None:
+                return self.call_stack(call, bound, cache, sizes, conds, full)
+            return self.call_modules(call, bound, cache, sizes, conds, full)
         except BaseException:
             self.caches.pop(key, None)                              # half renewed: never to be read again
             raise
+
+    def new_cache(self, bound, sizes):
+        return StackCache(self.config) if self.errors is not None else bound.new_cache(self.config, sizes, self.seed)
+
+    def call_modules(self, call, bound, cache, sizes, conds, full):
+        session = bound.call(cache, self.config, self.step, self.cycle, sizes, conds, full, self.time)
+        with swapped(session.replacements()):
+            output = call()
         self.last_call = session
         with self.lock:
             self.account(session)
         return output
+
+    def call_stack(self, call, bound, cache, sizes, conds, full):
+        """Skip the blocks, or run them and learn what skipping them would have given."""
+        session, forecast = StackCall(bound, cache, self.time, sizes, skip=not full), None
+        if full and cache.anchors.features and (self.config.tolerance is not None or self.repays):
+            trial = StackCall(bound, cache, self.time, sizes, skip=True)
+            with swapped(trial.replacements()):
+                forecast = call()
+            session.flops += trial.flops
+        with swapped(session.replacements()):
+            output = call()
+        with self.lock:
+            self.account_stack(session)
+            if forecast is None:
+                return output
+            error = forecast.sub_(output)
+            self.found.append((rms(error) / rms(output)).amax())    # the worst picture decides
+        return self.repay(output, error)
+
+    @property
+    def repays(self) -> bool:
+        return self.euler and self.config.repayment > 0
+
+    def repay(self, output, error):
+        """Take back what the forecasts since the last full step have put into the sample: they erred as this step's would have."""
+        debt = self.errors.debt() if self.repays else 0.0
+        return output.sub_(error, alpha=self.config.repayment * debt / self.share) if debt else output
 
     def call_plain(self, call, plain: int):
         self.report.model_calls["plain"] += 1
@@ -126,3 +197,18 @@ class SamplingRun:
             shares = {site.name: [round(share, 6) for share in blocks] for site, blocks in session.fresh.items()}
             report.steps[-1].fresh_per_block = shares
             report.steps[-1].fresh_share = {name: round(sum(blocks) / len(blocks), 6) for name, blocks in shares.items()}
+
+    def account_stack(self, session):
+        report = self.report
+        report.flops += session.flops
+        report.plain_flops += session.plain_flops
+        kind = "partial" if session.skip else "full"
+        report.model_calls[kind] += 1
+        report.cache_bytes = max(report.cache_bytes, sum(cache.bytes for cache in self.caches.values()))
+        if kind == "full":
+            report.steps[-1].kind = "full"
+
+
+def rms(predictions):
+    """Root mean square of each sample of (B, ...) -> (B,)."""
+    return predictions.float().flatten(1).square().mean(1).sqrt()

@@ -7,13 +7,15 @@ the modules' forwards for the length of one call (`comfy/patcher_extension.py`).
 import time
 from functools import partial
 
+from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 
 from .publish import publish
 from .run import SamplingRun
-from .settings import Settings
+from .settings import Settings, sampler_name
 
 KEY = "toca"
+EULER = ("sample_euler",)       # functions of the host whose step is x + (x - prediction) / sigma * (next sigma - sigma); ddim is one
 
 
 def install(model, settings: Settings, on_report=None):
@@ -51,6 +53,7 @@ class Seam:
             raise
         finally:
             options.pop(KEY, None)
+            run.finish()
             run.report.seconds = time.perf_counter() - began
             self.on_report(run.report)
 
@@ -60,7 +63,8 @@ class Seam:
         settings = self.settings.for_sampler(sampler)
         sampling, config = patcher.get_model_object("model_sampling"), settings.custom
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
-        return SamplingRun(settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed)
+        return SamplingRun(settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed,
+                           isinstance(sampling, CONST), sampler_name(sampler) in EULER)
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         run = model_options.get("transformer_options", {}).get(KEY)

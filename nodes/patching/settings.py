@@ -12,16 +12,22 @@ SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "rando
 
 @dataclass(frozen=True)
 class Settings:
-    """`custom` holds what the widgets say; with a preset only its range of the sampling process applies."""
+    """`custom` holds what the widgets say; with a preset only its range of the sampling process applies.
+
+    tolerance    of preset auto, where a user has set one
+    """
     preset: str
     custom: ToCaConfig
     verbose: bool = False
+    tolerance: float | None = None
 
     def resolve(self, layout, depths: dict, steps: int) -> ToCaConfig:
         """The settings of a run over `steps` sampling steps; depths: how many blocks each site has."""
         if self.preset == "custom":
             return fit(self.custom, layout, depths)
         chosen = (presets.paper if self.preset == "paper" else presets.auto)(layout.system, steps)
+        if self.preset == "auto" and self.tolerance is not None:
+            chosen = replace(chosen, tolerance=self.tolerance)
         return replace(chosen, start_percent=self.custom.start_percent, end_percent=self.custom.end_percent)
 
     def for_sampler(self, sampler) -> "Settings":
@@ -29,11 +35,15 @@ class Settings:
 
         Such a sampler turns what reuse changes in the first steps into another picture.
         """
-        name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
-        if self.preset != "auto" or not any(word in name for word in NOISY_SAMPLERS):
+        if self.preset != "auto" or not any(word in sampler_name(sampler) for word in NOISY_SAMPLERS):
             return self
         start = min(max(self.custom.start_percent, NOISY_START), self.custom.end_percent)
         return replace(self, custom=replace(self.custom, start_percent=start))
+
+
+def sampler_name(sampler) -> str:
+    """The name of the host's function that samples, such as "sample_euler"; empty for a sampler that is none."""
+    return getattr(getattr(sampler, "sampler_function", None), "__name__", "")
 
 
 def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:

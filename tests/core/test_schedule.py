@@ -113,8 +113,9 @@ def test_presets_by_length_of_the_run():
     assert presets.paper("dit", 50) is presets.DIT_DDIM_50
     assert presets.paper("dit", 250) is presets.DIT_DDPM_250
     assert presets.paper("pixart", 20).layer_divisor == 27
-    assert presets.auto("pixart", 20).layer_divisor is None
-    assert kinds(presets.auto("pixart", 4), 4) == "FFFF" and kinds(presets.paper("pixart", 4), 4) == "Fppp"
+    assert presets.auto("pixart", 20).layer_divisor is None and presets.auto("pixart", 20).level == "stack"
+    assert kinds(presets.paper("pixart", 4), 4) == "Fppp"
+    assert [presets.auto("pixart", steps).max_gap for steps in (4, 9, 10)] == [2, 2, 8]
 
 
 @pytest.mark.parametrize("settings, named", [

@@ -97,7 +97,7 @@ def test_a_fresh_token_stays_in_the_cache(session):
     session(0, True, tokens(1.0, 2.0, 3.0, 4.0))
     session.cache.selectors["", ""].basis[:] = torch.tensor([[[0.0, 0.0, 1.0, 0.0]]])
     output, call = session(1, False, tokens(5.0, 5.0, 5.0, 5.0))
-    assert session.cache.load(MLP, 0, output)[0, :, 0].tolist() == [112.0, 114.0, 118.0, 118.0]
+    assert session.cache.load(MLP, 0, output, 0.0)[0, :, 0].tolist() == [112.0, 114.0, 118.0, 118.0]
 
 
 def test_another_number_of_tokens_is_never_answered_from_the_cache(session):

@@ -6,6 +6,14 @@ import torch
 import comfy.model_management
 
 SETTINGS = {"fresh_ratio": 0.3, "cycle": 3}
+MODES = {"module": {}, "forecast": {"stale_tokens": "forecast"}, "forecast 2": {"stale_tokens": "forecast", "order": 2},
+         "stack": {"level": "stack"}, "smooth stack": {"level": "stack", "basis": "chebyshev", "order": 2, "forecast_time": "sigma"}}
+
+
+@pytest.fixture(params=MODES)
+def mode(request):
+    """Settings that leave the same steps full: every level, and what is done with stale tokens."""
+    return {**SETTINGS, **MODES[request.param]}
 
 
 def marks(subject):
@@ -15,9 +23,9 @@ def marks(subject):
 
 
 @pytest.mark.smoke
-def test_caching_changes_the_result_a_little(subject, cached):
+def test_caching_changes_the_result_a_little(subject, cached, mode):
     """Guards all other tests here: the cache is really at work."""
-    model, reports = cached(subject, **SETTINGS)
+    model, reports = cached(subject, **mode)
     plain, fast = subject.sample(), subject.sample(model)
     assert not torch.equal(plain, fast)
     assert torch.isfinite(fast).all()
@@ -26,15 +34,16 @@ def test_caching_changes_the_result_a_little(subject, cached):
 
 
 @pytest.mark.smoke
-def test_removed_node_equals_never_there(subject, cached):
+def test_removed_node_equals_never_there(subject, cached, mode):
     before = subject.sample()
-    subject.sample(cached(subject, **SETTINGS)[0])
+    subject.sample(cached(subject, **mode)[0])
     assert torch.equal(before, subject.sample())
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize(
-    "settings", [{"fresh_ratio": 1.0}, {"cycle": 1}, {"start_percent": 1.0}, {"end_percent": 0.0}, {"warmup_steps": 99}])
+    "settings", [{"fresh_ratio": 1.0}, {"cycle": 1}, {"start_percent": 1.0}, {"end_percent": 0.0}, {"warmup_steps": 99},
+                 {"level": "stack", "tolerance": 0}, {"level": "stack", "cycle": 1}, {"level": "stack", "end_percent": 0.0}])
 def test_settings_that_leave_nothing_to_cache_equal_the_plain_model(subject, cached, settings):
     model, reports = cached(subject, **{**SETTINGS, **settings})
     assert torch.equal(subject.sample(), subject.sample(model))
@@ -49,7 +58,8 @@ def test_a_share_that_makes_every_mlp_token_fresh_recomputes_all_of_it(tiny_dit,
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("settings", [{}, {"fresh_ratio": 0.0}, {"mlp_cycle": 1}, {"score": "random"}])
+@pytest.mark.parametrize("settings", [{}, {"fresh_ratio": 0.0}, {"mlp_cycle": 1}, {"score": "random"}, {"stale_tokens": "forecast"},
+                                      {"level": "stack"}])
 def test_what_has_not_changed_is_answered_as_before(subject, cached, settings):
     """On the input of the full step, kept and fresh tokens of a partial step are what they were."""
     model, reports = cached(subject, **{**SETTINGS, **settings})
@@ -59,8 +69,8 @@ def test_what_has_not_changed_is_answered_as_before(subject, cached, settings):
 
 
 @pytest.mark.smoke
-def test_a_second_run_equals_the_first(subject, cached):
-    model, reports = cached(subject, **SETTINGS)
+def test_a_second_run_equals_the_first(subject, cached, mode):
+    model, reports = cached(subject, **mode)
     assert torch.equal(subject.sample(model), subject.sample(model))
     assert [step.kind for step in reports[0].steps] == [step.kind for step in reports[1].steps]
 
@@ -73,16 +83,16 @@ def test_random_selection_repeats_with_the_seed_and_differs_without(subject, cac
 
 
 @pytest.mark.smoke
-def test_nothing_is_left_on_the_model(subject, cached):
+def test_nothing_is_left_on_the_model(subject, cached, mode):
     subject.sample()                                                # the first load sets host fields
     before = marks(subject)
-    subject.sample(cached(subject, **SETTINGS)[0])
+    subject.sample(cached(subject, **mode)[0])
     assert marks(subject) == before
 
 
 @pytest.mark.smoke
-def test_an_interrupt_leaves_the_next_run_clean(subject, cached):
-    model, reports = cached(subject, **SETTINGS)
+def test_an_interrupt_leaves_the_next_run_clean(subject, cached, mode):
+    model, reports = cached(subject, **mode)
     expected, before = subject.sample(model), marks(subject)
 
     def stop(step, *_):
@@ -96,8 +106,8 @@ def test_an_interrupt_leaves_the_next_run_clean(subject, cached):
     assert len(reports) == 3 and len(reports[1].steps) == 5 and "InterruptProcessingException" in reports[1].note
 
 
-def test_an_error_inside_a_block_leaves_the_next_run_clean(subject, cached, monkeypatch, pack):
-    model, _ = cached(subject, **SETTINGS)
+def test_an_error_inside_a_block_leaves_the_next_run_clean(subject, cached, monkeypatch, pack, mode):
+    model, _ = cached(subject, **mode)
     expected, before = subject.sample(model), marks(subject)
     last = subject.diffusion_model.get_submodule(pack.table.layout_of(subject.diffusion_model).stacks[-1].path)[-1]
     calls = []
@@ -132,9 +142,9 @@ def test_another_packs_forward_on_a_module_is_called_and_kept(tiny_dit, cached, 
     assert set(widths) == {64, int(64 * 0.3)}                       # all tokens on full steps, the fresh ones on partial steps
 
 
-def test_cond_and_uncond_are_kept_apart(tiny_dit, cached, monkeypatch):
+def test_cond_and_uncond_are_kept_apart(tiny_dit, cached, monkeypatch, mode):
     """Computed in one batch or one after the other, the two conditionings give the same picture."""
-    model, reports = cached(tiny_dit, **SETTINGS)
+    model, reports = cached(tiny_dit, **mode)
     together = tiny_dit.sample(model)
     monkeypatch.setattr(type(tiny_dit.model.model), "memory_required", lambda *args, **kwargs: 1e30)
     apart = tiny_dit.sample(model)
@@ -158,8 +168,8 @@ def test_batching_that_changes_between_steps_is_answered_with_a_full_step(tiny_d
     assert [step.kind for step in reports[0].steps] == ["full"] + ["partial"] * 3 + ["full"] + ["partial"] * 4
 
 
-def test_pictures_of_a_batch_do_not_mix(tiny_dit, cached, pack):
-    model, _ = cached(tiny_dit, **SETTINGS)
+def test_pictures_of_a_batch_do_not_mix(tiny_dit, cached, pack, mode):
+    model, _ = cached(tiny_dit, **mode)
     batch = tiny_dit.sample(model, batch=4)
     import comfy.sample
     noise = comfy.sample.prepare_noise(torch.zeros(4, 4, 16, 16), 3)

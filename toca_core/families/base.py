@@ -89,10 +89,15 @@ class BoundModel:
         context = sum(flops.macs(model.get_submodule(path)) for path in layout.per_context)
         sample = flops.macs(model) - token - context - sum(stack.macs for stack in self.stacks)
         self.outside = (sample, token, context)
+        self.modulation = sum(sum(map(flops.macs, stack.blocks)) - stack.macs for stack in self.stacks)
 
     def outside_flops(self, sizes: Sizes) -> int:
         sample, token, context = self.outside
         return 2 * (sizes.batch * sample + sizes.batch * sizes.tokens * token + sizes.context * context)
+
+    def skipped_flops(self, sizes: Sizes) -> int:
+        """One call in which no block runs; what a block computes once per sample is not run either."""
+        return self.outside_flops(sizes) - 2 * sizes.batch * self.modulation
 
     def plain_flops(self, sizes: Sizes) -> int:
         """One call of the whole model with nothing cached."""
@@ -104,8 +109,8 @@ class BoundModel:
         for site, depth in self.depths.items():
             if site.kind != "self_attn":                            # which never selects, so needs no ages
                 streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
-        return ModuleCache({key: Selector(config, depth, tuple(modules), sizes.grid, seed + index)
-                            for index, (key, (depth, modules)) in enumerate(streams.items())})
+        return ModuleCache(config, {key: Selector(config, depth, tuple(modules), sizes.grid, seed + index)
+                                    for index, (key, (depth, modules)) in enumerate(streams.items())})
 
     def call(self, *args) -> "Call":
         return Call(self, *args)
@@ -115,10 +120,12 @@ class Call:
     """One call of the model for one group of conditionings. `replacements` are the forwards to swap in for its length.
 
     full    the kinds of modules that compute every token
+    time    of the step, for forecasts
     """
 
     def __init__(self, bound: BoundModel, cache: ModuleCache, config: ToCaConfig, step: Step, cycle: Cycle, sizes: Sizes, conds: int,
-                 full: frozenset[str]):
+                 full: frozenset[str], time: float = 0.0):
+        self.time = time
         self.bound, self.cache, self.config, self.step, self.cycle = bound, cache, config, step, cycle
         self.sizes, self.conds, self.full = sizes, conds, full
         self.flops = self.plain_flops = bound.outside_flops(sizes)
@@ -164,7 +171,7 @@ class Call:
 
     def pick(self, site: Site, block: int, x) -> "Chosen":
         """Which rows of x (B, N, C) a module computes in this call; `finish` is to be called with what it made of them."""
-        kept = None if site.kind in self.full else self.cache.load(site, block, x)
+        kept = self.kept(site, block, x)
         if kept is None:
             self.renew(site, x)
             chosen = Chosen(x.shape[1])
@@ -183,21 +190,26 @@ class Call:
         if chosen.rows is not None:
             chosen.kept.view(-1, chosen.kept.shape[-1]).index_copy_(0, chosen.rows, output.flatten(0, 1))
         elif chosen.count:
-            self.keep(site, block, output)
+            if chosen.kept is None or self.config.stale_tokens == "reuse":          # forecasts are made from full steps alone
+                self.keep(site, block, output)
             return output
         return chosen.kept
 
     def reuse(self, site: Site, block: int, x, compute):
         """The output of an attention for x (B, N, C): computed as a whole, or reused as a whole."""
-        kept = None if site.kind in self.full else self.cache.load(site, block, x)
+        kept = self.kept(site, block, x)
         self.count(site, block, x, x.shape[1] if kept is None else 0)
         if kept is None:
             kept = compute()
             self.keep(site, block, kept)
         return kept
 
+    def kept(self, site: Site, block: int, x):
+        """What a partial step has of a module's output for x (B, N, C); None where every token has to be computed."""
+        return None if site.kind in self.full else self.cache.load(site, block, x, self.time)
+
     def keep(self, site: Site, block: int, output):
-        self.cache.store(site, block, output)
+        self.cache.store(site, block, output, self.time)
 
     def renew(self, site: Site, x):
         """A site computes every token: once per call, all its blocks' ages start again."""

@@ -59,6 +59,15 @@ class BoundJoint:
         return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes)
                                 for site in self.sites for tokens in [lengths[site.stream]])
 
+    def picture_in(self, args, kwargs):
+        return kwargs["img"]
+
+    def picture_out(self, output, count: int):
+        return output[0]
+
+    def passed(self, args, kwargs, picture=None):
+        return kwargs["img"] if picture is None else picture, kwargs["txt"]
+
     def replacements(self, call: Call):
         return JointForward.of_all(self, call)
 
@@ -67,8 +76,8 @@ class JointForward(BlockForward):
     @torch.compiler.disable(recursive=False)    # as in sequential.py
     def __call__(self, img, txt, vec, **kwargs):
         sites, streams = self.stack.site, {"img": img, "txt": txt}
-        kept = {name: self.call.cache.load(sites[f"{name}_attn"], self.index, x) for name, x in streams.items()}
-        if "self_attn" in self.call.full or None in (kept["img"], kept["txt"]):
+        kept = {name: self.call.kept(sites[f"{name}_attn"], self.index, x) for name, x in streams.items()}
+        if any(tokens is None for tokens in kept.values()):
             return self.full(streams, vec, kwargs)
         return self.partial(streams, kept, vec, kwargs)
 

@@ -57,6 +57,16 @@ class BoundParallel:
         tokens = sizes.tokens + sizes.context_each
         return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes) for site in self.sites)
 
+    def picture_in(self, args, kwargs):
+        return args[0]
+
+    def picture_out(self, output, count: int):
+        """The picture's tokens come last."""
+        return output[:, -count:]
+
+    def passed(self, args, kwargs, picture=None):
+        return args[0] if picture is None else torch.cat((args[0][:, :-picture.shape[1]], picture), dim=1)
+
     def replacements(self, call: Call):
         return ParallelForward.of_all(self, call)
 
@@ -64,8 +74,8 @@ class BoundParallel:
 class ParallelForward(BlockForward):
     @torch.compiler.disable(recursive=False)    # as in sequential.py
     def __call__(self, x, vec, pe=None, **kwargs):
-        kept = self.call.cache.load(self.stack.attn, self.index, x)
-        if "self_attn" in self.call.full or kept is None:
+        kept = self.call.kept(self.stack.attn, self.index, x)
+        if kept is None:
             return self.full(x, vec, pe, kwargs)
         return self.partial(x, kept, vec, kwargs.get("modulation_dims"))
 

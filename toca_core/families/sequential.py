@@ -47,7 +47,7 @@ class SequentialStack:
 class BoundSequential:
     def __init__(self, stack: SequentialStack, model: nn.Module):
         self.stack, self.sites = stack, stack.sites
-        blocks = model.get_submodule(stack.path)
+        self.blocks = blocks = model.get_submodule(stack.path)
         self.depth = len(blocks)
         self.norms = {(site, index): block.get_submodule(stack.norms[site.kind])
                       for site in self.sites if site.kind in stack.norms for index, block in enumerate(blocks)}
@@ -83,6 +83,16 @@ class BoundSequential:
             yield module, forward
             if (site, block) in self.norms:
                 yield (norm := self.norms[site, block]), NormForward(norm.forward, forward)
+
+    def picture_in(self, args, kwargs):
+        return args[0]
+
+    def picture_out(self, output, count: int):
+        return output
+
+    def passed(self, args, kwargs, picture=None):
+        """What a block returns that is passed by: the tokens as they came, or in place of the picture's others."""
+        return args[0] if picture is None else picture
 
     def scored(self, site: Site, module, compute):
         """Run a module and read its queries and keys on the way: -> (output, q, k), both (B, heads, N, d)."""
@@ -135,7 +145,7 @@ class ModuleForward:
     def before_norm(self, x):
         """Of x (B, N, C) the rows that the norm, the modulation and this module have to see; at least one, for their sake."""
         if self.site.kind == "self_attn":
-            kept = None if self.site.kind in self.call.full else self.call.cache.load(self.site, self.block, x)
+            kept = self.call.kept(self.site, self.block, x)
             if kept is None:
                 return x
             self.call.count(self.site, self.block, x, 0)

@@ -1,0 +1,73 @@
+"""The controller by hand: errors are told to it, times are the steps' numbers."""
+
+import pytest
+
+from toca_core.config import ConfigError, ToCaConfig
+from toca_core.error_cycle import ErrorCycle
+from toca_core.schedule import Cycle, Step
+
+
+def kinds(total, error=None, share=0.1, noise=1.0, **settings):
+    """F and s for every step of a run in which each full step finds the same error per squared step."""
+    config = ToCaConfig(level="stack", **settings)
+    cycle, word = ErrorCycle(config, Cycle(config)), ""
+    for index in range(total):
+        full = cycle.is_full(Step(index, index, total), float(index), share, noise)
+        if full and index and error is not None:
+            cycle.measured(error * cycle_growth(cycle))
+        word += "F" if full else "s"
+    return word
+
+
+def cycle_growth(cycle):
+    """The error of a line through its anchors, for a feature with a constant second derivative."""
+    now, *_ = cycle.anchors
+    product = 1
+    for anchor in cycle.earlier:
+        product *= abs(now - anchor)
+    return product
+
+
+def test_first_steps_and_the_last_are_full_and_gaps_are_bounded():
+    assert kinds(20, error=0.0, tolerance=1.0) == "FFF" + "sssssssF" * 2 + "F"
+    assert kinds(20, error=0.0, tolerance=1.0, max_gap=2) == "FFF" + "sF" * 8 + "F"
+    assert kinds(12, error=0.0, tolerance=1.0, order=0) == "FF" + "sssssssF" + "sF"
+    assert kinds(12, error=0.0, tolerance=1.0, warmup_steps=5) == "FFFFF" + "ssssss" + "F"
+
+
+def test_an_error_above_the_tolerance_leaves_no_step_out():
+    assert kinds(12, error=1.0, tolerance=1.0) == "F" * 12
+    assert kinds(12, tolerance=1.0) == "F" * 12                     # nothing measured, nothing trusted
+
+
+def test_a_tolerance_bounds_what_a_gap_adds():
+    """Errors of 0.01 x (d + 1) d / 2 x share 0.1 and so on: the sum over the gap stays at or below the tolerance of 1 percent."""
+    found = kinds(30, error=0.005, tolerance=1.0)
+    gaps = [len(gap) for gap in found.strip("F").split("F") if gap]
+    assert gaps and max(gaps) <= 7
+    assert kinds(30, error=0.005, tolerance=4.0).count("F") < found.count("F") < kinds(30, error=0.005, tolerance=0.2).count("F")
+
+
+def test_noise_counts_with_its_square():
+    assert kinds(30, error=0.005, noise=0.5, tolerance=1.0) == kinds(30, error=0.005, tolerance=4.0)
+
+
+def test_the_debt_is_each_skipped_steps_share_of_the_error_found():
+    config = ToCaConfig(level="stack", tolerance=100.0)
+    cycle = ErrorCycle(config, Cycle(config))
+    for index in range(3):
+        assert cycle.is_full(Step(index, index, 30), float(index), 0.1, 1.0)
+        cycle.measured(0.0)
+    assert not cycle.is_full(Step(3, 3, 30), 3.0, 0.1, 1.0) and not cycle.is_full(Step(4, 4, 30), 4.0, 0.2, 1.0)
+    cycle.config = ToCaConfig(level="stack", tolerance=100.0, max_gap=3)
+    assert cycle.is_full(Step(5, 5, 30), 5.0, 0.1, 1.0)
+    assert cycle.debt() == pytest.approx((1 * 2 * 0.1 + 2 * 3 * 0.2) / (3 * 4))         # distances to the anchors at 2 and 1
+
+
+def test_without_a_tolerance_the_fixed_cycle_holds():
+    assert kinds(9, cycle=3) == "FssFssFss"
+
+
+def test_a_tolerance_needs_the_stack_level():
+    with pytest.raises(ConfigError, match="tolerance is 0.2, which needs level stack"):
+        ToCaConfig(tolerance=0.2)

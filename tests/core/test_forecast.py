@@ -1,0 +1,93 @@
+"""Forecasts by hand: times and features are small whole numbers."""
+
+import math
+
+import pytest
+import torch
+
+from toca_core.forecast import Anchors, chebyshev_weights, growth, taylor_weights, time_of
+
+
+def features(*values):
+    return [torch.full((1, 2, 3), float(value)) for value in values]
+
+
+def anchored(order, *pairs, **options):
+    anchors = Anchors(order, **{"trust": False, **options})
+    for time, value in pairs:
+        anchors.add(time, features(value)[0])
+    return anchors
+
+
+def test_a_line_through_two_anchors_and_a_parabola_through_three():
+    assert taylor_weights([3, 1], 4, 1) == [1.5, -0.5]
+    assert taylor_weights([2, 1, 0], 3, 2) == [3, -3, 1]            # cubes' third difference: 3 f(2) - 3 f(1) + f(0)
+    assert taylor_weights([2, 1, 0], 3, 0) == [1]
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_polynomials_up_to_the_order_are_continued_exactly_over_uneven_times(order):
+    times = [0.0, 1.0, 2.5, 3.0]
+    anchors = anchored(order, *((time, 2 + time ** order) for time in times))
+    assert anchors.at(5.0)[0, 0, 0] == pytest.approx(2 + 5.0 ** order)
+
+
+def test_the_forecast_is_no_alias_and_no_anchor():
+    anchors = anchored(1, (0, 1), (1, 3))
+    anchors.at(2).zero_()
+    anchors.onto(features(10)[0], 2).zero_()
+    assert anchors.at(1)[0, 0, 0] == 3 and anchors.at(2)[0, 0, 0] == 5 and anchors.onto(features(10)[0], 2)[0, 0, 0] == 15
+    first = anchored(1, (0, 1))
+    first.at(3).zero_()
+    assert first.at(3)[0, 0, 0] == 1
+
+
+def test_a_smooth_fit_repeats_its_newest_anchor_and_follows_a_line():
+    assert chebyshev_weights([3, 2, 1, 0], 3, 1) == pytest.approx([1, 0, 0, 0])
+    weights = chebyshev_weights([3, 2, 1, 0], 4, 1)
+    assert sum(weights) == pytest.approx(1)
+    assert 3.5 < sum(weight * value for weight, value in zip(weights, [3, 2, 1, 0], strict=True)) < 4        # the ridge holds it back
+
+
+def test_trust_is_the_factor_that_would_have_fitted_the_last_change():
+    anchors = anchored(1, (0, 0), (1, 2), trust=True)
+    assert anchors.trust is None
+    anchors.add(2, features(3)[0])                                  # 4 was forecast from 2, 3 came: half of the change
+    assert anchors.trust.flatten().tolist() == [0.5, 0.5]
+    assert anchors.at(3)[0, 0, 0] == 3.5                            # 3, and half of the change of 1
+    anchors.add(3, features(4)[0])                                  # the whole change came: halfway between 0.5 and 1
+    assert anchors.trust.flatten().tolist() == [0.75, 0.75]
+
+
+def test_each_token_earns_its_own_trust_within_bounds():
+    anchors = Anchors(1)
+    for time, (one, other) in ((0, (0, 0)), (1, (1, 1)), (2, (0, 9))):
+        anchors.add(time, torch.tensor([[[float(one)], [float(other)]]]))
+    assert anchors.trust.flatten().tolist() == pytest.approx([0.0, 1.3])
+
+
+def test_other_tokens_begin_anew_and_a_time_met_twice_counts_once():
+    anchors = anchored(1, (0, 1), (1, 2), (1, 3))
+    assert anchors.times == [1, 0] and anchors.at(1)[0, 0, 0] == 3
+    assert not anchors.fits(torch.zeros(1, 5, 3))
+    anchors.add(2, torch.zeros(1, 5, 3))
+    assert anchors.times == [2] and anchors.fits(torch.zeros(1, 5, 3))
+
+
+def test_memory_is_that_of_the_anchors_kept():
+    anchors = anchored(1, (0, 1), (1, 2), (2, 3), trust=True)
+    assert anchors.bytes == 2 * 6 * 4 + 2 * 4                       # two anchors of 6 numbers, the trust of 2 tokens
+
+
+def test_times_are_shares_of_noise_or_half_the_log_snr():
+    assert time_of(0.25, "sigma", flow=True) == 0.25
+    assert time_of(1.0, "sigma", flow=False) == pytest.approx(math.sqrt(0.5))
+    assert time_of(0.5, "log_snr", flow=True) == 0
+    assert time_of(0.75, "log_snr", flow=True) == pytest.approx(math.log(3))
+    assert time_of(math.e, "log_snr", flow=False) == pytest.approx(1)
+    assert math.isfinite(time_of(1.0, "log_snr", flow=True)) and math.isfinite(time_of(0.0, "log_snr", flow=False))
+
+
+def test_errors_grow_with_the_product_of_the_distances():
+    assert growth([2, 1], 4) == 6
+    assert growth([2], 4) == 2

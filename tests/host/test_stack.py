@@ -1,0 +1,101 @@
+"""The stack level on the real host: what it skips, what it costs, what it keeps apart."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+TOLERANT = {"level": "stack", "tolerance": 20.0}
+
+
+def psnr(one, other):
+    return 10 * torch.log10(4 / (one.clamp(-1, 1) - other.clamp(-1, 1)).square().flatten(1).mean(1))
+
+
+@pytest.mark.smoke
+def test_a_tolerance_skips_steps_and_says_what_it_measured(subject, cached):
+    model, reports = cached(subject, **TOLERANT)
+    result = subject.sample(model, steps=16)
+    steps = reports[0].steps
+    assert torch.isfinite(result).all() and not torch.equal(result, subject.sample(steps=16))
+    assert [step.kind for step in steps[:3]] == ["full"] * 3 and steps[-1].kind == "full"
+    assert reports[0].calls("partial") > 3
+    assert all((step.error is not None) == (step.kind == "full" and step.index > 0) for step in steps)
+
+
+@pytest.mark.smoke
+def test_a_run_with_a_tolerance_repeats_and_leaves_nothing_behind(subject, cached):
+    model, reports = cached(subject, **TOLERANT)
+    before = subject.sample()
+    assert torch.equal(subject.sample(model), subject.sample(model))
+    assert torch.equal(subject.sample(), before)
+    assert [step.error for step in reports[0].steps] == [step.error for step in reports[1].steps]
+
+
+@pytest.mark.parametrize("settings", [{"cycle": 3}, {"cycle": 2, "repayment": 0.0}, TOLERANT])
+def test_flops_are_those_that_torch_counts(subject, cached, settings):
+    model, reports = cached(subject, **{"level": "stack", **settings})
+    subject.sample(model)
+    with FlopCounterMode(display=False) as counter:
+        subject.sample(model)
+    assert reports[1].flops == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_skipped_steps_run_no_block(subject, cached, monkeypatch, pack):
+    model, reports = cached(subject, level="stack", cycle=3, repayment=0.0)
+    calls = []
+    for stack in pack.table.layout_of(subject.diffusion_model).stacks:
+        block = subject.diffusion_model.get_submodule(stack.path)[0]
+        monkeypatch.setitem(block.__dict__, "forward", lambda *args, block=block, **kwargs: (
+            calls.append(block), type(block).forward(block, *args, **kwargs))[1])
+    subject.sample(model)
+    stacks = len(pack.table.layout_of(subject.diffusion_model).stacks)
+    assert len(calls) == stacks * reports[0].model_calls["full"] == stacks * 3
+
+
+def test_auto_is_close_and_fast_on_the_demo_model(demo, cached):
+    model, reports = cached(demo, "auto")
+    fast, plain = (demo.sample(chosen, steps=30, batch=4, size=(64, 64), scheduler="simple") for chosen in (model, None))
+    assert reports[0].flops_speedup > 1.9
+    assert psnr(fast, plain).min() > 30 and psnr(fast, plain).mean() > 38
+
+
+@pytest.mark.parametrize("part", [{"trust": False}, {"repayment": 0.0}, {"order": 0}, {"forecast_time": "sigma"}, {"basis": "chebyshev"}])
+def test_each_part_can_be_switched(demo, cached, part):
+    with_it, without = (demo.sample(cached(demo, level="stack", cycle=3, **settings)[0], steps=12, batch=1, size=(64, 64))
+                        for settings in ({}, part))
+    assert torch.isfinite(without).all() and not torch.equal(with_it, without)
+
+
+def test_repayment_brings_the_sample_back_towards_the_truth(demo, cached):
+    plain = demo.sample(steps=30, batch=4, size=(64, 64), scheduler="simple")
+    errors = {repayment: (demo.sample(cached(demo, level="stack", tolerance=0.3, repayment=repayment)[0], steps=30, batch=4, size=(64, 64),
+                                      scheduler="simple") - plain).square().mean().sqrt().item() for repayment in (0.0, 0.7)}
+    assert errors[0.7] < 0.95 * errors[0.0]
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", "dpmpp_sde"])
+def test_other_samplers_are_repaid_nothing(demo, cached, sampler):
+    one, other = (demo.sample(cached(demo, level="stack", cycle=3, repayment=repayment)[0], steps=8, batch=1, size=(64, 64),
+                              sampler=sampler) for repayment in (0.0, 0.7))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+def test_few_steps_are_skipped_one_at_a_time_or_not_at_all_and_the_report_says_so(subject, cached, steps):
+    model, reports = cached(subject, "auto")
+    result = subject.sample(model, steps=steps)
+    kinds = "".join(step.kind[0] for step in reports[0].steps)
+    assert "pp" not in kinds
+    if "p" not in kinds:
+        assert torch.equal(result, subject.sample(steps=steps))
+        assert "No step could be skipped" in reports[0].note
+
+
+def test_the_widget_sets_autos_tolerance(pack, demo, cached):
+    config = pack.config.ToCaConfig()
+    reports = []
+    for tolerance in (None, 0.05, 1.0):
+        settings = pack.settings.Settings("auto", config, tolerance=tolerance)
+        demo.sample(pack.seam.install(demo.model, settings, reports.append), steps=20, batch=1, size=(64, 64), scheduler="simple")
+    assert [report.settings["tolerance"] for report in reports] == [pack.presets.TOLERANCE, 0.05, 1.0]
+    assert reports[1].calls("full") > reports[0].calls("full") > reports[2].calls("full")

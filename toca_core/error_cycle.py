@@ -1,0 +1,62 @@
+"""Full steps where the measured error asks for them.
+
+At a full step the forecast that would have been used is compared with the truth. A forecast's error grows with the distances to
+its anchors (`forecast.growth`), so that measurement says how large it will be at the steps ahead, and what it will have added to
+the sample by then; once that passes the tolerance, a step is full. What is added early decides more of the picture than what is
+added late: an error counts with the square of the share of noise still in the sample (measured on the demo model: at equal cost
+3 dB above counting all alike, and the worst pictures 5 dB).
+"""
+
+from .config import ToCaConfig
+from .forecast import growth
+from .schedule import Cycle, Step
+
+
+class ErrorCycle:
+    """Decides evaluation by evaluation which steps are full; one per sampling run. Numbers only.
+
+    anchors    times of the last full steps, newest first
+    error      of the last forecast measured, relative to the prediction; `unit` is the growth it was measured at
+    owed       what the forecasts since the last full step are expected to have added to the sample
+    skipped    (time, share) of those steps
+    """
+
+    def __init__(self, config: ToCaConfig, fixed: Cycle):
+        self.config, self.fixed = config, fixed
+        self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
+        self.anchors, self.last_full, self.error, self.unit = [], None, None, 0.0
+        self.owed, self.skipped = 0.0, []
+        self.earlier, self.repaid = [], []                          # the anchors and the skipped steps before this full step
+
+    def is_full(self, step: Step, time: float, share: float, noise: float) -> bool:
+        """Call once per evaluation, in order.
+
+        share: how much of a change of the prediction goes into the sample in this step; noise: its share in the sample, both 0..1.
+        """
+        full = self.due(step, time, share * noise ** 2)
+        if full:
+            self.last_full, self.earlier = step.index, self.anchors
+            self.anchors = [time, *(anchor for anchor in self.anchors if anchor != time)][:self.config.order + 1]
+            self.repaid, self.owed, self.skipped = self.skipped, 0.0, []
+        else:
+            self.skipped.append((time, share))
+        return full
+
+    def due(self, step: Step, time: float, weight: float) -> bool:
+        if self.config.tolerance is None:
+            return "self_attn" in self.fixed.full_kinds(step)
+        if step.index < self.config.warmup_steps or step.position >= step.total - 1 or self.error is None:
+            return True
+        self.owed += growth(self.anchors, time) / self.unit * self.error * weight
+        return self.owed > self.config.tolerance / 100 or step.index - self.last_full >= self.config.max_gap
+
+    def measured(self, error: float):
+        """The error of the forecast at the last full step, relative to the prediction."""
+        if len(self.earlier) > self.config.order:                   # else of a lower order than those to come
+            self.unit = growth(self.earlier, self.anchors[0])
+            self.error = error if self.unit else None
+
+    def debt(self) -> float:
+        """What the forecasts before this full step have put into the sample, in units of the error a forecast has here."""
+        unit = growth(self.earlier, self.anchors[0])
+        return sum(growth(self.earlier, time) * share for time, share in self.repaid) / unit if unit else 0.0

@@ -1,0 +1,114 @@
+"""From what was computed at full steps to what is expected at a partial one.
+
+Features move smoothly along the run, so what the last full steps gave, the anchors, is continued in the sampler's own time
+(TaylorSeer, Liu et al. 2025, on uneven steps). How far a token follows its anchors is measured at every full step.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
+TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
+TRUST_MEMORY = 0.5              # share of the earlier factor in a new one
+CHEBYSHEV_ANCHORS, CHEBYSHEV_RIDGE = 4, 0.1
+
+
+def time_of(sigma: float, kind: str, flow: bool) -> float:
+    """The time of a forecast at a noise level. kind: "sigma", the share of noise in 0..1, or "log_snr", minus half the log-SNR."""
+    share = sigma if flow else sigma / math.hypot(1, sigma)         # of noise in a sample of variance one
+    if kind == "sigma":
+        return share
+    if not flow:
+        return math.log(max(sigma, 1e-4))
+    share = min(max(share, NOISE_RANGE), 1 - NOISE_RANGE)
+    return math.log(share / (1 - share))
+
+
+def taylor_weights(anchors: list[float], now: float, order: int) -> list[float]:
+    """What each anchor, newest first, weighs in the polynomial through the newest `order + 1` of them, read at `now`."""
+    nodes = anchors[:order + 1]
+    return [math.prod((now - other) / (node - other) for other in nodes if other != node) for node in nodes]
+
+
+def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[float]:
+    """As above for a ridge regression on Chebyshev polynomials up to `order` (Spectrum, 2026), held to the newest anchor."""
+    nodes = np.array(anchors[:CHEBYSHEV_ANCHORS])
+    low, high = min(nodes.min(), now), max(nodes.max(), now)
+    basis = np.polynomial.chebyshev.chebvander(2 * (np.append(nodes, now) - low) / (high - low) - 1, order)[:, 1:]
+    basis -= basis[0]                                               # changes since the newest anchor
+    fit = basis[-1] @ np.linalg.solve(basis[:-1].T @ basis[:-1] + CHEBYSHEV_RIDGE * np.eye(order), basis[:-1].T)
+    return [1 - fit[1:].sum(), *fit[1:]]
+
+
+def growth(anchors: list[float], now: float) -> float:
+    """How the error of a forecast grows with the distance: as the product of the distances to the anchors it is made from."""
+    return math.prod(abs(now - anchor) for anchor in anchors)
+
+
+class Anchors:
+    """The features (B, N, C) of the last full steps, newest first, and the trust (B, N, 1) that their continuation has earned.
+
+    keep    how many anchors, at most
+    """
+
+    def __init__(self, order: int, basis: str = "taylor", trust: bool = True):
+        self.order, self.weights, self.trusting = order, {"taylor": taylor_weights, "chebyshev": chebyshev_weights}[basis], trust
+        self.keep = order + 1 if basis == "taylor" or order == 0 else CHEBYSHEV_ANCHORS
+        self.times, self.features = [], []
+        self.trust = None
+
+    def fits(self, x) -> bool:
+        """Whether these are features of tokens like x (B, N, any width)."""
+        return bool(self.features) and self.features[0].shape[:2] == x.shape[:2] and self.features[0].device == x.device
+
+    def add(self, time: float, feature):
+        """A full step's feature; the trust is measured by what the earlier anchors would have said."""
+        if not self.fits(feature):
+            self.times, self.features, self.trust = [], [], None
+        elif self.trusting:
+            self.learn(feature, self.change(time))
+        if time in self.times:                                      # a sampler that evaluates one noise level twice
+            self.times, self.features = self.times[1:], self.features[1:]
+        self.times, self.features = [time, *self.times][:self.keep], [feature, *self.features][:self.keep]
+
+    def learn(self, truth, change):
+        """The least-squares factor that would have scaled the forecast change to the true one, per token."""
+        if change is None:
+            return
+        change, truth = change.float(), truth.float() - self.features[0].float()
+        factor = (change * truth).sum(-1, keepdim=True) / change.square().sum(-1, keepdim=True).clamp_min(1e-12)
+        factor = factor.clamp(*TRUST_RANGE)
+        self.trust = factor if self.trust is None else torch.lerp(factor, self.trust, TRUST_MEMORY)
+
+    def change(self, time: float):
+        """By how much the feature is expected to differ from the newest anchor's; None where nothing tells."""
+        order = min(self.order, len(self.times) - 1)
+        if order == 0 or time == self.times[0]:
+            return None
+        _, *others = self.weights(self.times, time, order)
+        change = None
+        for weight, feature in zip(others, self.features[1:], strict=False):
+            part = (feature - self.features[0]) * weight
+            change = part if change is None else change.add_(part)
+        return change
+
+    def onto(self, x, time: float):
+        """x (B, N, C) plus the feature expected at a time."""
+        total, change = x + self.features[0], self.trusted_change(time)
+        return total if change is None else total.add_(change)
+
+    def at(self, time: float):
+        """The feature expected at a time, in a tensor of its own."""
+        change = self.trusted_change(time)
+        return self.features[0].clone() if change is None else change.add_(self.features[0])
+
+    def trusted_change(self, time: float):
+        """The change, as far as it has earned trust."""
+        change = self.change(time)
+        return change if change is None or self.trust is None else change.mul_(self.trust.to(change.dtype))
+
+    @property
+    def bytes(self) -> int:
+        return sum(feature.nbytes for feature in self.features) + (0 if self.trust is None else self.trust.nbytes)
