@@ -28,7 +28,7 @@ from benchmarks import drawing, figures, measuring, tables
 from benchmarks.variants import all_variants
 
 SPEEDS = (2.0, 2.5, 3.0)
-MAIN, ABLATION = ("solver", "cache", "ours", "preset"), ("ours", "ablation")
+MAIN, ABLATION = ("solver", "cache", "ours"), ("ours", "ablation")
 QUICK_PICTURES, QUICK_STEPS = 8, [30]
 INTRODUCTION = """# The bundled model, cached and otherwise made faster
 
@@ -43,14 +43,14 @@ that the sampler asked for. At equal time, curves are read between their points;
 
 def compare(model, work, batches, steps: int, given) -> dict:
     """One reference: every variant against the plain run of so many steps."""
-    variants, skipped = all_variants(given.sampler, steps, given.quick)
+    variants = all_variants(given.sampler, steps, given.quick)
     comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance)
     with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
         comparison.count_flops(batches[0], bar.update)
         for batch in batches:
             comparison.add(batch, bar.update)
     rows = comparison.rows()
-    return {"steps": steps, "rows": rows, "equal_time": figures.leads(rows, SPEEDS), "skipped": skipped}
+    return {"steps": steps, "rows": rows, "equal_time": figures.leads(rows, SPEEDS)}
 
 
 def measure(given) -> dict:
@@ -78,8 +78,6 @@ def show(report: dict):
     for reference in report["references"]:
         tables.show(tables.measured(reference["rows"]), title_of(report, reference))
         tables.show(tables.equal_time(reference["equal_time"]), "At equal wall-clock time, PSNR in dB")
-        for note in reference["skipped"]:
-            print(note)
 
 
 def save(report: dict, out: Path):

@@ -6,12 +6,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-LINES = {"solver": "--", "cache": "-", "preset": "", "ours": "-", "ablation": "-."}
+LINES = {"solver": "--", "cache": "-", "ours": "-", "ablation": "-."}
 # Colours after Okabe and Ito, which the colour-blind tell apart; line and marker say the same again.
 SOLVERS = (("#0072B2", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#7F7F7F", "D"), ("#004D40", "v"))
 CACHES = (("#E69F00", "o"), ("#B8860B", "s"), ("#D55E00", "^"), ("#CC79A7", "D"), ("#882255", "v"))
 ABLATIONS = (("#E69F00", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#0072B2", "v"), ("#D55E00", "P"), ("#7F7F7F", "X"))
-PALETTES = {"solver": SOLVERS, "cache": CACHES, "preset": (("black", "*"),), "ours": (("black", "o"),), "ablation": ABLATIONS}
+PALETTES = {"solver": SOLVERS, "cache": CACHES, "ours": (("black", "o"),), "ablation": ABLATIONS}
 AXES = {"speedup": "speed-up, wall-clock", "flops_speedup": "speed-up, FLOPs"}
 FIGURES = {"psnr_mean": "PSNR to the plain run, mean [dB]", "psnr_worst": "PSNR, worst 5% [dB]"}
 TICKS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
@@ -32,7 +32,7 @@ def draw(rows: list[dict], kinds: tuple[str, ...], title: str, path: Path):
         colour, marker = PALETTES[kind][used[kind] % len(PALETTES[kind])]
         used[kind] += 1
         style = {"color": colour, "marker": marker, "linestyle": LINES[kind], "label": family, "zorder": 3 if kind == "ours" else 2,
-                 "linewidth": 2.6 if kind == "ours" else 1.4, "markersize": 13 if kind == "preset" else 6}
+                 "linewidth": 2.6 if kind == "ours" else 1.4, "markersize": 6}
         for line, value in zip(axes, FIGURES, strict=True):
             for axis, speed in zip(line, AXES, strict=True):
                 axis.plot(*zip(*sorted((row[speed], row[value]) for row in members), strict=True), **style)

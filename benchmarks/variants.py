@@ -1,7 +1,7 @@
 """What the quality bench compares: plain sampling with fewer steps, the host's own caches, published ToCa, and ours."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,8 +10,7 @@ from tools.pack import load_host, pack_module
 load_host(cpu=not torch.cuda.is_available())
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
-toca_config, presets = pack_module("toca_core.config"), pack_module("toca_core.presets")
-seam, settings = pack_module("nodes.patching.seam"), pack_module("nodes.patching.settings")
+presets, seam, settings = (pack_module(name) for name in ("toca_core.presets", "nodes.patching.seam", "nodes.patching.settings"))
 
 SOLVERS = ("dpmpp_2m", "res_multistep", "uni_pc")                   # second order, one call a step
 SHARES = (0.75, 0.6, 0.5, 0.4, 1 / 3, 0.25)                         # of the reference's steps
@@ -22,16 +21,16 @@ HOST_CACHES = {"EasyCache": (EasyCacheNode, CACHE_RANGE), "EasyCache, whole run"
 CYCLES = (2, 3, 5, 8)
 PUBLISHED = {"ToCa, published": {}, "ToCa, random tokens": {"score": "random"}, "ToCa, no refresh": {"fresh_ratio": 0.0}}
 
-OURS = {"level": "stack", "stale_tokens": "forecast", "order": 1, "trust": True, "repayment": 0.7, "forecast_time": "log_snr", "max_gap": 8}
-TOLERANCES = (0.02, 0.05, 0.1, 0.2, 0.4)
+TOLERANCES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+FIXED = {"tolerance": None, "cycle_rule": "fixed"}
 ABLATION = {                                                        # name -> (what differs from ours, the knob of its curve, its values)
-    "fixed cycle": ({"tolerance": None}, "cycle", (2, 3, 4)),
+    "fixed cycle": (FIXED, "cycle", (2, 3, 4)),
     "no trust": ({"trust": False}, "tolerance", TOLERANCES[1::2]),
     "no repayment": ({"repayment": 0.0}, "tolerance", TOLERANCES[1::2]),
     "forecast in sigma": ({"forecast_time": "sigma"}, "tolerance", TOLERANCES[1::2]),
     "order 0": ({"order": 0}, "tolerance", TOLERANCES[1::2]),
     "order 2": ({"order": 2}, "tolerance", TOLERANCES[1::2]),
-    "modules forecast": ({"level": "module"}, "tolerance", TOLERANCES[1::2]),
+    "modules forecast, fixed cycle": ({**FIXED, "level": "module", "stale_tokens": "forecast"}, "cycle", (2, 3, 4)),
 }
 
 
@@ -39,7 +38,7 @@ ABLATION = {                                                        # name -> (w
 class Variant:
     """One point of one curve.
 
-    kind       "plain", "solver" (fewer steps), "cache", "preset", "ours" or "ablation"
+    kind       "plain", "solver" (fewer steps), "cache", "ours" or "ablation"
     family     the curve it belongs to; `setting` is what tells it from the others of its family
     prepare    MODEL -> the MODEL that is sampled with
     """
@@ -55,11 +54,10 @@ def plain(sampler: str, steps: int) -> Variant:
     return Variant("plain", "plain", f"{steps} steps", sampler, steps)
 
 
-def all_variants(sampler: str, steps: int, quick: bool) -> tuple[list[Variant], list[str]]:
-    """-> (what is measured against `steps` steps of a sampler, notes on what this build cannot do); quick: only a few of each."""
-    ours, skipped = own_variants(sampler, steps)
-    variants = [*fewer_steps(sampler, steps), *host_caches(sampler, steps), *published(sampler, steps), *ours]
-    return thinned(variants) if quick else variants, skipped
+def all_variants(sampler: str, steps: int, quick: bool) -> list[Variant]:
+    """What is measured against `steps` steps of a sampler; quick: only a few of each."""
+    variants = [*fewer_steps(sampler, steps), *host_caches(sampler, steps), *published(sampler, steps), *own_variants(sampler, steps)]
+    return thinned(variants) if quick else variants
 
 
 def thinned(variants: list[Variant]) -> list[Variant]:
@@ -67,7 +65,7 @@ def thinned(variants: list[Variant]) -> list[Variant]:
     families = {}
     for variant in variants:
         families.setdefault(variant.family, []).append(variant)
-    return [variant for members in families.values() if members[0].kind != "ablation" for variant in (members[1::3] or members)]
+    return [variant for members in families.values() if members[0].kind != "ablation" for variant in members[1::3]]
 
 
 def fewer_steps(sampler: str, steps: int) -> list[Variant]:
@@ -83,9 +81,9 @@ def host_caches(sampler: str, steps: int) -> list[Variant]:
             for name, (node, span) in HOST_CACHES.items() for threshold in THRESHOLDS]
 
 
-def toca(config, preset="custom"):
+def toca(config):
     """Settings of ToCa Cache -> what puts it on a MODEL, without a log line."""
-    return lambda model: seam.install(model, settings.Settings(preset, config), lambda report: None)
+    return lambda model: seam.install(model, settings.Settings("custom", config), lambda report: None)
 
 
 def published(sampler: str, steps: int) -> list[Variant]:
@@ -95,15 +93,13 @@ def published(sampler: str, steps: int) -> list[Variant]:
             for name, changes in PUBLISHED.items() for cycle in CYCLES]
 
 
-def own_variants(sampler: str, steps: int) -> tuple[list[Variant], list[str]]:
-    variants = [Variant("preset", "preset auto", "", sampler, steps, toca(toca_config.ToCaConfig(), "auto"))]
+def own_variants(sampler: str, steps: int) -> list[Variant]:
+    """Preset auto over its tolerance, and with one thing changed at a time."""
+    auto = presets.auto("dit", steps)
     rows = [("ours", "ours", {}, "tolerance", TOLERANCES), *(("ablation", name, *row) for name, row in ABLATION.items())]
-    known, skipped = {field.name for field in fields(toca_config.ToCaConfig)}, []
-    for kind, family, changes, knob, values in rows:
-        given = {**OURS, **changes, knob: None}
-        if unknown := sorted(given.keys() - known):
-            skipped.append(f"{family}: left out, since ToCa Cache has no {', '.join(unknown)} here")
-            continue
-        variants += [Variant(kind, family, f"{knob} {value:g}", sampler, steps, toca(toca_config.ToCaConfig(**{**given, knob: value})))
-                     for value in values]
-    return variants, skipped
+    return [Variant(kind, family, setting_of(knob, value, auto), sampler, steps, toca(replace(auto, **{**changes, knob: value})))
+            for kind, family, changes, knob, values in rows for value in values]
+
+
+def setting_of(knob: str, value: float, auto) -> str:
+    return f"{knob} {value:g}" + (" (auto)" if knob == "tolerance" and value == auto.tolerance else "")

@@ -18,6 +18,7 @@ def report():
     chosen = [variants.Variant("solver", "euler, fewer steps", f"{steps} steps", "euler", steps) for steps in (3, 4)]
     chosen += [variant for variant in variants.host_caches("euler", STEPS) if variant.setting == "threshold 1"]
     chosen += [variant for variant in variants.published("euler", STEPS) if variant.setting == "N = 3"]
+    chosen += [variant for variant in variants.own_variants("euler", STEPS) if variant.setting in ("tolerance 2", "cycle 2")]
     batches = measuring.make_batches(3, 2)
     with measuring.counted(measuring.load_model()) as (model, work):
         comparison = measuring.Comparison(model, work, "euler", STEPS, chosen, cfg=3.0)
@@ -27,7 +28,7 @@ def report():
     rows = comparison.rows()
     leads = demo_quality.figures.leads(rows, (2.0,))
     return {**demo_quality.surroundings(), "sampler": "euler", "scheduler": measuring.SCHEDULER, "guidance": 3.0, "pictures": 3, "batch": 2,
-            "references": [{"steps": STEPS, "rows": rows, "equal_time": leads, "skipped": []}]}
+            "references": [{"steps": STEPS, "rows": rows, "equal_time": leads}]}
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,8 @@ def test_caches_are_asked_as_often_and_compute_less(rows):
         cached = rows[family, "threshold 1"]
         assert cached["evaluations"] == STEPS > cached["model_calls"] >= 1
         assert cached["flops_speedup"] > 1 and 15 < cached["psnr_mean"] < 60
-    for family in variants.PUBLISHED:
-        cached = rows[family, "N = 3"]
+    for run in [(family, "N = 3") for family in variants.PUBLISHED] + [("ours", "tolerance 2"), ("fixed cycle", "cycle 2")]:
+        cached = rows[run]
         assert cached["evaluations"] == STEPS > cached["model_calls"] >= 1 and 10 < cached["psnr_mean"] < 60
         assert 1 < cached["flops_speedup"] <= STEPS / cached["model_calls"]
 
@@ -76,12 +77,12 @@ def test_everything_is_written(report, tmp_path):
 
 
 def test_the_variants_of_a_reference_are_its_own():
-    every, skipped = variants.all_variants("dpmpp_2m", 30, quick=False)
+    every = variants.all_variants("dpmpp_2m", 30, quick=False)
     names = {(variant.family, variant.setting) for variant in every}
-    assert len(names) == len(every) and {variant.kind for variant in every} >= {"solver", "cache", "preset"}
+    assert len(names) == len(every) and {variant.kind for variant in every} >= {"solver", "cache", "ours", "ablation"}
     assert all(variant.sampler == "dpmpp_2m" and variant.steps == 30 for variant in every if variant.kind != "solver")
     assert all(variant.steps < 30 for variant in every if variant.kind == "solver")
     assert not any(variant.family.startswith("euler") for variant in every)
-    assert len({variant.family for variant in every if variant.kind in ("ours", "ablation")}) + len(skipped) == 1 + len(variants.ABLATION)
-    quick, _ = variants.all_variants("dpmpp_2m", 30, quick=True)
-    assert len(quick) < len(every) / 2 and {variant.family for variant in quick} <= {variant.family for variant in every}
+    assert sum("(auto)" in variant.setting for variant in every if variant.kind == "ours") == 1
+    quick = variants.all_variants("dpmpp_2m", 30, quick=True)
+    assert len(quick) < len(every) / 2 and {variant.kind for variant in quick} == {"solver", "cache", "ours"}
