@@ -29,6 +29,7 @@ from benchmarks.variants import all_variants
 
 SPEEDS = (2.0, 2.5, 3.0)
 MAIN, ABLATION = ("solver", "cache", "ours"), ("ours", "ablation")
+EQUAL = {"equal_time": "At equal wall-clock time", "equal_flops": "At equal FLOPs"}
 QUICK_PICTURES, QUICK_STEPS = 8, [30]
 INTRODUCTION = """# The bundled model, cached and otherwise made faster
 
@@ -36,8 +37,9 @@ INTRODUCTION = """# The bundled model, cached and otherwise made faster
 
 Every run is compared with the plain run of the same seeds: PSNR in dB, its mean over the pictures and that of the worst 5%; SSIM;
 and how many pictures show the shape and the colour that were asked for (*right*). Speed-up is of wall-clock time, the median of runs
-that took turns; FLOPs are those of one batch. *Model calls* are the evaluations' worth of attention that was computed / the evaluations
-that the sampler asked for. At equal time, curves are read between their points; a dash is a speed that one did not reach.
+that took turns. *Model calls* are the evaluations' worth of attention that was computed / the evaluations that the sampler asked for,
+means over the batches; FLOPs were counted on one batch and carried over to that mean. At equal speed-up, curves are read between their
+points; a dash is a speed that one did not reach.
 """
 
 
@@ -50,7 +52,8 @@ def compare(model, work, batches, steps: int, given) -> dict:
         for batch in batches:
             comparison.add(batch, bar.update)
     rows = comparison.rows()
-    return {"steps": steps, "rows": rows, "equal_time": figures.leads(rows, SPEEDS)}
+    return {"steps": steps, "rows": rows, "equal_time": figures.leads(rows, SPEEDS),
+            "equal_flops": figures.leads(rows, SPEEDS, "flops_speedup")}
 
 
 def measure(given) -> dict:
@@ -77,7 +80,8 @@ def title_of(report: dict, reference: dict) -> str:
 def show(report: dict):
     for reference in report["references"]:
         tables.show(tables.measured(reference["rows"]), title_of(report, reference))
-        tables.show(tables.equal_time(reference["equal_time"]), "At equal wall-clock time, PSNR in dB")
+        for key, title in EQUAL.items():
+            tables.show(tables.at_equal_speed(reference[key]), f"{title}, PSNR in dB")
 
 
 def save(report: dict, out: Path):
@@ -91,7 +95,8 @@ def save(report: dict, out: Path):
         if any(row["kind"] == "ablation" for row in reference["rows"]):
             drawing.draw(reference["rows"], ABLATION, f"Ours, one thing changed; {title}", out / f"{name}_ablation.png")
             text += [f"![PSNR over speed-up, ours with one thing changed]({name}_ablation.png)\n\n"]
-        text += [tables.markdown(tables.equal_time(reference["equal_time"])), "\n", tables.markdown(tables.measured(reference["rows"]))]
+        text += [f"{words}:\n\n{tables.markdown(tables.at_equal_speed(reference[key]))}\n" for key, words in EQUAL.items()]
+        text += [tables.markdown(tables.measured(reference["rows"]))]
     (out / "bench.md").write_text("".join(text), encoding="utf-8")
 
 

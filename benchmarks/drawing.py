@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 LINES = {"solver": "--", "cache": "-", "ours": "-", "ablation": "-."}
 # Colours after Okabe and Ito, which the colour-blind tell apart; line and marker say the same again.
 SOLVERS = (("#0072B2", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#7F7F7F", "D"), ("#004D40", "v"))
-CACHES = (("#E69F00", "o"), ("#B8860B", "s"), ("#D55E00", "^"), ("#CC79A7", "D"), ("#882255", "v"))
+CACHES = (("#E69F00", "o"), ("#B8860B", "s"), ("#D55E00", "^"), ("#CC79A7", "D"), ("#882255", "v"), ("#332288", "P"))
 ABLATIONS = (("#E69F00", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#0072B2", "v"), ("#D55E00", "P"), ("#7F7F7F", "X"))
 PALETTES = {"solver": SOLVERS, "cache": CACHES, "ours": (("black", "o"),), "ablation": ABLATIONS}
 AXES = {"speedup": "speed-up, wall-clock", "flops_speedup": "speed-up, FLOPs"}

@@ -55,26 +55,27 @@ def at_speed(points: list[tuple[float, float]], speed: float) -> float | None:
     return None
 
 
-def leads(rows: list[dict], speeds: tuple[float, ...]) -> list[dict]:
-    """Ours at equal wall speed-up beside the best of the caching baselines and of the solvers with fewer steps.
+def leads(rows: list[dict], speeds: tuple[float, ...], by: str = "speedup") -> list[dict]:
+    """Ours at equal speed-up beside the best of the caching baselines and of the solvers with fewer steps.
 
-    rows: as `measuring.measure` makes them. A best is the best of its families' curves, for the mean and for the worst 5% apart;
-    `lead` is ours minus the better of the two, None where either side was not measured at that speed.
+    rows: as `measuring.Comparison.rows` makes them; by: which of their speed-ups, "speedup" (wall) or "flops_speedup". A best is the
+    best of its families' curves, for the mean and for the worst 5% apart; `lead` is ours minus the better of the two, None where
+    either side was not measured at that speed.
     """
     found = []
     for speed in speeds:
         for key in ("psnr_mean", "psnr_worst"):
-            sides = {kind: best_at(rows, kind, key, speed) for kind in ("cache", "solver", "ours")}
+            sides = {kind: best_at(rows, kind, key, speed, by) for kind in ("cache", "solver", "ours")}
             rival = max((sides[kind]["psnr"] for kind in ("cache", "solver") if sides[kind]), default=None)
             lead = sides["ours"]["psnr"] - rival if sides["ours"] and rival is not None else None
             found.append({"speedup": speed, "figure": key, **sides, "lead": lead})
     return found
 
 
-def best_at(rows: list[dict], kind: str, key: str, speed: float) -> dict | None:
+def best_at(rows: list[dict], kind: str, key: str, speed: float, by: str) -> dict | None:
     """The family of a kind with the highest curve at a speed-up: {"family", "psnr"}, None where no curve reaches there."""
     families = dict.fromkeys(row["family"] for row in rows if row["kind"] == kind)
-    reached = {family: at_speed([(row["speedup"], row[key]) for row in rows if row["family"] == family], speed) for family in families}
+    reached = {family: at_speed([(row[by], row[key]) for row in rows if row["family"] == family], speed) for family in families}
     reached = {family: value for family, value in reached.items() if value is not None}
     best = max(reached, key=reached.get, default=None)
     return best and {"family": best, "psnr": reached[best]}

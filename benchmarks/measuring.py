@@ -35,9 +35,9 @@ class Batch:
 
 @dataclass
 class Work:
-    """What one run really did: evaluations that the sampler asked for, and tokens that went through a block's attention."""
+    """What one run really did: evaluations that the sampler asked for, and tokens that went through a block's attention, per picture."""
     evaluations: int = 0
-    tokens: int = 0
+    tokens: float = 0
 
 
 @dataclass
@@ -49,7 +49,8 @@ class Tally:
     psnr: list[float] = field(default_factory=list)
     ssim: list[float] = field(default_factory=list)
     right: list[float] = field(default_factory=list)                # 1.0 where a picture shows what was asked for
-    flops: int = 0
+    flops: int = 0                  # of the run in which they were counted, and the tokens that attended in it
+    flops_tokens: float = 0
 
 
 def load_model():
@@ -116,14 +117,16 @@ class Comparison:
 
     def run(self, variant: Variant, batch: Batch):
         self.work.evaluations = self.work.tokens = 0
-        return sample(self.models[variant], variant, batch, self.cfg)
+        result = sample(self.models[variant], variant, batch, self.cfg)
+        self.work.tokens /= len(batch.labels)
+        return result
 
     def count_flops(self, batch: Batch, done=lambda: None):
         """Of every variant on one batch, untimed; also the warm-up."""
         for variant, tally in self.tallies.items():
             with FlopCounterMode(display=False) as counter:
                 self.run(variant, batch)
-            tally.flops = counter.get_total_flops()
+            tally.flops, tally.flops_tokens = counter.get_total_flops(), self.work.tokens
             done()
 
     def add(self, batch: Batch, done=lambda: None):
@@ -154,8 +157,9 @@ class Comparison:
     def rows(self) -> list[dict]:
         """The figures of the plain run and of every variant.
 
-        seconds, speedup, ssim, accuracy: medians of the runs, means of the pictures. flops: of one batch. model_calls: evaluations
-        that would take as much attention as was computed; evaluations: those the sampler asked for. PSNR is in dB.
+        seconds, speedup, ssim, accuracy: medians of the runs, means of the pictures. flops: of a batch, as counted on the first one
+        and carried over to the mean of all in proportion to model_calls, the evaluations that would take as much attention as was
+        computed; evaluations: those the sampler asked for. PSNR is in dB.
         """
         whole = self.tallies[self.plain]
         tokens_per_evaluation = sum(work.tokens for work in whole.work) / sum(work.evaluations for work in whole.work)
@@ -163,10 +167,12 @@ class Comparison:
 
     def row(self, variant: Variant, tally: Tally, whole: Tally, tokens_per_evaluation: float) -> dict:
         mean, worst = figures.mean_and_worst(tally.psnr)
-        speedup, flops_speedup = statistics.median(tally.ratios), whole.flops / tally.flops
+        tokens = statistics.mean(work.tokens for work in tally.work)
+        flops = tally.flops * tokens / tally.flops_tokens
+        speedup, flops_speedup = statistics.median(tally.ratios), whole.flops / flops
         return {"kind": variant.kind, "family": variant.family, "setting": variant.setting, "sampler": variant.sampler,
-                "steps": variant.steps, "seconds": statistics.median(tally.seconds), "speedup": speedup, "flops": tally.flops,
+                "steps": variant.steps, "seconds": statistics.median(tally.seconds), "speedup": speedup, "flops": flops,
                 "flops_speedup": flops_speedup, "wall_over_flops": speedup / flops_speedup,
-                "model_calls": statistics.mean(work.tokens for work in tally.work) / tokens_per_evaluation,
+                "model_calls": tokens / tokens_per_evaluation,
                 "evaluations": statistics.mean(work.evaluations for work in tally.work), "psnr_mean": mean, "psnr_worst": worst,
                 "ssim": statistics.mean(tally.ssim), "accuracy": statistics.mean(tally.right)}

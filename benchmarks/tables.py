@@ -31,13 +31,14 @@ def measured(rows: list[dict]) -> list[list[str]]:
     return [list(COLUMNS), *([cell(row) for cell in COLUMNS.values()] for row in rows)]
 
 
-def equal_time(leads: list[dict]) -> list[list[str]]:
+def at_equal_speed(leads: list[dict]) -> list[list[str]]:
     """Titles, then a line for every entry of `figures.leads`."""
-    def side(found):
+    def rival(found):
         return f"{found['psnr']:.1f} ({found['family']})" if found else "-"
-    lines = [[f"{one['speedup']:g}x", FIGURES[one["figure"]], side(one["cache"]), side(one["solver"]), side(one["ours"]),
-              "-" if one["lead"] is None else f"{one['lead']:+.1f} dB"] for one in leads]
-    return [["wall speed-up", "figure", "best cache", "best solver, fewer steps", "ours", "lead"], *lines]
+    lines = [[f"{one['speedup']:g}x", FIGURES[one["figure"]], rival(one["cache"]), rival(one["solver"]),
+              f"{one['ours']['psnr']:.1f}" if one["ours"] else "-", "-" if one["lead"] is None else f"{one['lead']:+.1f} dB"]
+             for one in leads]
+    return [["speed-up", "figure", "best cache", "best solver, fewer steps", "ours", "lead"], *lines]
 
 
 def show(lines: list[list[str]], title: str):
