@@ -7,15 +7,15 @@ the modules' forwards for the length of one call (`comfy/patcher_extension.py`).
 import time
 from functools import partial
 
+from comfy.k_diffusion.sampling import sample_euler
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 
 from .publish import publish
 from .run import SamplingRun
-from .settings import Settings, sampler_name
+from .settings import Settings
 
 KEY = "toca"
-EULER = ("sample_euler",)       # functions of the host whose step is x + (x - prediction) / sigma * (next sigma - sigma); ddim is one
 
 
 def install(model, settings: Settings, on_report=None):
@@ -60,11 +60,10 @@ class Seam:
     def start(self, patcher, latent_image, sampler, sigmas, seed) -> SamplingRun:
         """Everything that can be refused is refused here, before the model loads."""
         check_latent(patcher, latent_image)
-        settings = self.settings.for_sampler(sampler)
-        sampling, config = patcher.get_model_object("model_sampling"), settings.custom
+        settings, sampling, config = self.settings, patcher.get_model_object("model_sampling"), self.settings.custom
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
         return SamplingRun(settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed,
-                           isinstance(sampling, CONST), sampler_name(sampler) in EULER)
+                           isinstance(sampling, CONST), getattr(sampler, "sampler_function", None) is sample_euler)
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         run = model_options.get("transformer_options", {}).get(KEY)

@@ -6,7 +6,6 @@ from ...toca_core import presets
 from ...toca_core.config import ConfigError, ToCaConfig
 
 PRESETS = ("auto", "paper", "custom")
-NOISY_SAMPLERS, NOISY_START = ("sde", "ancestral", "ddpm", "lcm", "sa_solver", "seeds"), 0.2        # parts of the host's names
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
 
 
@@ -29,21 +28,6 @@ class Settings:
         if self.preset == "auto" and self.tolerance is not None:
             chosen = replace(chosen, tolerance=self.tolerance)
         return replace(chosen, start_percent=self.custom.start_percent, end_percent=self.custom.end_percent)
-
-    def for_sampler(self, sampler) -> "Settings":
-        """The settings for a sampler of the host: with preset auto, one that adds noise begins to cache later.
-
-        Such a sampler turns what reuse changes in the first steps into another picture.
-        """
-        if self.preset != "auto" or not any(word in sampler_name(sampler) for word in NOISY_SAMPLERS):
-            return self
-        start = min(max(self.custom.start_percent, NOISY_START), self.custom.end_percent)
-        return replace(self, custom=replace(self.custom, start_percent=start))
-
-
-def sampler_name(sampler) -> str:
-    """The name of the host's function that samples, such as "sample_euler"; empty for a sampler that is none."""
-    return getattr(getattr(sampler, "sampler_function", None), "__name__", "")
 
 
 def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:

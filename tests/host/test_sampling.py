@@ -33,24 +33,18 @@ def test_samplers_stay_close_to_their_uncached_picture(demo, cached, sampler, sc
     assert psnr(plain, fast) > psnr(plain, picture(demo, sampler=sampler, scheduler=scheduler, seed=99)) + 3
 
 
-def test_a_sampler_that_adds_noise_stays_close_with_auto(demo, cached):
+@pytest.mark.parametrize("sampler, scheduler, floor", [
+    ("dpmpp_sde", "karras", 20), ("euler_ancestral", "simple", 25), ("heun", "simple", 30), ("dpmpp_2m", "simple", 30),
+    ("ddim", "simple", 30), ("res_multistep", "simple", 30)])
+def test_auto_stays_close_with_every_kind_of_sampler(demo, cached, sampler, scheduler, floor):
+    """The error measured bounds what is skipped, whether a sampler calls once or twice a step, adds noise or not."""
     model, reports = cached(demo, "auto")
-    plain, fast = (picture(demo, chosen, sampler="dpmpp_sde", scheduler="karras") for chosen in (None, model))
-    assert reports[0].calls("partial") >= len(reports[0].steps) // 3
-    assert psnr(plain, fast) > 20
+    plain, fast = (picture(demo, chosen, sampler=sampler, scheduler=scheduler) for chosen in (None, model))
+    assert reports[0].calls("partial") >= 2
+    assert psnr(plain, fast) > floor
 
 
-def test_with_auto_samplers_that_add_noise_begin_to_cache_later(demo, cached):
-    """They turn what reuse changes in the first steps into another picture. The other presets do as they are told."""
-    for preset, sampler, plain in (("auto", "dpmpp_sde", True), ("auto", "euler_ancestral", True), ("auto", "euler", False),
-                                   ("paper", "dpmpp_sde", False)):
-        model, reports = cached(demo, preset)
-        picture(demo, model, sampler=sampler, steps=10)
-        assert (reports[0].steps[1].kind == "plain") == plain, (preset, sampler)
-        assert reports[0].calls("partial") > 0
-
-
-def test_a_range_that_ends_before_that_leaves_nothing_to_cache(demo, cached):
+def test_a_range_that_ends_early_leaves_nothing_to_cache(demo, cached):
     model, reports = cached(demo, "auto", end_percent=0.1)
     picture(demo, model, sampler="dpmpp_sde", steps=10)
     assert reports[0].calls("partial") == 0
