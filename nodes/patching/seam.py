@@ -1,7 +1,8 @@
-"""The one seam into the host: three wrappers on a cloned ModelPatcher.
+"""The one seam into the host: four wrappers on a cloned ModelPatcher.
 
-OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, APPLY_MODEL swaps
-the modules' forwards for the length of one call (`comfy/patcher_extension.py`). The model itself is never changed.
+OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, CALC_COND_BATCH sees how many
+conditionings each takes, APPLY_MODEL swaps the modules' forwards for the length of one call (`comfy/patcher_extension.py`). The
+model itself is never changed.
 """
 
 import time
@@ -10,6 +11,7 @@ from functools import partial
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 
+from .memory import HostMemory
 from .publish import publish
 from .run import SamplingRun
 from .settings import Settings, sampler_name
@@ -27,6 +29,7 @@ def install(model, settings: Settings, on_report=None):
     seam = Seam(settings, on_report or partial(publish, verbose=settings.verbose))
     for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
                           (WrappersMP.PREDICT_NOISE, seam.predict_noise),
+                          (WrappersMP.CALC_COND_BATCH, seam.calc_cond_batch),
                           (WrappersMP.APPLY_MODEL, seam.apply_model)):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
@@ -49,7 +52,7 @@ class Seam:
         try:
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         except BaseException as error:
-            run.report.note = f"Stopped early by {type(error).__name__}"
+            run.report.remark(f"Stopped early by {type(error).__name__}")
             raise
         finally:
             options.pop(KEY, None)
@@ -63,13 +66,19 @@ class Seam:
         sampling, config = patcher.get_model_object("model_sampling"), settings.custom
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
         return SamplingRun(settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed,
-                           isinstance(sampling, CONST), sampler_name(sampler) in EULER)
+                           HostMemory(patcher.model), isinstance(sampling, CONST), sampler_name(sampler) in EULER)
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         run = model_options.get("transformer_options", {}).get(KEY)
         if run is not None:
             run.begin_evaluation(float(timestep.flatten()[0]))
         return executor(x, timestep, model_options, seed)
+
+    def calc_cond_batch(self, executor, model, conds, x_in, timestep, model_options):
+        run = model_options.get("transformer_options", {}).get(KEY)
+        if run is not None:
+            run.conditionings = sum(len(group) for group in conds if group is not None)
+        return executor(model, conds, x_in, timestep, model_options)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
         def call():
