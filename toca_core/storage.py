@@ -13,7 +13,7 @@ class Kept:
 
     scale            of fp8, per token, (B, N, 1) float32
     dtype, device    of the tensor as it was, and will be again
-    fetched          its parts on their way back to the device, where they were asked for ahead
+    fetched          its parts on their way back to the device, and the event that tells when they are there, where asked for ahead
     """
     values: torch.Tensor
     scale: torch.Tensor | None
@@ -59,13 +59,13 @@ class Store:
         if not isinstance(kept, Kept):
             return kept
         self.fetch(kept)
-        (values, scale), kept.fetched = kept.fetched, None
-        if kept.device.type == "cuda" and kept.values.device != kept.device:
+        (values, scale, arrived), kept.fetched = kept.fetched, None
+        if arrived is not None:
             current = torch.cuda.current_stream(kept.device)
-            current.wait_stream(self.stream(kept.device))
+            current.wait_event(arrived)
             for part in (values, scale):
                 if part is not None:
-                    part.record_stream(current)
+                    part.record_stream(current)                     # which uses memory of the other stream's
         if scale is not None:
             return (values.float() * scale).to(kept.dtype)
         return values.to(kept.dtype)
@@ -73,7 +73,8 @@ class Store:
     def fetch(self, kept):
         """Start bringing a Kept back to its device, so that `get` need not wait for it."""
         if isinstance(kept, Kept) and kept.fetched is None:
-            kept.fetched = tuple(part if part is None else self.to_device(part, kept.device) for part in kept.parts)
+            parts = (part if part is None else self.to_device(part, kept.device) for part in kept.parts)
+            kept.fetched = *parts, self.stream(kept.device).record_event() if kept.values.is_pinned() else None
 
     def convert(self, tensor):
         """-> (values, scale or None)."""
@@ -96,7 +97,7 @@ class Store:
         return host
 
     def to_device(self, part, device):
-        if part.device == device or device.type != "cuda":
+        if not part.is_pinned():
             return part.to(device)
         with torch.cuda.stream(self.stream(device)):                # after the copies to the host, which went through the same stream
             return part.to(device, non_blocking=True)

@@ -27,4 +27,5 @@ class HostMemory:
         free = given * GB or management.get_free_memory(device) - reserve
         if device.type == "cpu":
             return Budget(free)
-        return Budget(free, management.get_free_memory(torch.device("cpu")) - management.minimum_inference_memory())
+        host = management.get_free_memory(torch.device("cpu")) - management.minimum_inference_memory()
+        return Budget(free, host / 2)                               # pinned memory comes in powers of two: up to twice what is asked for

@@ -1,5 +1,7 @@
 """Memory that fits: predicted before anything is kept, held under a budget, and given back where it runs out."""
 
+import gc
+
 import pytest
 import torch
 
@@ -38,7 +40,7 @@ def sample(subject, cached, **settings):
 @pytest.mark.smoke
 def test_the_cache_takes_what_was_predicted(subject, cached, mode):
     _, report = sample(subject, cached, **mode)
-    assert report.predicted_cache_bytes == pytest.approx(report.cache_bytes, rel=0.05) and report.note == ""
+    assert report.predicted_cache_bytes == report.cache_bytes > 0 and report.note == ""
     assert f"(predicted {report.predicted_cache_bytes / 2**20:.1f})" in report.summary()
     assert report.as_dict()["predicted_cache_bytes"] == report.predicted_cache_bytes
 
@@ -47,7 +49,7 @@ def test_the_cache_takes_what_was_predicted(subject, cached, mode):
                                       {"cache_dtype": "fp8", "level": "stack"}])
 def test_likewise_without_guidance_for_batches_and_in_fewer_bits(subject, cached, settings):
     _, report = sample(subject, cached, **SETTINGS, **settings)
-    assert report.predicted_cache_bytes == pytest.approx(report.cache_bytes, rel=0.05) and report.note == ""
+    assert report.predicted_cache_bytes == report.cache_bytes > 0 and report.note == ""
 
 
 def test_likewise_where_conditionings_come_one_by_one(subject, cached, monkeypatch):
@@ -56,7 +58,7 @@ def test_likewise_where_conditionings_come_one_by_one(subject, cached, monkeypat
     for settings in ({}, {"level": "stack"}):
         _, report = sample(subject, cached, **SETTINGS, **settings, memory_budget=1)
         assert report.model_calls["full"] == 10
-        assert report.predicted_cache_bytes == pytest.approx(report.cache_bytes, rel=0.05)
+        assert report.predicted_cache_bytes == report.cache_bytes > 0
         seen.append(report.predicted_cache_bytes)
     assert seen[0] > 2 * seen[1]
 
@@ -66,7 +68,7 @@ def test_likewise_for_a_model_in_bf16_which_bf16_storage_leaves_alone(subject, b
         wide = sample(subject, cached, **SETTINGS, level=level)[1].cache_bytes
         same, report = sample(bf16_subject, cached, **SETTINGS, level=level)
         assert report.cache_bytes < 0.6 * wide
-        assert report.predicted_cache_bytes == pytest.approx(report.cache_bytes, rel=0.05)
+        assert report.predicted_cache_bytes == report.cache_bytes > 0
         stored, _ = sample(bf16_subject, cached, **SETTINGS, level=level, cache_dtype="bf16")
         assert torch.equal(same, stored)
 
@@ -78,7 +80,7 @@ def test_a_budget_is_kept_by_other_means(subject, cached, share, words):
     need = sample(subject, cached, **settings)[1].cache_bytes
     latent, report = sample(subject, cached, **settings, memory_budget=share * need / 2**30)
     assert 0 < report.cache_bytes <= share * need and report.predicted_cache_bytes <= share * need
-    assert report.predicted_cache_bytes == pytest.approx(report.cache_bytes, rel=0.05)
+    assert report.predicted_cache_bytes == report.cache_bytes > 0
     assert report.note.startswith("The cache would take ") and words in report.note and report.note in report.summary()
     assert torch.isfinite(latent).all() and report.calls("partial") == 5
 
@@ -144,8 +146,11 @@ def test_where_memory_runs_out_the_run_goes_on_plainly(subject, cached, monkeypa
         return torch.empty(1 << 60, dtype=torch.uint8) if len(calls) == failing else original(self, tensor)
 
     monkeypatch.setattr(store, method, fail)
-    latent, report = sample(subject, cached, **SETTINGS, **settings)
-    assert len(calls) == failing and torch.isfinite(latent).all()
+    model, reports = cached(subject, **SETTINGS, **settings)
+    left = []
+    latent = subject.sample(model, steps=10, callback=lambda *_: left.append(sum(type(thing) is store for thing in gc.get_objects())))
+    report = reports[0]
+    assert len(calls) == failing and torch.isfinite(latent).all() and left[-1] == 0
     assert "Memory ran out" in report.note and report.calls("plain") > 5 and report.steps[-1].kind == "plain"
     if (method, failing) == ("put", 1):
         assert torch.equal(latent, subject.sample(steps=10))
