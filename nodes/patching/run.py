@@ -134,7 +134,7 @@ class SamplingRun:
 
         if self.budget is None:
             self.budget = self.host_memory.budget(self.config.memory_budget, x.shape, x.device)
-            self.plan(lambda config: need(config) * (self.conditionings / conds))
+            self.plan(lambda config: need(config) * (max(self.conditionings, conds) / conds))
         if self.abandoned:
             return False
         self.needs = {held: self.needs[held] for held in self.caches}

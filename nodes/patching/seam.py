@@ -5,6 +5,7 @@ conditionings each takes, APPLY_MODEL swaps the modules' forwards for the length
 model itself is never changed.
 """
 
+import math
 import time
 from functools import partial
 
@@ -76,8 +77,9 @@ class Seam:
 
     def calc_cond_batch(self, executor, model, conds, x_in, timestep, model_options):
         run = model_options.get("transformer_options", {}).get(KEY)
-        if run is not None:
-            run.conditionings = sum(len(group) for group in conds if group is not None)
+        if run is not None and run.report.steps:
+            sigma = run.report.steps[-1].sigma
+            run.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
         return executor(model, conds, x_in, timestep, model_options)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
@@ -88,6 +90,11 @@ class Seam:
         if run is None or run.step is None:
             return call()
         return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options, kwargs)
+
+
+def takes_part(cond: dict, sigma: float) -> bool:
+    """Whether a conditioning counts at a noise level; some are for a part of the run (`comfy/samplers.py`, get_area_and_mult)."""
+    return cond.get("timestep_end", -math.inf) <= sigma <= cond.get("timestep_start", math.inf)
 
 
 def check_latent(patcher, latent_image):

@@ -63,6 +63,20 @@ def test_likewise_where_conditionings_come_one_by_one(subject, cached, monkeypat
     assert seen[0] > 2 * seen[1]
 
 
+def test_likewise_for_prompts_that_take_turns(tiny_dit, cached, pack):
+    """For one step, the first without the one before, its cache still lies beside the new one."""
+    first, second = pack.dit_loader.conditioning([1]), pack.dit_loader.conditioning([3])
+    first[0][1].update(start_percent=0.0, end_percent=0.5)
+    second[0][1].update(start_percent=0.5, end_percent=1.0)
+    turns = Subject("dit", tiny_dit.model, first + second, tiny_dit.negative)
+    alone = sample(tiny_dit, cached, **SETTINGS)[1].cache_bytes
+    _, report = sample(turns, cached, **SETTINGS, memory_budget=1.1 * alone / 2**30)
+    assert report.predicted_cache_bytes == report.cache_bytes == alone
+    assert report.settings["cache_dtype"] == "same" and "Some conditionings are computed plainly" in report.note
+    _, report = sample(turns, cached, **SETTINGS)
+    assert report.predicted_cache_bytes == report.cache_bytes == 2 * alone and report.note == ""
+
+
 def test_likewise_for_a_model_in_bf16_which_bf16_storage_leaves_alone(subject, bf16_subject, cached):
     for level in ("module", "stack"):
         wide = sample(subject, cached, **SETTINGS, level=level)[1].cache_bytes
@@ -125,6 +139,13 @@ def test_fewer_bits_change_the_picture_a_little(subject, cached, level, dtype, m
         fewer, report = sample(subject, cached, **SETTINGS, level=level, cache_dtype=dtype, cache_device=device)
         change = ((fewer - same).norm() / same.norm()).item()
         assert 0 < change < most and report.calls("partial") == 5
+
+
+def test_what_was_computed_anew_is_stored_so_too(subject, cached):
+    """One full step, then partial ones alone: tokens recomputed at one of them are read at the next, not those of the full step."""
+    most = {"dit": 0.001, "pixart": 0.002, "open_sora": 0.01, "flux": 0.01}[subject.name]
+    same, rounded = (sample(subject, cached, fresh_ratio=0.5, cycle=10, cache_dtype=dtype)[0] for dtype in ("same", "bf16"))
+    assert 0 < ((rounded - same).norm() / same.norm()).item() < most
 
 
 def test_the_hosts_memory_is_the_models_on_a_cpu(subject, cached, mode):
