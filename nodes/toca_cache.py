@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..toca_core.config import CYCLE_RULES, LEVELS, STALE_TOKENS, ToCaConfig
+from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS, STALE_TOKENS, ToCaConfig
 from .models.table import layout_of
 from .patching.block_ratios import parse_block_ratios
 from .patching.seam import install
@@ -88,6 +88,16 @@ class ToCaCache(io.ComfyNode):
                 io.Int.Input("order", default=1, min=0, max=2, optional=True, advanced=True,
                              tooltip="Of forecasts: 0 as at the last full step, 1 along a line through the last two, 2 along a parabola "
                                      "through three." + CUSTOM),
+                io.Float.Input("memory_budget", default=0.0, min=0.0, max=1024.0, step=0.1, optional=True, advanced=True,
+                               tooltip="GB of the model's device that the cache may take; 0: what is free there. Where the cache would be "
+                                       "larger, it is kept in fewer bits, in the host's memory or as one residual for all blocks, or not "
+                                       "at all; the log says which."),
+                io.Combo.Input("cache_device", options=list(CACHE_DEVICES), default="gpu", optional=True, advanced=True,
+                               tooltip="Where the cache lies. gpu: beside the model, the fastest. cpu: in the host's memory, brought back "
+                                       "block by block; for when the graphics card is full."),
+                io.Combo.Input("cache_dtype", options=list(CACHE_DTYPES), default="same", optional=True, advanced=True,
+                               tooltip="In how many bits. same: as the model computes, without loss. bf16: half of float32. fp8: half of "
+                                       "16-bit, with a scale per token; the picture changes a little."),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
         )

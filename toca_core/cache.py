@@ -3,6 +3,7 @@
 from .config import ToCaConfig
 from .forecast import Anchors
 from .selection import Selector
+from .storage import Store
 
 
 class ModuleCache:
@@ -16,20 +17,36 @@ class ModuleCache:
     def __init__(self, config: ToCaConfig, selectors: dict[tuple[str, str], Selector]):
         self.config, self.selectors = config, selectors
         self.features: dict[tuple, Anchors] = {}
+        self.kept_in = Store(config.cache_dtype, config.cache_device)
+        self.after, self.last = {}, None                            # which entry was loaded after which, to fetch it ahead
 
     def store(self, site, block: int, output, time: float):
         anchors = self.features.get((site, block))
         if anchors is None:
-            order = self.config.order if self.config.stale_tokens == "forecast" else 0
-            anchors = self.features[site, block] = Anchors(order, self.config.basis, self.config.trust and order > 0)
+            order = self.config.forecast_order
+            anchors = self.features[site, block] = Anchors(order, self.config.basis, self.config.trust and order > 0, self.kept_in)
         anchors.add(time, output)
+
+    def renew(self, site, block: int, output):
+        """What `load` gave, with some of its tokens computed anew, takes the place of what is kept."""
+        self.features[site, block].renew(output)
 
     def load(self, site, block: int, x, time: float):
         """What is known of the output for tokens like x (B, N, C); None where there is nothing, or for another number of tokens."""
         anchors = self.features.get((site, block))
         if anchors is None or not anchors.fits(x):
             return None
-        return anchors.features[0] if self.config.stale_tokens == "reuse" else anchors.at(time)
+        known = anchors.newest() if self.config.stale_tokens == "reuse" else anchors.at(time)
+        if self.kept_in.offload:
+            self.fetch_ahead((site, block))                         # after its own entry, which would wait for this copy too
+        return known
+
+    def fetch_ahead(self, key):
+        """Blocks run in the same order at every step: the entry that was loaded after this one is brought back meanwhile."""
+        self.after[self.last], self.last = key, key
+        following = self.features.get(self.after.get(key))
+        if following is not None:
+            following.fetch()
 
     @property
     def bytes(self) -> int:
@@ -40,7 +57,7 @@ class StackCache:
     """What all blocks together added to the picture's tokens at the last full steps."""
 
     def __init__(self, config: ToCaConfig):
-        self.anchors = Anchors(config.order, config.basis, config.trust)
+        self.anchors = Anchors(config.order, config.basis, config.trust, Store(config.cache_dtype, config.cache_device))
 
     @property
     def bytes(self) -> int:

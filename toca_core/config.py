@@ -7,6 +7,7 @@ SCORES = ("self_attn", "cross_attn", "random")
 CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
 LEVELS = ("module", "stack")
 STALE_TOKENS = ("reuse", "forecast")
+CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
 
 
 class ConfigError(ValueError):
@@ -45,6 +46,9 @@ class ToCaConfig:
                       is full; None means the fixed `cycle`. For level "stack"
     max_gap           at most this distance between full steps, with a tolerance
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
+    memory_budget     GB (2**30 bytes) that the cache may take of the model's device; 0 means what is free there
+    cache_device      the cache lies on the model's device ("gpu") or in the host's memory ("cpu")
+    cache_dtype       in the precision of the features ("same") or in fewer bits ("bf16", "fp8")
     start_percent, end_percent   range of the sampling process, in 0..1, in which steps may be partial
     """
     fresh_ratio: float = 0.1
@@ -73,6 +77,9 @@ class ToCaConfig:
     tolerance: float | None = None
     max_gap: int = 8
     repayment: float = 0.7
+    memory_budget: float = 0.0
+    cache_device: str = "gpu"
+    cache_dtype: str = "same"
     start_percent: float = 0.0
     end_percent: float = 1.0
 
@@ -93,6 +100,11 @@ class ToCaConfig:
         if self.level == "stack":
             return self.tolerance == 0 or self.tolerance is None and self.cycle == 1
         return self.fresh_ratio >= 1 or all(self.cycle_of(kind) == 1 for kind in KINDS)
+
+    @property
+    def forecast_order(self) -> int:
+        """Of what is kept: 0 where stale tokens are taken as they were."""
+        return self.order if self.level == "stack" or self.stale_tokens == "forecast" else 0
 
     def cycle_of(self, kind: str) -> int:
         own = {"cross_attn": self.cross_attn_cycle, "mlp": self.mlp_cycle, "parallel_mlp": self.mlp_cycle}.get(kind)
@@ -159,6 +171,9 @@ CHECKS = {
     "tolerance": optional(number(0, 100)),
     "max_gap": number(1, 100, whole=True),
     "repayment": number(0, 2),
+    "memory_budget": number(0, 1024),
+    "cache_device": choice(CACHE_DEVICES),
+    "cache_dtype": choice(CACHE_DTYPES),
     "start_percent": number(0, 1),
     "end_percent": number(0, 1),
 }

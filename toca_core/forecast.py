@@ -9,6 +9,8 @@ import math
 import numpy as np
 import torch
 
+from .storage import Store
+
 NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
 TRUST_MEMORY = 0.5              # share of the earlier factor in a new one
@@ -47,15 +49,21 @@ def growth(anchors: list[float], now: float) -> float:
     return math.prod(abs(now - anchor) for anchor in anchors)
 
 
+def anchors_kept(order: int, basis: str) -> int:
+    """How many anchors a forecast needs, at most."""
+    return order + 1 if basis == "taylor" or order == 0 else CHEBYSHEV_ANCHORS
+
+
 class Anchors:
     """The features (B, N, C) of the last full steps, newest first, and the trust (B, N, 1) that their continuation has earned.
 
-    keep    how many anchors, at most
+    store       in which form the features are kept
+    keep        how many anchors, at most
     """
 
-    def __init__(self, order: int, basis: str = "taylor", trust: bool = True):
+    def __init__(self, order: int, basis: str = "taylor", trust: bool = True, store: Store | None = None):
         self.order, self.weights, self.trusting = order, {"taylor": taylor_weights, "chebyshev": chebyshev_weights}[basis], trust
-        self.keep = order + 1 if basis == "taylor" or order == 0 else CHEBYSHEV_ANCHORS
+        self.store, self.keep = store or Store(), anchors_kept(order, basis)
         self.times, self.features = [], []
         self.trust = None
 
@@ -68,21 +76,35 @@ class Anchors:
         if not self.fits(feature):
             self.times, self.features, self.trust = [], [], None
         elif self.trusting:
-            self.learn(feature, self.change(time))
+            newest = self.newest()
+            self.learn(feature, newest, self.change(time, newest))
         if time in self.times:                                      # a sampler that evaluates one noise level twice
             self.times, self.features = self.times[1:], self.features[1:]
-        self.times, self.features = [time, *self.times][:self.keep], [feature, *self.features][:self.keep]
+        self.times, self.features = [time, *self.times][:self.keep], [self.store.put(feature), *self.features][:self.keep]
 
-    def learn(self, truth, change):
+    def newest(self):
+        """The feature of the last full step; the kept one itself, where it is kept as it came."""
+        return self.store.get(self.features[0])
+
+    def renew(self, feature):
+        """The newest feature, changed in part."""
+        self.features[0] = self.store.put(feature)
+
+    def fetch(self):
+        """Start bringing the features back to their device."""
+        for feature in self.features:
+            self.store.fetch(feature)
+
+    def learn(self, truth, newest, change):
         """The least-squares factor that would have scaled the forecast change to the true one, per token."""
         if change is None:
             return
-        change, truth = change.float(), truth.float() - self.features[0].float()
+        change, truth = change.float(), truth.float() - newest.float()
         factor = (change * truth).sum(-1, keepdim=True) / change.square().sum(-1, keepdim=True).clamp_min(1e-12)
         factor = factor.clamp(*TRUST_RANGE)
         self.trust = factor if self.trust is None else torch.lerp(factor, self.trust, TRUST_MEMORY)
 
-    def change(self, time: float):
+    def change(self, time: float, newest):
         """By how much the feature is expected to differ from the newest anchor's; None where nothing tells."""
         order = min(self.order, len(self.times) - 1)
         if order == 0 or time == self.times[0]:
@@ -90,23 +112,25 @@ class Anchors:
         _, *others = self.weights(self.times, time, order)
         change = None
         for weight, feature in zip(others, self.features[1:], strict=False):
-            part = (feature - self.features[0]) * weight
+            part = (self.store.get(feature) - newest) * weight
             change = part if change is None else change.add_(part)
         return change
 
     def onto(self, x, time: float):
         """x (B, N, C) plus the feature expected at a time."""
-        total, change = x + self.features[0], self.trusted_change(time)
+        newest = self.newest()
+        total, change = x + newest, self.trusted_change(time, newest)
         return total if change is None else total.add_(change)
 
     def at(self, time: float):
         """The feature expected at a time, in a tensor of its own."""
-        change = self.trusted_change(time)
-        return self.features[0].clone() if change is None else change.add_(self.features[0])
+        newest = self.newest()
+        change = self.trusted_change(time, newest)
+        return newest.clone() if change is None else change.add_(newest)
 
-    def trusted_change(self, time: float):
+    def trusted_change(self, time: float, newest):
         """The change, as far as it has earned trust."""
-        change = self.change(time)
+        change = self.change(time, newest)
         return change if change is None or self.trust is None else change.mul_(self.trust.to(change.dtype))
 
     @property

@@ -28,8 +28,14 @@ class RunReport:
     flops: int = 0
     plain_flops: int = 0
     cache_bytes: int = 0
+    predicted_cache_bytes: int = 0                                  # at most, said before anything is kept
     seconds: float = 0.0
     note: str = ""
+
+    def remark(self, sentence: str):
+        """One more thing that a user should know, said once."""
+        if sentence not in self.note:
+            self.note = f"{self.note}. {sentence}" if self.note else sentence
 
     def calls(self, kind: str) -> int:
         return sum(step.kind == kind for step in self.steps)
@@ -41,8 +47,8 @@ class RunReport:
     def summary(self) -> str:
         """The one log line of a run."""
         line = (f"ToCa ({self.preset}): {len(self.steps)} model evaluations, {self.calls('full') + self.calls('plain')} full and "
-                f"{self.calls('partial')} partial; {self.flops_speedup:.2f}x fewer FLOPs, cache {self.cache_bytes / 2**20:.1f} MiB, "
-                f"{self.seconds:.2f} s")
+                f"{self.calls('partial')} partial; {self.flops_speedup:.2f}x fewer FLOPs, cache {self.cache_bytes / 2**20:.1f} MiB "
+                f"(predicted {self.predicted_cache_bytes / 2**20:.1f}), {self.seconds:.2f} s")
         return f"{line}. {self.note}" if self.note else line
 
     def as_dict(self) -> dict:

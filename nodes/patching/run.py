@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from dataclasses import asdict
 
+from ...toca_core import memory
 from ...toca_core.cache import StackCache
 from ...toca_core.error_cycle import ErrorCycle
 from ...toca_core.families.stack import StackCall
@@ -20,21 +21,21 @@ class SamplingRun:
 
     sigmas         the run's noise levels, descending, as numbers
     sigma_range    partial steps are allowed for sigmas in (end, start]
+    host_memory    what is free for the cache (`memory.py`)
     flow           rectified flow, whose sigmas are shares of noise
     euler          the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
     """
 
-    def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int, flow=False,
-                 euler=False):
+    def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int, host_memory,
+                 flow=False, euler=False):
         self.layout = layout_of(diffusion_model)
         self.bound = {}
         depths = self.bind(diffusion_model).depths
         self.sigmas, self.start_sigma, self.end_sigma = sigmas, *sigma_range
         self.total = max(1, len(sigmas) - 1)
-        self.config = settings.resolve(self.layout, depths, self.total)
+        self.settle(settings.resolve(self.layout, depths, self.total))
         self.seed, self.flow, self.euler = seed or 0, flow, euler
-        self.cycle = Cycle(self.config)
-        self.errors = ErrorCycle(self.config, self.cycle) if self.config.level == "stack" else None
+        self.host_memory, self.budget, self.needs, self.conditionings, self.abandoned = host_memory, None, {}, 1, False
         self.found = []                                             # errors of this evaluation's forecasts, relative to the prediction
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
         self.kinds = frozenset(self.layout.kinds)
@@ -43,6 +44,10 @@ class SamplingRun:
         self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
         if self.config.always_full:
             self.report.note = "Every step is full: fresh_ratio or cycle is 1 or tolerance 0, so nothing is cached"
+
+    def settle(self, config):
+        self.config, self.cycle = config, Cycle(config)
+        self.errors = ErrorCycle(config, self.cycle) if config.level == "stack" else None
 
     def bind(self, diffusion_model):
         """The layout applied to a model, once per device copy."""
@@ -56,7 +61,7 @@ class SamplingRun:
         self.settle()
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
-        self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full
+        self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full and not self.abandoned
         self.time = time_of(sigma, self.config.forecast_time, self.flow)
         self.full = self.full_kinds(sigma) if self.active else self.kinds
         self.ordinals.clear()
@@ -116,19 +121,70 @@ class SamplingRun:
         with self.lock:
             key = self.key(diffusion_model, x, context, options)
             full = self.full if key in self.caches else self.kinds
-            if self.active and key not in self.caches:
+            if self.active and key not in self.caches and self.admit(key, bound, sizes, conds, x):
                 self.caches[key] = self.new_cache(bound, sizes)
             self.last_used[key] = self.step.index
-        if not self.active:
-            return self.call_plain(call, bound.plain_flops(sizes))
-        cache = self.caches[key]
-        try:
-            if self.errors is not None:
-                return self.call_stack(call, bound, cache, sizes, conds, full)
-            return self.call_modules(call, bound, cache, sizes, conds, full)
-        except BaseException:
-            self.caches.pop(key, None)                              # half renewed: never to be read again
-            raise
+            cache = self.caches.get(key)
+        if cache is not None:
+            try:
+                if self.errors is not None:
+                    return self.call_stack(call, bound, cache, sizes, conds, full)
+                return self.call_modules(call, bound, cache, sizes, conds, full)
+            except BaseException as error:
+                with self.lock:
+                    held = self.held
+                    self.caches.pop(key, None)                      # half renewed: never to be read again
+                    if not memory.out_of_memory(error):
+                        raise
+                    self.abandon(f"Memory ran out with {memory.readable(held)} in the cache: it was dropped, and the rest is plain")
+            del cache                                               # its memory is free before the call runs again
+        return self.call_plain(call, bound.plain_flops(sizes))
+
+    def admit(self, key, bound, sizes, conds: int, x) -> bool:
+        """Whether there is room for one more cache; what the first one needs, and each conditioning like it, settles what is kept."""
+        def need(config):
+            return bound.cache_need(config, sizes, conds, self.host_memory.itemsize)
+
+        if self.budget is None:
+            self.budget = self.host_memory.budget(self.config.memory_budget, x.shape, x.device)
+            self.plan(lambda config: need(config) * (max(self.conditionings, conds) / conds))
+        if self.abandoned:
+            return False
+        self.needs = {held: self.needs[held] for held in self.caches}
+        total = sum(self.needs.values(), start=need(self.config))
+        if not self.budget.holds(total, self.config):
+            words = f"the budget of {memory.readable(self.budget.limit(self.config))} holds no cache for them"
+            self.report.steps[-1].kind = "plain"
+            self.report.remark(f"Some conditionings are computed plainly: {words}")
+            return False
+        self.needs[key] = need(self.config)
+        self.report.predicted_cache_bytes = max(self.report.predicted_cache_bytes, total.total)
+        return True
+
+    def plan(self, need_of):
+        """Before anything is kept: settings whose cache fits."""
+        chosen, why = memory.choose(self.config, need_of, self.budget)
+        if chosen is None:
+            return self.abandon(why)
+        self.report.predicted_cache_bytes = need_of(chosen).total
+        if chosen is not self.config:
+            self.report.remark(why)
+            self.settle(chosen)
+            self.report.settings = asdict(chosen)
+            self.full = self.full_kinds(self.report.steps[-1].sigma)
+        return None
+
+    def abandon(self, why: str):
+        """From here on the run is plain."""
+        self.caches.clear()
+        self.found, self.last_call = [], None
+        self.active, self.abandoned = False, True
+        self.report.steps[-1].kind = "plain"
+        self.report.remark(why)
+
+    @property
+    def held(self) -> int:
+        return sum(cache.bytes for cache in self.caches.values())
 
     def new_cache(self, bound, sizes):
         return StackCache(self.config) if self.errors is not None else bound.new_cache(self.config, sizes, self.seed)
@@ -190,7 +246,7 @@ class SamplingRun:
         report.plain_flops += session.plain_flops
         kind = self.kind(session.full)
         report.model_calls[kind] += 1
-        report.cache_bytes = max(report.cache_bytes, sum(cache.bytes for cache in self.caches.values()))
+        report.cache_bytes = max(report.cache_bytes, self.held)
         if kind == "full":
             report.steps[-1].kind = "full"                          # a miss makes a partial step full
         else:
@@ -204,7 +260,7 @@ class SamplingRun:
         report.plain_flops += session.plain_flops
         kind = "partial" if session.skip else "full"
         report.model_calls[kind] += 1
-        report.cache_bytes = max(report.cache_bytes, sum(cache.bytes for cache in self.caches.values()))
+        report.cache_bytes = max(report.cache_bytes, self.held)
         if kind == "full":
             report.steps[-1].kind = "full"
 

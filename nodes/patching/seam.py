@@ -1,9 +1,11 @@
-"""The one seam into the host: three wrappers on a cloned ModelPatcher.
+"""The one seam into the host: four wrappers on a cloned ModelPatcher.
 
-OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, APPLY_MODEL swaps
-the modules' forwards for the length of one call (`comfy/patcher_extension.py`). The model itself is never changed.
+OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, CALC_COND_BATCH sees how many
+conditionings each takes, APPLY_MODEL swaps the modules' forwards for the length of one call (`comfy/patcher_extension.py`). The
+model itself is never changed.
 """
 
+import math
 import time
 from functools import partial
 
@@ -11,6 +13,7 @@ from comfy.k_diffusion.sampling import sample_euler
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 
+from .memory import HostMemory
 from .publish import publish
 from .run import SamplingRun
 from .settings import Settings
@@ -27,6 +30,7 @@ def install(model, settings: Settings, on_report=None):
     seam = Seam(settings, on_report or partial(publish, verbose=settings.verbose))
     for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
                           (WrappersMP.PREDICT_NOISE, seam.predict_noise),
+                          (WrappersMP.CALC_COND_BATCH, seam.calc_cond_batch),
                           (WrappersMP.APPLY_MODEL, seam.apply_model)):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
@@ -49,7 +53,7 @@ class Seam:
         try:
             return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
         except BaseException as error:
-            run.report.note = f"Stopped early by {type(error).__name__}"
+            run.report.remark(f"Stopped early by {type(error).__name__}")
             raise
         finally:
             options.pop(KEY, None)
@@ -63,13 +67,21 @@ class Seam:
         settings, sampling, config = self.settings, patcher.get_model_object("model_sampling"), self.settings.custom
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
         return SamplingRun(settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed,
-                           isinstance(sampling, CONST), getattr(sampler, "sampler_function", None) is sample_euler)
+                           HostMemory(patcher.model), isinstance(sampling, CONST),
+                           getattr(sampler, "sampler_function", None) is sample_euler)
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         run = model_options.get("transformer_options", {}).get(KEY)
         if run is not None:
             run.begin_evaluation(float(timestep.flatten()[0]))
         return executor(x, timestep, model_options, seed)
+
+    def calc_cond_batch(self, executor, model, conds, x_in, timestep, model_options):
+        run = model_options.get("transformer_options", {}).get(KEY)
+        if run is not None and run.report.steps:
+            sigma = run.report.steps[-1].sigma
+            run.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
+        return executor(model, conds, x_in, timestep, model_options)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
         def call():
@@ -79,6 +91,11 @@ class Seam:
         if run is None or run.step is None:
             return call()
         return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options, kwargs)
+
+
+def takes_part(cond: dict, sigma: float) -> bool:
+    """Whether a conditioning counts at a noise level; some are for a part of the run (`comfy/samplers.py`, get_area_and_mult)."""
+    return cond.get("timestep_end", -math.inf) <= sigma <= cond.get("timestep_start", math.inf)
 
 
 def check_latent(patcher, latent_image):

@@ -6,12 +6,13 @@ from ...toca_core import presets
 from ...toca_core.config import ConfigError, ToCaConfig
 
 PRESETS = ("auto", "paper", "custom")
+ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`custom` holds what the widgets say; with a preset only its range of the sampling process applies.
+    """`custom` holds what the widgets say; of them only those `ALWAYS` count with a preset.
 
     tolerance    of preset auto, where a user has set one
     """
@@ -27,7 +28,7 @@ class Settings:
         chosen = (presets.paper if self.preset == "paper" else presets.auto)(layout.system, steps)
         if self.preset == "auto" and self.tolerance is not None:
             chosen = replace(chosen, tolerance=self.tolerance)
-        return replace(chosen, start_percent=self.custom.start_percent, end_percent=self.custom.end_percent)
+        return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS})
 
 
 def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:

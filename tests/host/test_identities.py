@@ -144,7 +144,7 @@ def test_another_packs_forward_on_a_module_is_called_and_kept(tiny_dit, cached, 
 
 def test_cond_and_uncond_are_kept_apart(tiny_dit, cached, monkeypatch, mode):
     """Computed in one batch or one after the other, the two conditionings give the same picture."""
-    model, reports = cached(tiny_dit, **mode)
+    model, reports = cached(tiny_dit, memory_budget=1, **mode)      # the host is about to believe that none is left
     together = tiny_dit.sample(model)
     monkeypatch.setattr(type(tiny_dit.model.model), "memory_required", lambda *args, **kwargs: 1e30)
     apart = tiny_dit.sample(model)
@@ -154,7 +154,7 @@ def test_cond_and_uncond_are_kept_apart(tiny_dit, cached, monkeypatch, mode):
 
 def test_batching_that_changes_between_steps_is_answered_with_a_full_step(tiny_dit, cached, monkeypatch):
     """The host batches conditionings by free memory: when it stops doing so in mid-run, nothing stale is read."""
-    model, reports = cached(tiny_dit, cycle=9, **{key: value for key, value in SETTINGS.items() if key != "cycle"})
+    model, reports = cached(tiny_dit, **{**SETTINGS, "cycle": 9}, memory_budget=1)
     base = type(tiny_dit.model.model)
     original = base.memory_required
 

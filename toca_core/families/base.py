@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .. import flops
+from .. import flops, memory
 from ..cache import ModuleCache
 from ..config import ToCaConfig
 from ..schedule import Cycle, Step, fresh_counts
@@ -112,6 +112,19 @@ class BoundModel:
         return ModuleCache(config, {key: Selector(config, depth, tuple(modules), sizes.grid, seed + index)
                                     for index, (key, (depth, modules)) in enumerate(streams.items())})
 
+    def cache_need(self, config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int) -> memory.Need:
+        """What the cache of a call of `conds` conditionings will hold at most, for tokens of `itemsize` bytes a number."""
+        if config.level == "stack":
+            return memory.anchored(config, sizes.batch * sizes.tokens, self.stacks[0].width, itemsize)
+        need, streams = memory.Need(), {}
+        for site, stack in self.stack_of.items():
+            tokens = stack.tokens_of(site, sizes)
+            need += memory.anchored(config, sizes.batch * tokens, stack.width, itemsize) * stack.depth
+            if site.kind != "self_attn":
+                streams.setdefault((site.stack, site.stream), (stack.depth, tokens, []))[2].append(site)
+        samples = scored_samples(config, sizes.batch, conds)
+        return sum((memory.selected(depth, samples * tokens, len(sites)) for depth, tokens, sites in streams.values()), start=need)
+
     def call(self, *args) -> "Call":
         return Call(self, *args)
 
@@ -154,7 +167,7 @@ class Call:
     def ready(self, site: Site, x):
         """The selector of a site's stream, laid out for tokens like x (B, N, C)."""
         selector = self.selector(site)
-        selector.lay_out(x.shape[0] // (1 if self.config.score == "self_attn" else self.conds), x.shape[1], x.device)
+        selector.lay_out(scored_samples(self.config, x.shape[0], self.conds), x.shape[1], x.device)
         return selector
 
     def score(self, site: Site, block: int, x, basis):
@@ -189,8 +202,10 @@ class Call:
         """The output of all tokens, (B, N, C), from that of the rows picked."""
         if chosen.rows is not None:
             chosen.kept.view(-1, chosen.kept.shape[-1]).index_copy_(0, chosen.rows, output.flatten(0, 1))
+            if self.config.stale_tokens == "reuse":                 # what is forecast is made from full steps alone
+                self.cache.renew(site, block, chosen.kept)
         elif chosen.count:
-            if chosen.kept is None or self.config.stale_tokens == "reuse":          # forecasts are made from full steps alone
+            if chosen.kept is None or self.config.stale_tokens == "reuse":
                 self.keep(site, block, output)
             return output
         return chosen.kept
@@ -276,6 +291,11 @@ class BlockForward:
         scoring = call.scoring(stack)
         for index, block in enumerate(stack.blocks):
             yield block, cls(stack, call, index, block, scoring)
+
+
+def scored_samples(config: ToCaConfig, batch: int, conds: int) -> int:
+    """How many samples of a batch have scores of their own; conditionings share those that are averaged or drawn."""
+    return batch // (1 if config.score == "self_attn" else conds)
 
 
 def take_rows(x, rows, count: int):

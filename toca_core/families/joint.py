@@ -54,10 +54,12 @@ class BoundJoint:
             return linear
         return linear + flops.attention(batch, fresh, sizes.tokens + sizes.context_each, self.width)
 
+    def tokens_of(self, site: Site, sizes: Sizes) -> int:
+        return {"img": sizes.tokens, "txt": sizes.context_each}[site.stream]
+
     def plain_flops(self, sizes: Sizes) -> int:
-        lengths = {"img": sizes.tokens, "txt": sizes.context_each}
         return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes)
-                                for site in self.sites for tokens in [lengths[site.stream]])
+                                for site in self.sites for tokens in [self.tokens_of(site, sizes)])
 
     def picture_in(self, args, kwargs):
         return kwargs["img"]

@@ -53,9 +53,12 @@ class BoundParallel:
             return flops.attention(batch, fresh, total, self.width)
         return 2 * batch * fresh * self.linear_macs
 
+    def tokens_of(self, site: Site, sizes: Sizes) -> int:
+        return sizes.tokens + sizes.context_each
+
     def plain_flops(self, sizes: Sizes) -> int:
-        tokens = sizes.tokens + sizes.context_each
-        return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes) for site in self.sites)
+        return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes)
+                                for site in self.sites for tokens in [self.tokens_of(site, sizes)])
 
     def picture_in(self, args, kwargs):
         return args[0]

@@ -73,6 +73,9 @@ class BoundSequential:
         linear = 2 * batch * fresh * (macs - self.context_macs) + 2 * sizes.context * self.context_macs
         return linear + flops.attention(batch, fresh, sizes.context_each, self.width)
 
+    def tokens_of(self, site: Site, sizes: Sizes) -> int:
+        return sizes.tokens
+
     def plain_flops(self, sizes: Sizes) -> int:
         return self.depth * sum(self.module_flops(site, sizes.batch, sizes.tokens, sizes.tokens, sizes) for site in self.sites)
 

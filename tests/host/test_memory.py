@@ -1,0 +1,193 @@
+"""Memory that fits: predicted before anything is kept, held under a budget, and given back where it runs out."""
+
+import gc
+
+import pytest
+import torch
+
+import comfy.model_management
+
+from .conftest import Subject
+
+SETTINGS = {"fresh_ratio": 0.3, "cycle": 2}
+MODES = {"module": {}, "forecast": {"stale_tokens": "forecast"}, "forecast 2": {"stale_tokens": "forecast", "order": 2},
+         "untrusted": {"stale_tokens": "forecast", "trust": False}, "smooth": {"stale_tokens": "forecast", "basis": "chebyshev"},
+         "random": {"score": "random"}, "stack 0": {"level": "stack", "order": 0}, "stack": {"level": "stack"},
+         "stack 2": {"level": "stack", "order": 2}, "untrusted stack": {"level": "stack", "trust": False},
+         "smooth stack": {"level": "stack", "basis": "chebyshev", "order": 2}}
+
+
+@pytest.fixture(params=MODES)
+def mode(request):
+    return {**SETTINGS, **MODES[request.param]}
+
+
+@pytest.fixture
+def bf16_subject(subject):
+    """The same model, computing in bf16."""
+    model = subject.model.clone()
+    model.set_model_compute_dtype(torch.bfloat16)
+    return Subject(subject.name, model, subject.positive, subject.negative, subject.frames)
+
+
+def sample(subject, cached, **settings):
+    """(latent, report) of a run with these settings."""
+    options = {name: settings.pop(name) for name in ("cfg", "batch", "steps") if name in settings}
+    model, reports = cached(subject, **settings)
+    return subject.sample(model, **{"steps": 10, **options}), reports[0]
+
+
+@pytest.mark.smoke
+def test_the_cache_takes_what_was_predicted(subject, cached, mode):
+    _, report = sample(subject, cached, **mode)
+    assert report.predicted_cache_bytes == report.cache_bytes > 0 and report.note == ""
+    assert f"(predicted {report.predicted_cache_bytes / 2**20:.1f})" in report.summary()
+    assert report.as_dict()["predicted_cache_bytes"] == report.predicted_cache_bytes
+
+
+@pytest.mark.parametrize("settings", [{"cfg": 1.0}, {"batch": 3}, {"cache_dtype": "bf16"}, {"cache_dtype": "fp8"},
+                                      {"cache_dtype": "fp8", "level": "stack"}])
+def test_likewise_without_guidance_for_batches_and_in_fewer_bits(subject, cached, settings):
+    _, report = sample(subject, cached, **SETTINGS, **settings)
+    assert report.predicted_cache_bytes == report.cache_bytes > 0 and report.note == ""
+
+
+def test_likewise_where_conditionings_come_one_by_one(subject, cached, monkeypatch):
+    monkeypatch.setattr(type(subject.model.model), "memory_required", lambda *args, **kwargs: 1e30)
+    seen = []
+    for settings in ({}, {"level": "stack"}):
+        _, report = sample(subject, cached, **SETTINGS, **settings, memory_budget=1)
+        assert report.model_calls["full"] == 10
+        assert report.predicted_cache_bytes == report.cache_bytes > 0
+        seen.append(report.predicted_cache_bytes)
+    assert seen[0] > 2 * seen[1]
+
+
+def test_likewise_for_prompts_that_take_turns(tiny_dit, cached, pack):
+    """For one step, the first without the one before, its cache still lies beside the new one."""
+    first, second = pack.dit_loader.conditioning([1]), pack.dit_loader.conditioning([3])
+    first[0][1].update(start_percent=0.0, end_percent=0.5)
+    second[0][1].update(start_percent=0.5, end_percent=1.0)
+    turns = Subject("dit", tiny_dit.model, first + second, tiny_dit.negative)
+    alone = sample(tiny_dit, cached, **SETTINGS)[1].cache_bytes
+    _, report = sample(turns, cached, **SETTINGS, memory_budget=1.1 * alone / 2**30)
+    assert report.predicted_cache_bytes == report.cache_bytes == alone
+    assert report.settings["cache_dtype"] == "same" and "Some conditionings are computed plainly" in report.note
+    _, report = sample(turns, cached, **SETTINGS)
+    assert report.predicted_cache_bytes == report.cache_bytes == 2 * alone and report.note == ""
+
+
+def test_likewise_for_a_model_in_bf16_which_bf16_storage_leaves_alone(subject, bf16_subject, cached):
+    for level in ("module", "stack"):
+        wide = sample(subject, cached, **SETTINGS, level=level)[1].cache_bytes
+        same, report = sample(bf16_subject, cached, **SETTINGS, level=level)
+        assert report.cache_bytes < 0.6 * wide
+        assert report.predicted_cache_bytes == report.cache_bytes > 0
+        stored, _ = sample(bf16_subject, cached, **SETTINGS, level=level, cache_dtype="bf16")
+        assert torch.equal(same, stored)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("share, words", [(0.6, "kept in bf16 instead"), (0.5, "kept in fp8 instead")])
+def test_a_budget_is_kept_by_other_means(subject, cached, share, words):
+    settings = {**SETTINGS, "score": "random"}
+    need = sample(subject, cached, **settings)[1].cache_bytes
+    latent, report = sample(subject, cached, **settings, memory_budget=share * need / 2**30)
+    assert 0 < report.cache_bytes <= share * need and report.predicted_cache_bytes <= share * need
+    assert report.predicted_cache_bytes == report.cache_bytes > 0
+    assert report.note.startswith("The cache would take ") and words in report.note and report.note in report.summary()
+    assert torch.isfinite(latent).all() and report.calls("partial") == 5
+
+
+@pytest.mark.parametrize("order, words", [(1, "level stack)"), (0, "level stack, order 0)")])
+def test_a_budget_too_small_for_modules_is_kept_by_the_stack_level(subject, cached, order, words):
+    need = sample(subject, cached, **SETTINGS, level="stack", order=order)[1].cache_bytes
+    latent, report = sample(subject, cached, **SETTINGS, memory_budget=1.01 * need / 2**30)
+    assert report.cache_bytes == need and words in report.note and report.settings["level"] == "stack"
+    assert torch.isfinite(latent).all() and [step.kind for step in report.steps] == ["full", "partial"] * 5
+
+
+def test_a_budget_of_half_is_kept_at_the_stack_level_too(subject, cached):
+    need = sample(subject, cached, **SETTINGS, level="stack")[1].cache_bytes
+    _, report = sample(subject, cached, **SETTINGS, level="stack", memory_budget=0.55 * need / 2**30)
+    assert 0 < report.cache_bytes <= 0.55 * need
+    assert "kept in bf16 instead" in report.note and report.settings["cache_dtype"] == "bf16"
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{}, {"level": "stack"}])
+def test_no_budget_to_speak_of_samples_plainly(subject, cached, settings):
+    latent, report = sample(subject, cached, **SETTINGS, **settings, memory_budget=1e-9)
+    assert torch.equal(latent, subject.sample(steps=10))
+    assert "of a budget of 1 bytes, and nothing smaller fits either: nothing is cached" in report.note
+    assert report.cache_bytes == 0 and report.calls("plain") == 10
+
+
+def test_the_host_says_what_is_free(tiny_dit, cached, monkeypatch):
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device, both=False: (1 << 20, 1 << 20) if both else 1 << 20)
+    latent, report = sample(tiny_dit, cached, **SETTINGS)
+    assert "budget of 0 bytes" in report.note and torch.equal(latent, tiny_dit.sample(steps=10))
+    _, report = sample(tiny_dit, cached, **SETTINGS, memory_budget=1)
+    assert report.note == "" and report.calls("partial") == 5
+
+
+@pytest.mark.parametrize("level", ["module", "stack"])
+@pytest.mark.parametrize("dtype, most", [("bf16", 0.02), ("fp8", 0.2)])
+def test_fewer_bits_change_the_picture_a_little(subject, cached, level, dtype, most):
+    same, _ = sample(subject, cached, **SETTINGS, level=level)
+    for device in ("gpu", "cpu"):
+        fewer, report = sample(subject, cached, **SETTINGS, level=level, cache_dtype=dtype, cache_device=device)
+        change = ((fewer - same).norm() / same.norm()).item()
+        assert 0 < change < most and report.calls("partial") == 5
+
+
+def test_what_was_computed_anew_is_stored_so_too(subject, cached):
+    """One full step, then partial ones alone: tokens recomputed at one of them are read at the next, not those of the full step."""
+    most = {"dit": 0.001, "pixart": 0.002, "open_sora": 0.01, "flux": 0.01}[subject.name]
+    same, rounded = (sample(subject, cached, fresh_ratio=0.5, cycle=10, cache_dtype=dtype)[0] for dtype in ("same", "bf16"))
+    assert 0 < ((rounded - same).norm() / same.norm()).item() < most
+
+
+def test_the_hosts_memory_is_the_models_on_a_cpu(subject, cached, mode):
+    same, there = (sample(subject, cached, **mode, cache_device=device)[0] for device in ("gpu", "cpu"))
+    assert torch.equal(same, there)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{}, {"level": "stack"}, {"stale_tokens": "forecast"}])
+@pytest.mark.parametrize("method, failing", [("put", 1), ("put", 3), ("get", 2)])
+def test_where_memory_runs_out_the_run_goes_on_plainly(subject, cached, monkeypatch, settings, method, failing):
+    """The allocator's own error, in the first step's cache, in a later one's and where something kept is read."""
+    from tools.pack import pack_module
+    store, calls = pack_module("toca_core.storage").Store, []
+    original = getattr(store, method)
+
+    def fail(self, tensor):
+        calls.append(1)
+        return torch.empty(1 << 60, dtype=torch.uint8) if len(calls) == failing else original(self, tensor)
+
+    monkeypatch.setattr(store, method, fail)
+    model, reports = cached(subject, **SETTINGS, **settings)
+    left = []
+    latent = subject.sample(model, steps=10, callback=lambda *_: left.append(sum(type(thing) is store for thing in gc.get_objects())))
+    report = reports[0]
+    assert len(calls) == failing and torch.isfinite(latent).all() and left[-1] == 0
+    assert "Memory ran out" in report.note and report.calls("plain") > 5 and report.steps[-1].kind == "plain"
+    if (method, failing) == ("put", 1):
+        assert torch.equal(latent, subject.sample(steps=10))
+
+
+def test_conditionings_that_come_later_are_cached_only_where_there_is_room(tiny_dit, cached, monkeypatch):
+    """The host splits its batch in mid-run: for a step the old cache and the new ones would lie side by side."""
+    need = sample(tiny_dit, cached, **SETTINGS)[1].cache_bytes
+    base = type(tiny_dit.model.model)
+
+    def split(step, *_):
+        if step == 3:
+            monkeypatch.setattr(base, "memory_required", lambda *args, **kwargs: 1e30)
+
+    model, reports = cached(tiny_dit, **SETTINGS, memory_budget=1.2 * need / 2**30)
+    latent = tiny_dit.sample(model, steps=10, callback=split)
+    assert torch.isfinite(latent).all() and reports[0].cache_bytes <= 1.2 * need
+    assert "Some conditionings are computed plainly" in reports[0].note
+    assert [step.kind for step in reports[0].steps][3:6] == ["partial", "plain", "full"] and reports[0].calls("partial") > 3
