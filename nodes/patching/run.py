@@ -58,7 +58,7 @@ class SamplingRun:
 
     def begin_evaluation(self, sigma: float):
         """The sampler asks for one prediction: count it and decide whether it is a full step."""
-        self.settle()
+        self.learn()
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
         self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full and not self.abandoned
@@ -69,7 +69,7 @@ class SamplingRun:
             del self.caches[key]                                    # conditionings that left the run free their memory
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
 
-    def settle(self):
+    def learn(self):
         """What the last evaluation found: the one wait for the device, at full steps only."""
         if self.found:
             error = max(float(error) for error in self.found)
@@ -79,7 +79,7 @@ class SamplingRun:
 
     def finish(self):
         """The run is over."""
-        self.settle()
+        self.learn()
         if self.errors is not None and not self.config.always_full and not self.report.calls("partial") and not self.report.note:
             self.report.note = (f"No step could be skipped: the first {self.errors.first_full} and the last are full, and between them the "
                                 f"error measured was above the tolerance or there was no step to skip")
