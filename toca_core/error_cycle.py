@@ -12,7 +12,6 @@ from .config import ToCaConfig
 from .forecast import growth
 from .schedule import Cycle, Step
 
-
 LATE_WEIGHT = 0.02              # of an error where no noise is left
 NO_NOISE = 0.01                 # share below which a last step changes nothing
 
