@@ -1,7 +1,7 @@
 """What caching gains and what it costs, on the demo model, beside everything else that makes sampling faster.
 
     python run.py bench [--quick] [--json FILE] [--out DIR] [--steps 20 30 50] [--sampler euler] [--pictures 64] [--batch 4]
-                        [--guidance 3.0]
+                        [--guidance 3.0] [--only NAME ...]
 
 Plain sampling with a number of steps is the reference: same seeds, same noise. Against it stand the same sampler with fewer
 steps, second-order solvers with fewer steps, the host's EasyCache and LazyCache, ToCa as published, with random tokens and
@@ -45,7 +45,8 @@ points; a dash is a speed that one did not reach.
 
 def compare(model, work, batches, steps: int, given) -> dict:
     """One reference: every variant against the plain run of so many steps."""
-    variants = all_variants(given.sampler, steps, given.quick)
+    variants = [variant for variant in all_variants(given.sampler, steps, given.quick)
+                if not given.only or any(name in variant.family for name in given.only)]
     comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance)
     with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
         comparison.count_flops(batches[0], bar.update)
@@ -115,6 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="also write every figure here")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "bench", help="where tables and curves go (default output/bench)")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 30, 50], help="steps of the plain runs to compare with")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="curves whose names contain one of these (default all)")
     parser.add_argument("--sampler", default="euler", help="of the plain run and of all that cache (default euler)")
     parser.add_argument("--pictures", type=int, default=64, help="number of pictures (default 64)")
     parser.add_argument("--batch", type=int, default=4, help="pictures at a time (default 4)")
