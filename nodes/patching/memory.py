@@ -6,7 +6,6 @@ import comfy.model_management as management
 
 from ...toca_core.memory import GB, Budget
 
-
 ALWAYS_FREE = 0.2
 
 
