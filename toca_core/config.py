@@ -7,6 +7,7 @@ SCORES = ("self_attn", "cross_attn", "random")
 CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
 LEVELS = ("module", "stack")
 STALE_TOKENS = ("reuse", "forecast")
+REFRESHES = ("error", "self_attn", "random")
 
 
 class ConfigError(ValueError):
@@ -44,6 +45,10 @@ class ToCaConfig:
                       prediction; at 0 every step is full; None means the fixed `cycle`. For level "stack"
     max_gap           at most this distance between full steps, with a tolerance
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
+    token_mask        at level "stack": compute the tokens inside a mask at every step, others on full steps only
+    mask_dilation     how many tokens around a latent's noise mask are computed with it
+    refresh_ratio     at level "stack": share of tokens computed on the steps between full ones, beside those of a mask
+    refresh           what chooses them: the error of their last forecast ("error"), s1 ("self_attn") or "random"
     start_percent, end_percent   range of the sampling process, in 0..1, in which steps may be partial
     """
     fresh_ratio: float = 0.1
@@ -72,6 +77,10 @@ class ToCaConfig:
     tolerance: float | None = None
     max_gap: int = 8
     repayment: float = 0.7
+    token_mask: bool = True
+    mask_dilation: int = 1
+    refresh_ratio: float = 0.0
+    refresh: str = "error"
     start_percent: float = 0.0
     end_percent: float = 1.0
 
@@ -158,6 +167,9 @@ CHECKS = {
     "tolerance": optional(number(0, 100)),
     "max_gap": number(1, 100, whole=True),
     "repayment": number(0, 2),
+    "mask_dilation": number(0, 64, whole=True),
+    "refresh_ratio": number(0, 1),
+    "refresh": choice(REFRESHES),
     "start_percent": number(0, 1),
     "end_percent": number(0, 1),
 }

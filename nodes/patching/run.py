@@ -5,10 +5,14 @@ import threading
 from collections import Counter
 from dataclasses import asdict
 
+import torch.nn.functional as F
+
 from ...toca_core.cache import StackCache
 from ...toca_core.error_cycle import ErrorCycle
+from ...toca_core.families.refresh import RefreshCache, RefreshCall
 from ...toca_core.families.stack import StackCall
 from ...toca_core.forecast import time_of
+from ...toca_core.regions import Plan
 from ...toca_core.report import RunReport, StepReport
 from ...toca_core.schedule import Cycle, Step
 from ...toca_core.swap import swapped
@@ -21,11 +25,13 @@ class SamplingRun:
     sigmas         the run's noise levels, descending, as numbers
     sigma_range    partial steps are allowed for sigmas in (end, start]
     flow           rectified flow, whose sigmas are shares of noise
+    region         the part of the picture that counts; `refreshed` says that its tokens are computed at every step
+    priority       what multiplies the scores of the picture's tokens, (b, N)
     euler          the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
     """
 
     def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int, flow=False,
-                 euler=False):
+                 euler=False, region=None, refreshed=False, priority=None):
         self.layout = layout_of(diffusion_model)
         self.bound = {}
         depths = self.bind(diffusion_model).depths
@@ -33,6 +39,7 @@ class SamplingRun:
         self.total = max(1, len(sigmas) - 1)
         self.config = settings.resolve(self.layout, depths, self.total)
         self.seed, self.flow, self.euler = seed or 0, flow, euler
+        self.region, self.priority = region, priority
         self.cycle = Cycle(self.config)
         self.errors = ErrorCycle(self.config, self.cycle) if self.config.level == "stack" else None
         self.found = []                                             # errors of this evaluation's forecasts, relative to the prediction
@@ -43,6 +50,20 @@ class SamplingRun:
         self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
         if self.config.always_full:
             self.report.note = "Every step is full: fresh_ratio or cycle is 1, so nothing is cached"
+        self.refreshed = refreshed and self.config.token_mask and self.can_refresh("mask")
+        self.whole = self.refreshed and region.share == 1
+        if self.whole:
+            self.report.note = "Every step is full: the mask covers every token, so nothing is cached"
+        self.refreshing = not self.whole and (self.refreshed or self.config.refresh_ratio > 0 and self.can_refresh("refresh_ratio"))
+
+    def can_refresh(self, wanted: str) -> bool:
+        """Whether tokens can be computed between full steps; if not, the report says why."""
+        if self.errors is None:
+            self.report.note = f"The {wanted} computes nothing here, since it needs level stack"
+        elif not self.layout.refreshes:
+            self.report.note = (f"{self.report.model} cannot compute single tokens between full steps, so the {wanted} computes nothing; "
+                                f"full steps and what lies between them are as without it")
+        return self.errors is not None and self.layout.refreshes
 
     def bind(self, diffusion_model):
         """The layout applied to a model, once per device copy."""
@@ -58,7 +79,7 @@ class SamplingRun:
             self.found = []
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
-        self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full
+        self.active = self.end_sigma < sigma <= self.start_sigma and not (self.config.always_full or self.whole)
         self.time = time_of(sigma, self.config.forecast_time, self.flow)
         self.full = self.full_kinds(sigma) if self.active else self.kinds
         self.ordinals.clear()
@@ -104,7 +125,7 @@ class SamplingRun:
             key = self.key(diffusion_model, x, context, options)
             full = self.full if key in self.caches else self.kinds
             if self.active and key not in self.caches:
-                self.caches[key] = self.new_cache(bound, sizes)
+                self.caches[key] = self.new_cache(bound, sizes, x, arguments, options)
             self.last_used[key] = self.step.index
         if not self.active:
             return self.call_plain(call, bound.plain_flops(sizes))
@@ -117,8 +138,27 @@ class SamplingRun:
             self.caches.pop(key, None)                              # half renewed: never to be read again
             raise
 
-    def new_cache(self, bound, sizes):
-        return StackCache(self.config) if self.errors is not None else bound.new_cache(self.config, sizes, self.seed)
+    def new_cache(self, bound, sizes, x, arguments: dict, options: dict):
+        fitting = self.region is None or self.region.fits(x)
+        if self.errors is None:
+            return bound.new_cache(self.config, sizes, self.seed, self.priority if fitting else None)
+        if not (self.refreshing and fitting) or self.hindered(arguments, options):
+            return StackCache(self.config)
+        beside = (0, sizes.beside)                                  # reference pictures are in no region
+        inside = F.pad(self.region.tokens.flatten(1), beside) if self.refreshed else None
+        priority = None if self.priority is None else F.pad(self.priority, beside, value=1.0)
+        return RefreshCache(self.config, Plan(self.config, sizes.tokens, inside, priority, self.seed))
+
+    def hindered(self, arguments: dict, options: dict) -> bool:
+        """Whether something works on the tokens of all blocks, by their places in the picture."""
+        for name, given in (("a ControlNet", arguments.get("control") is not None),
+                            ("an attention mask", arguments.get("attention_mask") is not None),
+                            ("a patch of another node", bool(options.get("patches") or options.get("patches_replace"))),
+                            ("reference pictures' own timestep", arguments.get("ref_latents_method") == "index_timestep_zero")):
+            if given:
+                self.report.note = f"No token was computed between full steps, since {name} wants them all"
+                return True
+        return False
 
     def call_modules(self, call, bound, cache, sizes, conds, full):
         session = bound.call(cache, self.config, self.step, self.cycle, sizes, conds, full, self.time)
@@ -131,7 +171,7 @@ class SamplingRun:
 
     def call_stack(self, call, bound, cache, sizes, conds, full):
         """Skip the blocks, or run them and learn what skipping them would have given."""
-        session, forecast = StackCall(bound, cache, self.time, sizes, skip=not full), None
+        session, forecast = self.stack_call(bound, cache, sizes, skip=not full), None
         if full and cache.anchors.features and (self.config.tolerance is not None or self.repays):
             trial = StackCall(bound, cache, self.time, sizes, skip=True)
             with swapped(trial.replacements()):
@@ -144,8 +184,23 @@ class SamplingRun:
             if forecast is None:
                 return output
             error = forecast.sub_(output)
-            self.found.append((rms(error) / rms(output)).amax())    # the worst picture decides
+            self.found.append(self.relative(error, output).amax())  # the worst picture decides
+        if self.refreshed and isinstance(cache, RefreshCache):
+            error.mul_(1 - self.region.computed(error))             # what was computed is not in debt
         return self.repay(output, error)
+
+    def stack_call(self, bound, cache, sizes, skip: bool):
+        if not isinstance(cache, RefreshCache):
+            return StackCall(bound, cache, self.time, sizes, skip)
+        since = self.step.index - (self.errors.last_full or 0)
+        return RefreshCall(bound, cache, self.time, sizes, skip, since, max(self.config.max_gap, self.config.cycle))
+
+    def relative(self, error, output):
+        """The error of each sample, relative to the prediction; where a region counts, inside it."""
+        if self.region is None or not self.region.fits(output):
+            return rms(error) / rms(output)
+        inside = self.region.inside(output)
+        return rms(error * inside) / rms(output * inside)
 
     @property
     def repays(self) -> bool:
