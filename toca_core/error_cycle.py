@@ -11,12 +11,16 @@ from .config import ToCaConfig
 from .forecast import growth
 from .schedule import Cycle, Step
 
+SMALL_SHARE = 1 / 3         # of the tolerance: where the forecast adds less than that to the sample, no token is computed
+
 
 class ErrorCycle:
     """Decides evaluation by evaluation which steps are full; one per sampling run. Numbers only.
 
     anchors    times of the last full steps, newest first
     error      of the last forecast measured, relative to the prediction; `unit` is the growth it was measured at
+    computed   share of that error which stays where tokens are computed between full steps
+    worthwhile whether the forecast of this step errs enough for that
     owed       what the forecasts since the last full step are expected to have added to the sample
     skipped    (time, share) of those steps
     """
@@ -25,6 +29,7 @@ class ErrorCycle:
         self.config, self.fixed = config, fixed
         self.first_full = max(config.order + 2, config.warmup_steps)        # anchors to forecast from, and one more step to measure it
         self.anchors, self.last_full, self.error, self.unit = [], None, None, 0.0
+        self.computed, self.worthwhile = 1.0, True
         self.owed, self.skipped = 0.0, []
         self.earlier, self.repaid = [], []                          # the anchors and the skipped steps before this full step
 
@@ -47,11 +52,14 @@ class ErrorCycle:
             return "self_attn" in self.fixed.full_kinds(step)
         if step.index < self.first_full or step.position >= step.total - 1 or self.error is None:
             return True
-        self.owed += growth(self.anchors, time) / self.unit * self.error * weight
+        added = growth(self.anchors, time) / self.unit * self.error * weight
+        self.worthwhile = self.computed == 1 or added > SMALL_SHARE * self.config.tolerance
+        self.owed += added * (self.computed if self.worthwhile else 1.0)
         return self.owed > self.config.tolerance or step.index - self.last_full >= self.config.max_gap
 
-    def measured(self, error: float):
-        """The error of the forecast at the last full step, relative to the prediction."""
+    def measured(self, error: float, computed: float = 1.0):
+        """The error of the forecast at the last full step, relative to the prediction, and what stays of it in computed tokens."""
+        self.computed = computed
         self.unit = growth(self.earlier, self.anchors[0])
         self.error = error if self.unit else None
 

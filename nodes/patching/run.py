@@ -78,7 +78,7 @@ class SamplingRun:
         """The sampler asks for one prediction: count it and decide whether it is a full step."""
         if self.found:
             error = max(float(error) for error in self.found)       # the one wait for the device, at full steps
-            self.errors.measured(error * REFRESHED_ERROR * self.noise if self.refreshed else error)
+            self.errors.measured(error, REFRESHED_ERROR * self.noise if self.refreshed else 1.0)
             self.found = []
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
@@ -194,7 +194,7 @@ class SamplingRun:
         return self.repay(output, error)
 
     def stack_call(self, bound, cache, sizes, skip: bool):
-        if not isinstance(cache, RefreshCache):
+        if not isinstance(cache, RefreshCache) or skip and not self.errors.worthwhile:
             return StackCall(bound, cache, self.time, sizes, skip)
         since = self.step.index - (self.errors.last_full or 0)
         return RefreshCall(bound, cache, self.time, sizes, skip, since, max(self.config.max_gap, self.config.cycle))
