@@ -12,10 +12,11 @@ class Region:
     area        (b, frames, H, W), true inside, in the latent's size; one for all samples, or one for each
     dilation    how many tokens around it are computed with it
     patch       (frames, rows, columns) of the latent that make one token
+    given       by the user, not by the latent
     """
 
-    def __init__(self, area, dilation: int, patch: tuple[int, int, int]):
-        self.area, self.dilation, self.patch = area, dilation, patch
+    def __init__(self, area, dilation: int, patch: tuple[int, int, int], given: bool = False):
+        self.area, self.dilation, self.patch, self.given = area, dilation, patch, given
         touched = F.max_pool3d(area[:, None].float(), patch, ceil_mode=True)
         if dilation:
             reach = 2 * dilation + 1

@@ -50,7 +50,7 @@ def region_of(options: dict, noise_mask, latent, diffusion_model, dilation: int)
     """
     given, patch = options.get(MASK_KEY), patch_of(diffusion_model)
     if given is not None:
-        region = Region(painted(given.mask.to(latent.device), *sides(latent)) > 0, given.dilation, patch)
+        region = Region(painted(given.mask.to(latent.device), *sides(latent)) > 0, given.dilation, patch, given=True)
         return (region, True) if region.share > 0 else (None, False)
     if noise_mask is None:
         return None, False

@@ -1,6 +1,7 @@
 """The state of one sampling run: which step it is, what is cached for which conditionings, what it cost."""
 
 import bisect
+import math
 import threading
 from collections import Counter
 from dataclasses import asdict
@@ -60,9 +61,9 @@ class SamplingRun:
 
     def can_refresh(self, wanted: str) -> bool:
         """Whether tokens can be computed between full steps; if not, the report says why."""
-        if self.errors is None:
+        if self.errors is None and (self.region is None or self.region.given):
             self.report.note = f"The {wanted} computes nothing here, since it needs level stack"
-        elif not self.layout.refreshes:
+        elif self.errors is not None and not self.layout.refreshes:
             self.report.note = (f"{self.report.model} cannot compute single tokens between full steps, so the {wanted} computes nothing; "
                                 f"full steps and what lies between them are as without it")
         return self.errors is not None and self.layout.refreshes
@@ -143,24 +144,26 @@ class SamplingRun:
             raise
 
     def new_cache(self, bound, sizes, x, arguments: dict, options: dict):
-        fitting = self.region is None or self.region.fits(x)
         if self.errors is None:
-            return bound.new_cache(self.config, sizes, self.seed, self.priority if fitting else None)
-        if not (self.refreshing and fitting) or self.hindered(arguments, options):
+            whole = self.priority is not None and self.priority.shape[1] == math.prod(sizes.grid) and x.shape[0] % len(self.priority) == 0
+            return bound.new_cache(self.config, sizes, self.seed, self.priority if whole else None)
+        if not self.refreshing or self.hindered(x, arguments, options):
             return StackCache(self.config)
         beside = (0, sizes.beside)                                  # reference pictures are in no region
         inside = F.pad(self.region.tokens.flatten(1), beside) if self.refreshed else None
         priority = None if self.priority is None else F.pad(self.priority, beside, value=1.0)
         return RefreshCache(self.config, Plan(self.config, sizes.tokens, inside, priority, self.seed))
 
-    def hindered(self, arguments: dict, options: dict) -> bool:
-        """Whether something works on the tokens of all blocks, by their places in the picture."""
+    def hindered(self, x, arguments: dict, options: dict) -> bool:
+        """Whether something works on the tokens of all blocks by their places in the picture; then the run does without refresh."""
         for name, given in (("a ControlNet", arguments.get("control") is not None),
                             ("an attention mask", arguments.get("attention_mask") is not None),
                             ("a patch of another node", bool(options.get("patches") or options.get("patches_replace"))),
+                            ("a conditioning for a part of the picture", self.region is not None and not self.region.fits(x)),
                             ("reference pictures' own timestep", arguments.get("ref_latents_method") == "index_timestep_zero")):
             if given:
                 self.report.note = f"No token was computed between full steps, since {name} wants them all"
+                self.refreshed = self.refreshing = False
                 return True
         return False
 
@@ -204,7 +207,7 @@ class SamplingRun:
         if self.region is None or not self.region.fits(output):
             return rms(error) / rms(output)
         inside = self.region.inside(output)
-        return rms(error * inside) / rms(output * inside)
+        return rms(error * inside) / rms(output * inside).clamp_min(1e-12)          # a picture of a batch may have nothing inside
 
     @property
     def repays(self) -> bool:
@@ -253,6 +256,8 @@ class SamplingRun:
         report.cache_bytes = max(report.cache_bytes, sum(cache.bytes for cache in self.caches.values()))
         if kind == "full":
             report.steps[-1].kind = "full"
+        elif isinstance(session, RefreshCall):
+            report.steps[-1].fresh_share = {"blocks": round(session.fresh_share, 6)}
 
 
 def rms(predictions):

@@ -178,6 +178,32 @@ def test_a_model_that_cannot_refresh_says_so_and_goes_on(pack, checkpoints, cach
     assert reports[0].calls("partial") > 0
 
 
+def test_what_wants_every_token_gets_it(refreshing, cached, masks):
+    model, reports = cached(refreshing, **STACK)
+    patched = painted(model, masks, square())
+    patched.set_model_patch(lambda *given: given, "of_another_node")
+    assert torch.equal(refreshing.sample(patched), refreshing.sample(model))
+    assert "a patch of another node wants them all" in reports[0].note
+
+
+def test_a_picture_of_a_batch_without_a_mask_does_not_stop_the_cycle(refreshing, cached, masks):
+    model, reports = cached(refreshing, **{**STACK, "tolerance": 1e-9})
+    mask = torch.cat((square(), torch.zeros(1, 16, 16)))
+    refreshing.sample(painted(model, masks, mask), batch=2)
+    assert reports[0].calls("partial") == 0
+
+
+def test_the_error_counts_inside_the_mask(tiny_dit, pack):
+    """Also where its tokens are not computed."""
+    from tools.pack import pack_module
+    region = pack_module("nodes.patching.regions").Region(square()[:, None] > 0, 0, (1, 2, 2))
+    run = pack.run.SamplingRun(pack.settings.Settings("custom", pack.config.ToCaConfig(**STACK)), tiny_dit.diffusion_model, [1.0, 0.0],
+                               (1.0, 0.0), 0, region=region)
+    output, error = torch.ones(2, 4, 16, 16), torch.zeros(2, 4, 16, 16)
+    error[0, :, 0, 0], error[1, :, 4:8, 4:8] = 9.0, 0.5
+    torch.testing.assert_close(run.relative(error, output), torch.tensor([0.0, 0.5]))
+
+
 def test_at_module_level_a_mask_says_what_it_needs(tiny_dit, cached, masks):
     model, reports = cached(tiny_dit)
     tiny_dit.sample(painted(model, masks, square()))

@@ -49,7 +49,7 @@ class RefreshCache(StackCache):
     def complete(self, block, time: float, k, v, rows):
         """The keys and values of all tokens, of which k and v are those at `rows` of the flattened batch."""
         known = self.attended[block].at(time)
-        known.flatten(0, 1).index_copy_(0, rows, side_by_side(k, v).flatten(0, 1))
+        known.view(-1, *known.shape[2:]).index_copy_(0, rows, side_by_side(k, v).flatten(0, 1))
         return (known if k.ndim == 3 else known.transpose(1, 2)).chunk(2, dim=-1)
 
     @property
@@ -72,10 +72,14 @@ class RefreshCall(StackCall):
     def __init__(self, bound: BoundModel, cache: RefreshCache, time: float, sizes: Sizes, skip: bool, since: int, ahead: int):
         super().__init__(bound, cache, time, sizes, skip)
         self.ahead, self.score, self.rows, self.joint_rows = ahead, None, None, {}
-        self.choosing = cache.plan.count > cache.plan.always and cache.config.refresh == "self_attn"
+        self.choice = cache.config.refresh if cache.plan.count > cache.plan.always else None
         self.fresh = cache.plan.at(since) if skip else None
         if skip:
             self.flops = bound.refreshed_flops(sizes, self.fresh.shape[-1])
+
+    @property
+    def fresh_share(self) -> float:
+        return self.fresh.shape[-1] / self.tokens.shape[1]
 
     def replacements(self):
         for stack in self.bound.stacks:
@@ -86,14 +90,14 @@ class RefreshCall(StackCall):
         super().enter(tokens)
         if self.skip:
             self.rows = flat_rows(self.fresh, tokens.shape)
-        elif self.cache.config.refresh == "error" and self.cache.anchors.fits(tokens):
+        elif self.choice == "error" and self.cache.anchors.fits(tokens):
             self.score = self.cache.anchors.at(self.time)
 
     def leave(self, tokens):
         residual = tokens - self.tokens
         if self.score is None:
             self.score = residual.new_zeros(residual.shape[:2], dtype=torch.float32)
-        elif self.cache.config.refresh == "error":
+        elif self.choice == "error":
             self.score = (residual - self.score).float().square().mean(-1).sqrt()
         self.cache.plan.renew(self.score / self.score.amax().clamp_min(1e-12), self.ahead)
         self.cache.anchors.add(self.time, residual)
@@ -104,7 +108,7 @@ class RefreshCall(StackCall):
 
     def placed(self, output):
         """All tokens after the last block: the forecast, with the fresh ones (B, n, C) in place of theirs."""
-        self.tokens.flatten(0, 1).index_copy_(0, self.rows, output.flatten(0, 1))
+        self.tokens.view(-1, self.tokens.shape[-1]).index_copy_(0, self.rows, output.flatten(0, 1))
         return self.tokens
 
     def rows_after(self, text: int):
@@ -157,7 +161,7 @@ class RefreshPass(BlockPass):
         return output
 
     def attend(self, run, q, k, v):
-        if self.call.choosing and not self.call.skip:
+        if self.call.choice == "self_attn" and not self.call.skip:
             self.rank(q, k)
         return run(q, *self.call.attended(self.at, k, v))
 
