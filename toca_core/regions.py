@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-MASK_SHARE_LIMIT = 0.5          # above this share of tokens a noise mask is not worth a refresh: whole steps cost little more
+MASK_SHARE_LIMIT = 0.4          # of the tokens: with more of them, computing those of a noise mask costs more than it gives
 
 
 class Region:
