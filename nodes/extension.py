@@ -14,6 +14,8 @@ from .toca_load_pixart import ToCaLoadPixArt
 from .toca_open_sora_conditioning import ToCaOpenSoraConditioning
 from .toca_open_sora_latent import ToCaOpenSoraLatent
 from .toca_open_sora_scheduler import ToCaOpenSoraScheduler
+from .toca_region_priority import ToCaRegionPriority
+from .toca_token_mask import ToCaTokenMask
 
 BUNDLED = Path(__file__).resolve().parent.parent / "demo"
 
@@ -25,4 +27,4 @@ class ToCaExtension(ComfyExtension):
 
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
-                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler]
+                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority]

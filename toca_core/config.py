@@ -8,6 +8,7 @@ CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
 LEVELS = ("module", "stack")
 STALE_TOKENS = ("reuse", "forecast")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
+REFRESHES = ("error", "self_attn", "random")
 
 
 class ConfigError(ValueError):
@@ -49,6 +50,10 @@ class ToCaConfig:
     memory_budget     GB (2**30 bytes) that the cache may take of the model's device; 0 means what is free there
     cache_device      the cache lies on the model's device ("gpu") or in the host's memory ("cpu")
     cache_dtype       in the precision of the features ("same") or in fewer bits ("bf16", "fp8")
+    token_mask        at level "stack": compute the tokens inside a mask at every step, others on full steps only
+    mask_dilation     how many tokens around a latent's noise mask are computed with it
+    refresh_ratio     at level "stack": share of tokens computed on the steps between full ones, beside those of a mask
+    refresh           what chooses them: the error of their last forecast ("error"), s1 ("self_attn") or "random"
     start_percent, end_percent   range of the sampling process, in 0..1, in which steps may be partial
     """
     fresh_ratio: float = 0.1
@@ -80,6 +85,10 @@ class ToCaConfig:
     memory_budget: float = 0.0
     cache_device: str = "gpu"
     cache_dtype: str = "same"
+    token_mask: bool = True
+    mask_dilation: int = 1
+    refresh_ratio: float = 0.0
+    refresh: str = "error"
     start_percent: float = 0.0
     end_percent: float = 1.0
 
@@ -174,6 +183,9 @@ CHECKS = {
     "memory_budget": number(0, 1024),
     "cache_device": choice(CACHE_DEVICES),
     "cache_dtype": choice(CACHE_DTYPES),
+    "mask_dilation": number(0, 64, whole=True),
+    "refresh_ratio": number(0, 1),
+    "refresh": choice(REFRESHES),
     "start_percent": number(0, 1),
     "end_percent": number(0, 1),
 }

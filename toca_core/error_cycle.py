@@ -14,6 +14,7 @@ from .schedule import Cycle, Step
 
 LATE_WEIGHT = 0.02              # of an error where no noise is left
 NO_NOISE = 0.01                 # share below which a last step changes nothing
+SMALL_SHARE = 1 / 3             # of the tolerance: where the forecast adds less than that to the sample, no token is computed
 
 
 class ErrorCycle:
@@ -21,6 +22,8 @@ class ErrorCycle:
 
     anchors    times of the last full steps, newest first
     error      of the last forecast measured, relative to the prediction; `unit` is the growth it was measured at
+    computed   share of that error which stays where tokens are computed between full steps
+    worthwhile whether the forecast of this step errs enough for that
     owed       what the forecasts since the last full step are expected to have added to the sample
     skipped    (time, share) of those steps
     """
@@ -29,6 +32,7 @@ class ErrorCycle:
         self.config, self.fixed = config, fixed
         self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
         self.anchors, self.last_full, self.error, self.unit = [], None, None, 0.0
+        self.computed, self.worthwhile = 1.0, True
         self.owed, self.skipped = 0.0, []
         self.earlier, self.repaid = [], []                          # the anchors and the skipped steps before this full step
 
@@ -51,11 +55,14 @@ class ErrorCycle:
             return "self_attn" in self.fixed.full_kinds(step)
         if step.index < self.config.warmup_steps or last or self.error is None:
             return True
-        self.owed += growth(self.anchors, time) / self.unit * self.error * weight
-        return self.owed > self.config.tolerance / 100 or step.index - self.last_full >= self.config.max_gap
+        tolerance, added = self.config.tolerance / 100, growth(self.anchors, time) / self.unit * self.error * weight
+        self.worthwhile = self.computed == 1 or added > SMALL_SHARE * tolerance
+        self.owed += added * (self.computed if self.worthwhile else 1.0)
+        return self.owed > tolerance or step.index - self.last_full >= self.config.max_gap
 
-    def measured(self, error: float):
-        """The error of the forecast at the last full step, relative to the prediction."""
+    def measured(self, error: float, computed: float = 1.0):
+        """The error of the forecast at the last full step, relative to the prediction, and what stays of it in computed tokens."""
+        self.computed = computed
         if len(self.earlier) > self.config.order:                   # else of a lower order than those to come
             self.unit = growth(self.earlier, self.anchors[0])
             self.error = error if self.unit else None

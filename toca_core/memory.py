@@ -57,6 +57,11 @@ def anchored(config: ToCaConfig, tokens: int, width: int, itemsize: int) -> Need
     return Need(features, NUMBER * tokens if config.trust and order else 0)
 
 
+def attended(config: ToCaConfig, numbers: int, itemsize: int) -> Need:
+    """The anchors of keys and of values, `numbers` of each; they stay on the model's device, as they are."""
+    return Need(beside=anchors_kept(config.order, "taylor") * 2 * numbers * itemsize)
+
+
 def selected(depth: int, tokens: int, modules: int) -> Need:
     """Scores of one stream's tokens (those of all samples) in every block, and an age for each of its modules (`selection.Selector`)."""
     return Need(beside=NUMBER * depth * tokens * (1 + modules))

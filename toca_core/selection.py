@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 
 from . import scores
 from .config import ToCaConfig
@@ -12,12 +13,15 @@ class Selector:
     """The scores and ages of the tokens of one stream in every block of a stack, for one group of conditionings.
 
     basis (blocks, B, N)    what s1 or s2 is made of, renewed at full steps (s2's rows also by fresh tokens)
+    priority (b, N)    multiplies the scores of the picture's tokens
     ages {module: (blocks, B, N)}    steps since a token was computed, one counter per block and module
 
     Kept out of compiled graphs: it runs once a step, and what it decides must not be frozen into one.
     """
 
-    def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int, int], seed: int):
+    def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int, int], seed: int,
+                 priority=None):
+        self.priority = priority
         self.config, self.depth, self.modules, self.grid, self.seed = config, depth, modules, grid, seed
         self.basis = None
         self.ages = {}
@@ -44,10 +48,17 @@ class Selector:
         else:
             base = scores.influence(basis) if config.score == "self_attn" else scores.control(basis)
         score = base + config.staleness_weight * scores.staleness(self.ages[module][blocks], config.cycle)
+        if self.priority is not None:
+            score = score * self.weights(score)
         if config.spread_bonus and score.shape[-1] == math.prod(self.grid):                 # text and reference tokens lie on no grid
             frames, *picture = self.grid
             score = scores.spread(score.unflatten(-1, (frames, -1)), tuple(picture), config.spread_cell, config.spread_bonus).flatten(-2)
         return score.argsort(dim=-1, descending=True)
+
+    def weights(self, score):
+        """The priority of all tokens, (B, N), for scores (..., B, N) or of one block; text before the picture counts once."""
+        every = F.pad(self.priority.to(score), (score.shape[-1] - self.priority.shape[-1], 0), value=1.0)
+        return every.repeat(score.shape[-2] // len(every), 1)
 
     @torch.compiler.disable
     def plan(self, module: str, counts: list[int]):

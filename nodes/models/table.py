@@ -31,6 +31,29 @@ def watch_attention(arguments: dict, seen) -> dict:
     return {**arguments, "transformer_options": {**options, "optimized_attention_override": attention}}
 
 
+def replaced_attention(options: dict, replacement) -> dict:
+    """The host's options, changed so that replacement(run, q, k, v) stands for its attention, which is run(q, k, v)."""
+    earlier = options.get("optimized_attention_override")
+
+    def attention(function, q, k, v, *args, **kwargs):
+        def run(q, k, v):
+            return earlier(function, q, k, v, *args, **kwargs) if earlier else function(q, k, v, *args, **kwargs)
+
+        return replacement(run, q, k, v)
+
+    return {**options, "optimized_attention_override": attention}
+
+
+def attending_last(args, kwargs, replacement):
+    """The arguments of a block that takes the host's options as the last of them."""
+    return (*args[:-1], replaced_attention(args[-1], replacement)), kwargs
+
+
+def attending_named(args, kwargs, replacement):
+    """The arguments of a block that takes the host's options by name."""
+    return args, {**kwargs, "transformer_options": replaced_attention(kwargs.get("transformer_options", {}), replacement)}
+
+
 def video_sizes(model, x, context, arguments):
     """A latent (B, C, T, H, W) in patches of frames, rows and columns."""
     grid = tuple(-(-side // patch) for side, patch in zip(x.shape[2:], model.patch_size, strict=True))
@@ -51,12 +74,14 @@ def stdit3_stack(name, attends):
                            projections={"cross_attn": ("q_linear", "kv_linear")})
 
 
-FLUX_STACKS = JointStack("double", "double_blocks", watch_attention), ParallelStack("single", "single_blocks", watch_attention)
+FLUX_STACKS = (JointStack("double", "double_blocks", watch_attention, attending_named),
+               ParallelStack("single", "single_blocks", watch_attention, attending_named))
 
 LAYOUTS = {         # by full name, since several classes are called DiT; as text, so that a host without one still loads the pack
     f"{DiT.__module__}.DiT": Layout(
         system="dit",
-        stacks=(SequentialStack(modules={"self_attn": "attn", "mlp": "mlp"}, projections={"self_attn": ("qkv",)}),),
+        stacks=(SequentialStack(modules={"self_attn": "attn", "mlp": "mlp"}, projections={"self_attn": ("qkv",)},
+                                attending=attending_last),),
         sizes=picture_sizes),
     "comfy.ldm.pixart.pixartms.PixArtMS": Layout(
         system="pixart",

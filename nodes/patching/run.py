@@ -1,19 +1,26 @@
 """The state of one sampling run: which step it is, what is cached for which conditionings, what it cost."""
 
 import bisect
+import math
 import threading
 from collections import Counter
 from dataclasses import asdict
 
+import torch.nn.functional as F
+
 from ...toca_core import memory
 from ...toca_core.cache import StackCache
 from ...toca_core.error_cycle import ErrorCycle
+from ...toca_core.families.refresh import RefreshCache, RefreshCall
 from ...toca_core.families.stack import StackCall
 from ...toca_core.forecast import time_of
+from ...toca_core.regions import Plan
 from ...toca_core.report import RunReport, StepReport
 from ...toca_core.schedule import Cycle, Step
 from ...toca_core.swap import swapped
 from ..models.table import layout_of
+
+REFRESHED_ERROR = 0.5       # error of computed tokens for that of their forecast, times the noise's share (demo model: 0.45 to 0.1)
 
 
 class SamplingRun:
@@ -23,11 +30,13 @@ class SamplingRun:
     sigma_range    partial steps are allowed for sigmas in (end, start]
     host_memory    what is free for the cache (`memory.py`)
     flow           rectified flow, whose sigmas are shares of noise
+    region         the part of the picture that counts; `refreshed` says that its tokens are computed at every step
+    priority       what multiplies the scores of the picture's tokens, (b, N)
     euler          the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
     """
 
     def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int, host_memory,
-                 flow=False, euler=False):
+                 flow=False, euler=False, region=None, refreshed=False, priority=None):
         self.layout = layout_of(diffusion_model)
         self.bound = {}
         depths = self.bind(diffusion_model).depths
@@ -36,6 +45,7 @@ class SamplingRun:
         self.settle(settings.resolve(self.layout, depths, self.total))
         self.seed, self.flow, self.euler = seed or 0, flow, euler
         self.host_memory, self.budget, self.needs, self.conditionings, self.abandoned = host_memory, None, {}, 1, False
+        self.region, self.priority = region, priority
         self.found = []                                             # errors of this evaluation's forecasts, relative to the prediction
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
         self.kinds = frozenset(self.layout.kinds)
@@ -43,7 +53,21 @@ class SamplingRun:
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
         self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
         if self.config.always_full:
-            self.report.note = "Every step is full: fresh_ratio or cycle is 1 or tolerance 0, so nothing is cached"
+            self.report.remark("Every step is full: fresh_ratio or cycle is 1 or tolerance 0, so nothing is cached")
+        self.refreshed = refreshed and self.config.token_mask and self.can_refresh("mask")
+        self.whole = self.refreshed and region.share == 1
+        if self.whole:
+            self.report.remark("Every step is full: the mask covers every token, so nothing is cached")
+        self.refreshing = not self.whole and (self.refreshed or self.config.refresh_ratio > 0 and self.can_refresh("refresh_ratio"))
+
+    def can_refresh(self, wanted: str) -> bool:
+        """Whether tokens can be computed between full steps; if not, the report says why."""
+        if self.errors is None and (self.region is None or self.region.given):
+            self.report.remark(f"The {wanted} computes nothing here, since it needs level stack")
+        elif self.errors is not None and not self.layout.refreshes:
+            self.report.remark(f"{self.report.model} cannot compute single tokens between full steps, so the {wanted} computes nothing; "
+                               f"full steps and what lies between them are as without it")
+        return self.errors is not None and self.layout.refreshes
 
     def settle(self, config):
         self.config, self.cycle = config, Cycle(config)
@@ -61,7 +85,7 @@ class SamplingRun:
         self.learn()
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.position(sigma), self.total)
-        self.active = self.end_sigma < sigma <= self.start_sigma and not self.config.always_full and not self.abandoned
+        self.active = self.end_sigma < sigma <= self.start_sigma and not (self.config.always_full or self.whole or self.abandoned)
         self.time = time_of(sigma, self.config.forecast_time, self.flow)
         self.full = self.full_kinds(sigma) if self.active else self.kinds
         self.ordinals.clear()
@@ -73,7 +97,7 @@ class SamplingRun:
         """What the last evaluation found: the one wait for the device, at full steps only."""
         if self.found:
             error = max(float(error) for error in self.found)
-            self.errors.measured(error)
+            self.errors.measured(error, REFRESHED_ERROR * self.noise if self.refreshed else 1.0)
             self.report.steps[-1].error = 100 * error
             self.found = []
 
@@ -87,8 +111,9 @@ class SamplingRun:
     def full_kinds(self, sigma: float) -> frozenset[str]:
         if self.errors is None:
             return self.cycle.full_kinds(self.step) & self.kinds
+        self.noise = time_of(sigma, "sigma", self.flow)
         self.share = 1 - self.following(sigma) / max(sigma, 1e-9)
-        return self.kinds if self.errors.is_full(self.step, self.time, self.share, time_of(sigma, "sigma", self.flow)) else frozenset()
+        return self.kinds if self.errors.is_full(self.step, self.time, self.share, self.noise) else frozenset()
 
     def following(self, sigma: float) -> float:
         """The next lower noise level of the run's list, 0 after the last."""
@@ -122,7 +147,7 @@ class SamplingRun:
             key = self.key(diffusion_model, x, context, options)
             full = self.full if key in self.caches else self.kinds
             if self.active and key not in self.caches and self.admit(key, bound, sizes, conds, x):
-                self.caches[key] = self.new_cache(bound, sizes)
+                self.caches[key] = self.new_cache(bound, sizes, x, arguments, options)
             self.last_used[key] = self.step.index
             cache = self.caches.get(key)
         if cache is not None:
@@ -143,10 +168,13 @@ class SamplingRun:
     def admit(self, key, bound, sizes, conds: int, x) -> bool:
         """Whether there is room for one more cache; what the first one needs, and each conditioning like it, settles what is kept."""
         def need(config):
-            return bound.cache_need(config, sizes, conds, self.host_memory.itemsize)
+            return bound.cache_need(config, sizes, conds, self.host_memory.itemsize, self.refreshing)
 
         if self.budget is None:
             self.budget = self.host_memory.budget(self.config.memory_budget, x.shape, x.device)
+            if self.refreshing and not self.budget.holds(need(self.config) * (max(self.conditionings, conds) / conds), self.config):
+                self.give_up_refresh("The keys and values that computing single tokens needs do not fit into the budget of "
+                                     f"{memory.readable(self.budget.limit(self.config))}, so none are computed between full steps")
             self.plan(lambda config: need(config) * (max(self.conditionings, conds) / conds))
         if self.abandoned:
             return False
@@ -186,8 +214,32 @@ class SamplingRun:
     def held(self) -> int:
         return sum(cache.bytes for cache in self.caches.values())
 
-    def new_cache(self, bound, sizes):
-        return StackCache(self.config) if self.errors is not None else bound.new_cache(self.config, sizes, self.seed)
+    def new_cache(self, bound, sizes, x, arguments: dict, options: dict):
+        if self.errors is None:
+            whole = self.priority is not None and self.priority.shape[1] == math.prod(sizes.grid) and x.shape[0] % len(self.priority) == 0
+            return bound.new_cache(self.config, sizes, self.seed, self.priority if whole else None)
+        if not self.refreshing or self.hindered(x, arguments, options):
+            return StackCache(self.config)
+        beside = (0, sizes.beside)                                  # reference pictures are in no region
+        inside = F.pad(self.region.tokens.flatten(1), beside) if self.refreshed else None
+        priority = None if self.priority is None else F.pad(self.priority, beside, value=1.0)
+        return RefreshCache(self.config, Plan(self.config, sizes.tokens, inside, priority, self.seed))
+
+    def hindered(self, x, arguments: dict, options: dict) -> bool:
+        """Whether something works on the tokens of all blocks by their places in the picture; then the run does without refresh."""
+        for name, given in (("a ControlNet", arguments.get("control") is not None),
+                            ("an attention mask", arguments.get("attention_mask") is not None),
+                            ("a patch of another node", bool(options.get("patches") or options.get("patches_replace"))),
+                            ("a conditioning for a part of the picture", self.region is not None and not self.region.fits(x)),
+                            ("reference pictures' own timestep", arguments.get("ref_latents_method") == "index_timestep_zero")):
+            if given:
+                self.give_up_refresh(f"No token was computed between full steps, since {name} wants them all")
+                return True
+        return False
+
+    def give_up_refresh(self, why: str):
+        self.refreshed = self.refreshing = False
+        self.report.remark(why)
 
     def call_modules(self, call, bound, cache, sizes, conds, full):
         session = bound.call(cache, self.config, self.step, self.cycle, sizes, conds, full, self.time)
@@ -200,7 +252,7 @@ class SamplingRun:
 
     def call_stack(self, call, bound, cache, sizes, conds, full):
         """Skip the blocks, or run them and learn what skipping them would have given."""
-        session, forecast = StackCall(bound, cache, self.time, sizes, skip=not full), None
+        session, forecast = self.stack_call(bound, cache, sizes, skip=not full), None
         if full and cache.anchors.features and (self.config.tolerance is not None or self.repays):
             trial = StackCall(bound, cache, self.time, sizes, skip=True)
             with swapped(trial.replacements()):
@@ -213,8 +265,23 @@ class SamplingRun:
             if forecast is None:
                 return output
             error = forecast.sub_(output)
-            self.found.append((rms(error) / rms(output)).amax())    # the worst picture decides
+            self.found.append(self.relative(error, output).amax())  # the worst picture decides
+        if self.refreshed and isinstance(cache, RefreshCache):
+            error.mul_(1 - self.region.computed(error))             # what was computed is not in debt
         return self.repay(output, error)
+
+    def stack_call(self, bound, cache, sizes, skip: bool):
+        if not isinstance(cache, RefreshCache) or skip and not self.errors.worthwhile:
+            return StackCall(bound, cache, self.time, sizes, skip)
+        since = self.step.index - (self.errors.last_full or 0)
+        return RefreshCall(bound, cache, self.time, sizes, skip, since, max(self.config.max_gap, self.config.cycle))
+
+    def relative(self, error, output):
+        """The error of each sample, relative to the prediction; where a region counts, inside it."""
+        if self.region is None or not self.region.fits(output):
+            return rms(error) / rms(output)
+        inside = self.region.inside(output)
+        return rms(error * inside) / rms(output * inside).clamp_min(1e-12)          # a picture of a batch may have nothing inside
 
     @property
     def repays(self) -> bool:
@@ -263,6 +330,8 @@ class SamplingRun:
         report.cache_bytes = max(report.cache_bytes, self.held)
         if kind == "full":
             report.steps[-1].kind = "full"
+        elif isinstance(session, RefreshCall):
+            report.steps[-1].fresh_share = {"blocks": round(session.fresh_share, 6)}
 
 
 def rms(predictions):

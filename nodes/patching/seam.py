@@ -15,6 +15,7 @@ from comfy.patcher_extension import WrappersMP
 
 from .memory import HostMemory
 from .publish import publish
+from .regions import priority_of, region_of
 from .run import SamplingRun
 from .settings import Settings
 
@@ -46,8 +47,9 @@ class Seam:
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
         seed = kwargs.get("seed", args[3] if len(args) > 3 else 0)
-        run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed)
         options = guider.model_options.setdefault("transformer_options", {})
+        noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
+        run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed, options, noise_mask)
         options[KEY] = run
         began = time.perf_counter()
         try:
@@ -61,14 +63,16 @@ class Seam:
             run.report.seconds = time.perf_counter() - began
             self.on_report(run.report)
 
-    def start(self, patcher, latent_image, sampler, sigmas, seed) -> SamplingRun:
+    def start(self, patcher, latent_image, sampler, sigmas, seed, options, noise_mask) -> SamplingRun:
         """Everything that can be refused is refused here, before the model loads."""
         check_latent(patcher, latent_image)
         settings, sampling, config = self.settings, patcher.get_model_object("model_sampling"), self.settings.custom
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
-        return SamplingRun(settings, patcher.get_model_object("diffusion_model"), sigmas.tolist(), sigma_range, seed,
-                           HostMemory(patcher.model), isinstance(sampling, CONST),
-                           getattr(sampler, "sampler_function", None) is sample_euler)
+        diffusion_model = patcher.get_model_object("diffusion_model")
+        region, refreshed = region_of(options, noise_mask, latent_image, diffusion_model, config.mask_dilation)
+        return SamplingRun(settings, diffusion_model, sigmas.tolist(), sigma_range, seed, HostMemory(patcher.model),
+                           isinstance(sampling, CONST), getattr(sampler, "sampler_function", None) is sample_euler,
+                           region, refreshed, priority_of(options, latent_image, diffusion_model))
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         run = model_options.get("transformer_options", {}).get(KEY)
@@ -90,7 +94,7 @@ class Seam:
         run = transformer_options.get(KEY)
         if run is None or run.step is None:
             return call()
-        return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options, kwargs)
+        return run.call_model(call, executor.class_obj.diffusion_model, x, c_crossattn, transformer_options, {"control": control, **kwargs})
 
 
 def takes_part(cond: dict, sigma: float) -> bool:

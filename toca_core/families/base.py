@@ -73,6 +73,11 @@ class Layout:
         """The scores that every stack can give."""
         return tuple(score for score in ("self_attn", "cross_attn") if all(score in stack.scores for stack in self.stacks))
 
+    @property
+    def refreshes(self) -> bool:
+        """Whether single tokens can go through all blocks (`refresh.py`)."""
+        return all(stack.attending is not None for stack in self.stacks)
+
     def bind(self, model: nn.Module) -> "BoundModel":
         return BoundModel(self, model)
 
@@ -99,23 +104,36 @@ class BoundModel:
         """One call in which no block runs; what a block computes once per sample is not run either."""
         return self.outside_flops(sizes) - 2 * sizes.batch * self.modulation
 
+    def refreshed_flops(self, sizes: Sizes, fresh: int) -> int:
+        """One call in which `fresh` of each sample's tokens go through the blocks."""
+        return self.outside_flops(sizes) + sum(stack.fresh_flops(sizes, fresh) for stack in self.stacks)
+
     def plain_flops(self, sizes: Sizes) -> int:
         """One call of the whole model with nothing cached."""
         return self.outside_flops(sizes) + sum(stack.plain_flops(sizes) for stack in self.stacks)
 
-    def new_cache(self, config: ToCaConfig, sizes: Sizes, seed: int) -> ModuleCache:
+    def new_cache(self, config: ToCaConfig, sizes: Sizes, seed: int, priority=None) -> ModuleCache:
         """Sites of one stack and stream share their scores; only the picture's own tokens lie on the grid."""
+        if priority is not None:                                    # reference pictures beside the grid count once
+            priority = nn.functional.pad(priority, (0, sizes.beside), value=1.0)
         streams = {}
         for site, depth in self.depths.items():
             if site.kind != "self_attn":                            # which never selects, so needs no ages
                 streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
-        return ModuleCache(config, {key: Selector(config, depth, tuple(modules), sizes.grid, seed + index)
+        return ModuleCache(config, {key: Selector(config, depth, tuple(modules), sizes.grid, seed + index,
+                                                  None if key[1] == "txt" else priority)
                                     for index, (key, (depth, modules)) in enumerate(streams.items())})
 
-    def cache_need(self, config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int) -> memory.Need:
-        """What the cache of a call of `conds` conditionings will hold at most, for tokens of `itemsize` bytes a number."""
+    def cache_need(self, config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int, attended: bool = False) -> memory.Need:
+        """What the cache of a call of `conds` conditionings will hold at most, for tokens of `itemsize` bytes a number.
+
+        attended: whether keys and values are kept beside the stack's residual (`refresh.py`).
+        """
         if config.level == "stack":
-            return memory.anchored(config, sizes.batch * sizes.tokens, self.stacks[0].width, itemsize)
+            need = memory.anchored(config, sizes.batch * sizes.tokens, self.stacks[0].width, itemsize)
+            tokens = sum(stack.depth * stack.tokens_of(site, sizes) * stack.width
+                         for site, stack in self.stack_of.items() if site.kind == "self_attn")
+            return need + memory.attended(config, sizes.batch * tokens, itemsize) if attended else need
         need, streams = memory.Need(), {}
         for site, stack in self.stack_of.items():
             tokens = stack.tokens_of(site, sizes)

@@ -22,11 +22,13 @@ STREAMS = ("img", "txt")
 class JointStack:
     """A block has, for both streams, `_mod`, `_norm2`, `_attn` (with `proj`) and `_mlp`; text comes first in the attention.
 
+    attending    as in sequential.py
     watch    (the block's keyword arguments, seen) -> them again, so that the attention inside calls seen(q, k), (B, heads, N, d)
     """
     name: str
     path: str
     watch: Callable
+    attending: Callable
     scores = ("self_attn",)
 
     @property
@@ -69,6 +71,20 @@ class BoundJoint:
 
     def passed(self, args, kwargs, picture=None):
         return kwargs["img"] if picture is None else picture, kwargs["txt"]
+
+    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
+        """Cost of all blocks for the text and `fresh` tokens of each picture, which attend to all."""
+        lengths = {"img": fresh, "txt": sizes.context_each}
+        return self.depth * sum(self.module_flops(site, sizes.batch, lengths[site.stream], lengths[site.stream], sizes)
+                                for site in self.sites)
+
+    def fresh_in(self, args, kwargs, call, first: bool):
+        """A block's arguments with the fresh tokens of the picture alone, and the positions of these and the text."""
+        img = call.take(kwargs["img"]) if first else kwargs["img"]
+        return args, {**kwargs, "img": img, "pe": call.take_positions(kwargs.get("pe"), kwargs["txt"].shape[1])}
+
+    def fresh_out(self, output, call):
+        return call.placed(output[0]), output[1]
 
     def replacements(self, call: Call):
         return JointForward.of_all(self, call)

@@ -19,13 +19,15 @@ from .joint import no_overflow, per_token
 
 @dataclass(frozen=True)
 class ParallelStack:
-    """A block has `modulation`, `pre_norm`, `linear1` (queries, keys, values, MLP in), `mlp_act` and `linear2`; `watch` as in joint.py.
+    """A block has `modulation`, `pre_norm`, `linear1` (queries, keys, values, MLP in), `mlp_act` and `linear2`; the
+    functions as in joint.py.
 
     What is kept per token: the attention's output before `linear2`, and what `linear2` returns.
     """
     name: str
     path: str
     watch: Callable
+    attending: Callable
     scores = ("self_attn",)
 
     @property
@@ -69,6 +71,22 @@ class BoundParallel:
 
     def passed(self, args, kwargs, picture=None):
         return args[0] if picture is None else torch.cat((args[0][:, :-picture.shape[1]], picture), dim=1)
+
+    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
+        """Cost of all blocks for the text and `fresh` tokens of each picture, which attend to all."""
+        computed, every = sizes.context_each + fresh, sizes.context_each + sizes.tokens
+        return self.depth * sum(self.module_flops(site, sizes.batch, computed, every, sizes) for site in self.sites)
+
+    def fresh_in(self, args, kwargs, call, first: bool):
+        x = args[0]
+        text = x.shape[1] - (call.tokens.shape[1] if first else call.fresh.shape[-1])
+        if first:
+            x = torch.cat((x[:, :text], call.take(x[:, text:])), dim=1)
+        return (x, *args[1:]), {**kwargs, "pe": call.take_positions(kwargs.get("pe"), text)}
+
+    def fresh_out(self, output, call):
+        text = output.shape[1] - call.fresh.shape[-1]
+        return torch.cat((output[:, :text], call.placed(output[:, text:])), dim=1)
 
     def replacements(self, call: Call):
         return ParallelForward.of_all(self, call)

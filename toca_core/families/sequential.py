@@ -23,6 +23,7 @@ class SequentialStack:
     mask           position, after the tokens, of the argument of cross-attention that masks the context, (B, 1, L), added to the logits
     attends        Sizes -> (sequences per sample, their length) of self-attention; by default one sequence of all tokens
     norms          kind -> attribute of the norm that stands, with one modulation for all tokens, between the tokens and that module
+    attending      how to stand in for the attention inside a block (`refresh.py`), where the host lets one
     """
     modules: dict[str, str]
     projections: dict[str, tuple[str, ...]]
@@ -31,6 +32,7 @@ class SequentialStack:
     mask: int | None = None
     attends: Callable[[Sizes], tuple[int, int]] = lambda sizes: (1, sizes.tokens)
     norms: dict[str, str] = field(default_factory=dict)
+    attending: Callable | None = None
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -55,6 +57,7 @@ class BoundSequential:
                         for site in self.sites for index, block in enumerate(blocks)}
         self.macs_of = {site.kind: flops.macs(self.modules[site, 0]) for site in self.sites}
         self.macs = self.depth * sum(self.macs_of.values())
+        self.heads = getattr(blocks[0].get_submodule(stack.modules["self_attn"]), "num_heads", None)
         mlp = blocks[0].get_submodule(stack.modules["mlp"])
         self.width = next(layer.in_features for layer in mlp.modules() if isinstance(layer, nn.Linear))
         self.context_macs = 0
@@ -96,6 +99,19 @@ class BoundSequential:
     def passed(self, args, kwargs, picture=None):
         """What a block returns that is passed by: the tokens as they came, or in place of the picture's others."""
         return args[0] if picture is None else picture
+
+    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
+        """Cost of all blocks for `fresh` tokens of each sample that attend to all."""
+        return self.depth * (2 * sizes.batch * fresh * sum(self.macs_of.values())
+                             + flops.attention(sizes.batch, fresh, sizes.tokens, self.width))
+
+    def fresh_in(self, args, kwargs, call, first: bool):
+        """A block's arguments with the fresh tokens alone; what comes out of one block goes into the next as it is."""
+        return ((call.take(args[0]), *args[1:]) if first else args), kwargs
+
+    def fresh_out(self, output, call):
+        """What the last block returns: the fresh tokens among the others."""
+        return call.placed(output)
 
     def scored(self, site: Site, module, compute):
         """Run a module and read its queries and keys on the way: -> (output, q, k), both (B, heads, N, d)."""
