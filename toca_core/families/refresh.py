@@ -27,8 +27,8 @@ class AttendedAnchors(Anchors):
     def __init__(self, config: ToCaConfig):
         super().__init__(config.order, config.basis, trust=False)
 
-    def change(self, time: float):
-        change = super().change(time)
+    def change(self, time: float, newest):
+        change = super().change(time, newest)
         if change is None:
             return None
         newest, before = self.times[:2]
