@@ -26,14 +26,14 @@ from rich.table import Table  # noqa: E402
 import comfy.sample  # noqa: E402
 
 SIZE, BATCH, CLASSES, CFG = 64, 4, 16, 3.0
-WHOLE, MASKED = (0.001, 0.002, 0.003, 0.004, 0.006), (0.002, 0.004)
+WHOLE, MASKED = (0.1, 0.2, 0.3, 0.4, 0.6), (0.2, 0.4)
 dit_loader, seam = pack_module("nodes.models.dit_loader"), pack_module("nodes.patching.seam")
 
 
 def settings() -> dict:
     """What skips the blocks, how many tokens around the mask are computed with it, and the tolerance -> the settings."""
     whole = {f"whole steps, {tolerance:g}": {"token_mask": False, "tolerance": tolerance} for tolerance in WHOLE}
-    masked = {f"mask + {dilation}, {tolerance:g}": {"mask_dilation": dilation, "tolerance": tolerance}
+    masked = {f"mask + {dilation}, {tolerance:g}": {"token_mask": True, "mask_dilation": dilation, "tolerance": tolerance}
               for dilation in (0, 1, 2) for tolerance in MASKED}
     return whole | masked
 

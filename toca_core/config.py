@@ -50,7 +50,8 @@ class ToCaConfig:
     memory_budget     GB (2**30 bytes) that the cache may take of the model's device; 0 means what is free there
     cache_device      the cache lies on the model's device ("gpu") or in the host's memory ("cpu")
     cache_dtype       in the precision of the features ("same") or in fewer bits ("bf16", "fp8")
-    token_mask        at level "stack": compute the tokens inside a mask at every step, others on full steps only
+    token_mask        at level "stack": compute the tokens inside a latent's noise mask between full steps too, as a mask of
+                      ToCa Token Mask always does; it takes the keys and values of every block
     mask_dilation     how many tokens around a latent's noise mask are computed with it
     refresh_ratio     at level "stack": share of tokens computed on the steps between full ones, beside those of a mask
     refresh           what chooses them: the error of their last forecast ("error"), s1 ("self_attn") or "random"
@@ -85,7 +86,7 @@ class ToCaConfig:
     memory_budget: float = 0.0
     cache_device: str = "gpu"
     cache_dtype: str = "same"
-    token_mask: bool = True
+    token_mask: bool = False
     mask_dilation: int = 1
     refresh_ratio: float = 0.0
     refresh: str = "error"

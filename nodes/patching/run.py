@@ -54,7 +54,7 @@ class SamplingRun:
         self.report = RunReport(type(diffusion_model).__name__, settings.preset, asdict(self.config))
         if self.config.always_full:
             self.report.remark("Every step is full: fresh_ratio or cycle is 1 or tolerance 0, so nothing is cached")
-        self.refreshed = refreshed and self.config.token_mask and self.can_refresh("mask")
+        self.refreshed = refreshed and (self.config.token_mask or region.given) and self.can_refresh("mask")
         self.whole = self.refreshed and region.share == 1
         if self.whole:
             self.report.remark("Every step is full: the mask covers every token, so nothing is cached")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-STACK = {"level": "stack", "cycle": 4, "fresh_ratio": 0.0, "tolerance": None, "repayment": 0.0}
+STACK = {"level": "stack", "cycle": 4, "fresh_ratio": 0.0, "tolerance": None, "repayment": 0.0, "token_mask": True}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_noise_mask_runs_through_the_hosts_sampler(refreshing, cached):
     assert flops[0] > flops[1] == reports[0].flops
 
 
-@pytest.mark.parametrize("settings", [{}, {"tolerance": 0.05}, {"refresh_ratio": 0.25}, {"refresh_ratio": 0.25, "refresh": "self_attn"}])
+@pytest.mark.parametrize("settings", [{}, {"tolerance": 5.0}, {"refresh_ratio": 0.25}, {"refresh_ratio": 0.25, "refresh": "self_attn"}])
 def test_counted_flops_agree_with_torchs_counter(refreshing, cached, masks, settings):
     from torch.utils.flop_counter import FlopCounterMode
     model, reports = cached(refreshing, **{**STACK, **settings})
@@ -187,7 +187,7 @@ def test_what_wants_every_token_gets_it(refreshing, cached, masks):
 
 
 def test_a_picture_of_a_batch_without_a_mask_does_not_stop_the_cycle(refreshing, cached, masks):
-    model, reports = cached(refreshing, **{**STACK, "tolerance": 1e-9})
+    model, reports = cached(refreshing, **{**STACK, "tolerance": 1e-7})
     mask = torch.cat((square(), torch.zeros(1, 16, 16)))
     refreshing.sample(painted(model, masks, mask), batch=2)
     assert reports[0].calls("partial") == 0
@@ -198,7 +198,7 @@ def test_the_error_counts_inside_the_mask(tiny_dit, pack):
     from tools.pack import pack_module
     region = pack_module("nodes.patching.regions").Region(square()[:, None] > 0, 0, (1, 2, 2))
     run = pack.run.SamplingRun(pack.settings.Settings("custom", pack.config.ToCaConfig(**STACK)), tiny_dit.diffusion_model, [1.0, 0.0],
-                               (1.0, 0.0), 0, region=region)
+                               (1.0, 0.0), 0, None, region=region)
     output, error = torch.ones(2, 4, 16, 16), torch.zeros(2, 4, 16, 16)
     error[0, :, 0, 0], error[1, :, 4:8, 4:8] = 9.0, 0.5
     torch.testing.assert_close(run.relative(error, output), torch.tensor([0.0, 0.5]))

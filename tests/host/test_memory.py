@@ -125,8 +125,12 @@ def test_no_budget_to_speak_of_samples_plainly(subject, cached, settings):
 
 def test_the_host_says_what_is_free(tiny_dit, cached, monkeypatch):
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device, both=False: (1 << 20, 1 << 20) if both else 1 << 20)
+    monkeypatch.setattr(comfy.model_management, "minimum_inference_memory", lambda: 100)
+    monkeypatch.setattr(type(tiny_dit.model.model), "memory_required", lambda self, shape, **options: 0)
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device, both=False: (0, 0) if both else 0)
+    monkeypatch.setattr(comfy.model_management, "extra_reserved_memory", lambda: 0)
     latent, report = sample(tiny_dit, cached, **SETTINGS)
-    assert "budget of 0 bytes" in report.note and torch.equal(latent, tiny_dit.sample(steps=10))
+    assert "budget of 20 bytes" in report.note and torch.equal(latent, tiny_dit.sample(steps=10))
     _, report = sample(tiny_dit, cached, **SETTINGS, memory_budget=1)
     assert report.note == "" and report.calls("partial") == 5
 
