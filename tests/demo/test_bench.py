@@ -18,7 +18,7 @@ def report():
     chosen = [variants.Variant("solver", "euler, fewer steps", f"{steps} steps", "euler", steps) for steps in (3, 4)]
     chosen += [variant for variant in variants.host_caches("euler", STEPS) if variant.setting == "threshold 1"]
     chosen += [variant for variant in variants.published("euler", STEPS) if variant.setting == "N = 3"]
-    chosen += [variant for variant in variants.own_variants("euler", STEPS) if variant.setting in ("tolerance 2", "cycle 2")]
+    chosen += [variant for variant in variants.own_variants("euler", STEPS) if variant.setting in ("tolerance 1.2", "cycle 2")]
     batches = measuring.make_batches(3, 2)
     with measuring.counted(measuring.load_model()) as (model, work):
         comparison = measuring.Comparison(model, work, "euler", STEPS, chosen, cfg=3.0)
@@ -54,7 +54,7 @@ def test_caches_are_asked_as_often_and_compute_less(rows):
         cached = rows[family, "threshold 1"]
         assert cached["evaluations"] == STEPS > cached["model_calls"] >= 1
         assert cached["flops_speedup"] > 1 and 15 < cached["psnr_mean"] < 60
-    for run in [(family, "N = 3") for family in variants.PUBLISHED] + [("ours", "tolerance 2"), ("fixed cycle", "cycle 2")]:
+    for run in [(family, "N = 3") for family in variants.PUBLISHED] + [("ours", "tolerance 1.2"), ("fixed cycle", "cycle 2")]:
         cached = rows[run]
         assert cached["evaluations"] == STEPS > cached["model_calls"] >= 1 and 10 < cached["psnr_mean"] < 60
         assert 1 < cached["flops_speedup"] <= STEPS / cached["model_calls"]
