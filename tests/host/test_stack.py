@@ -23,7 +23,7 @@ def test_a_tolerance_skips_steps_and_says_what_it_measured(subject, cached):
 
 
 def test_a_last_step_from_next_to_no_noise_need_not_be_full(demo, cached):
-    model, reports = cached(demo, level="stack", tolerance=5.0)
+    model, reports = cached(demo, level="stack", tolerance=100.0, max_gap=100)
     demo.sample(model, steps=16, scheduler="normal", size=(64, 64))
     demo.sample(model, steps=16, scheduler="simple", size=(64, 64))
     assert [report.steps[-1].kind for report in reports] == ["partial", "full"]
