@@ -261,7 +261,7 @@ class SamplingRun:
         with swapped(session.replacements()):
             output = call()
         with self.lock:
-            self.account_stack(session)
+            self.account(session)
             if forecast is None:
                 return output
             error = forecast.sub_(output)
@@ -308,30 +308,17 @@ class SamplingRun:
         return key, self.ordinals[key]
 
     def account(self, session):
-        report = self.report
+        """What a call computed; a miss makes a partial step full."""
+        report, step = self.report, self.report.steps[-1]
         report.flops += session.flops
         report.plain_flops += session.plain_flops
-        kind = self.kind(session.full)
-        report.model_calls[kind] += 1
+        report.model_calls[session.kind] += 1
         report.cache_bytes = max(report.cache_bytes, self.held)
-        if kind == "full":
-            report.steps[-1].kind = "full"                          # a miss makes a partial step full
+        if session.kind == "full":
+            step.kind = "full"
         else:
-            shares = {site.name: [round(share, 6) for share in blocks] for site, blocks in session.fresh.items()}
-            report.steps[-1].fresh_per_block = shares
-            report.steps[-1].fresh_share = {name: round(sum(blocks) / len(blocks), 6) for name, blocks in shares.items()}
-
-    def account_stack(self, session):
-        report = self.report
-        report.flops += session.flops
-        report.plain_flops += session.plain_flops
-        kind = "partial" if session.skip else "full"
-        report.model_calls[kind] += 1
-        report.cache_bytes = max(report.cache_bytes, self.held)
-        if kind == "full":
-            report.steps[-1].kind = "full"
-        elif isinstance(session, RefreshCall):
-            report.steps[-1].fresh_share = {"blocks": round(session.fresh_share, 6)}
+            step.fresh_per_block = session.fresh_per_block
+            step.fresh_share = {name: round(sum(blocks) / len(blocks), 6) for name, blocks in step.fresh_per_block.items()}
 
 
 def rms(predictions):

@@ -47,15 +47,16 @@ def controlnet(strength=1.0, seed=2):
 
 
 def assert_handled(subject, without, cached, cfg=1.0):
-    """What is at stake matters; partial steps know of it; settings that cache nothing are exact."""
-    model, reports = cached(subject, **SETTINGS)
-    full, partial = subject.twice(model, cfg, batch=1)
-    assert [step.kind for step in reports[0].steps] == ["full", "partial"]
-    torch.testing.assert_close(partial, full, rtol=1e-4, atol=1e-4)
+    """What is at stake matters; partial steps know of it, at either level; settings that cache nothing are exact."""
+    for level in ("module", "stack"):
+        model, reports = cached(subject, **SETTINGS, level=level)
+        full, partial = subject.twice(model, cfg, batch=1)
+        assert [step.kind for step in reports[0].steps] == ["full", "partial"]
+        torch.testing.assert_close(partial, full, rtol=1e-4, atol=1e-4)
+        assert torch.isfinite(subject.sample(model, cfg=cfg)).all() and reports[-1].calls("partial") == 6
     assert (full - without.twice(without.model, cfg, batch=1)[0]).norm() > 1e-3 * full.norm()
     everything, _ = cached(subject, cycle=1)
     assert torch.equal(subject.sample(everything, cfg=cfg), subject.sample(cfg=cfg))
-    assert torch.isfinite(subject.sample(model, cfg=cfg)).all() and reports[-1].calls("partial") == 6
 
 
 @pytest.mark.parametrize("method", ["offset", "index", "uxo"])

@@ -228,6 +228,7 @@ def tiny_models(server):
 def test_open_sora_makes_a_video(client, tiny_models, name, changed):
     """From the prompt, or the picture, to the saved file; in place of T5-XXL the smallest text encoder that CLIPLoader takes."""
     prompt, inputs = prompt_with(name, client, SMALL)
+    inputs["ToCaCache"]["preset"] = "paper"
     inputs["ToCaOpenSoraScheduler"]["steps"] = STEPS
     inputs["ToCaOpenSoraLatent"].update(resolution="144p", frames=34)
     node, key, values = changed
@@ -236,7 +237,7 @@ def test_open_sora_makes_a_video(client, tiny_models, name, changed):
         inputs[node][key] = value
         result = client.run(prompt)
         assert result.error is None
-        assert_published(result, "STDiT3", inputs["ToCaCache"])
+        assert_published(result, "STDiT3")
         [[saved]] = [output["images"] for output in result.outputs.values() if output.get("animated")]
         with av.open(io.BytesIO(client.image(**saved))) as file:
             frames = [frame.to_image() for frame in file.decode(video=0)]
@@ -250,6 +251,7 @@ def test_open_sora_makes_a_video(client, tiny_models, name, changed):
 def test_flux_dev_makes_a_picture(client, tiny_models):
     """From the prompt to the saved picture. DualCLIPLoader builds a T5-XXL whatever the file, so CLIPLoader with a CLIP-L stands in."""
     prompt, inputs = prompt_with("flux_dev", client, SMALL)
+    inputs["ToCaCache"]["preset"] = "paper"
     [clip] = [content for content in prompt.values() if content["class_type"] == "DualCLIPLoader"]
     clip |= {"class_type": "CLIPLoader", "inputs": {"clip_name": SMALL["t5xxl_fp16.safetensors"], "type": "stable_diffusion"}}
     inputs["KSampler"]["steps"] = STEPS
@@ -259,17 +261,20 @@ def test_flux_dev_makes_a_picture(client, tiny_models):
         inputs["CLIPTextEncode"]["text"] = text
         result = client.run(prompt)
         assert result.error is None
-        assert_published(result, "Flux", inputs["ToCaCache"])
+        assert_published(result, "Flux")
         [[saved]] = [output["images"] for output in result.outputs.values() if "images" in output]
         pictures.append(Image.open(io.BytesIO(client.image(**saved))))
     assert [picture.size for picture in pictures] == [(256, 192)] * 2
     assert ImageChops.difference(*pictures).getbbox()
 
 
-def assert_published(result, model, cache):
-    """Of 10 steps Open-Sora and FLUX compute the first three and the seventh in full; the others are partial."""
+def assert_published(result, model):
+    """Preset paper, since auto goes by the error, which random weights make large.
+
+    Of 10 steps Open-Sora and FLUX compute the first three and the seventh in full; the others are partial.
+    """
     [report] = result.of_type("toca.report")
-    assert cache["preset"] == report["preset"] == "auto" and report["model"] == model
+    assert report["preset"] == "paper" and report["model"] == model
     kinds = [step["kind"] for step in report["steps"]]
     assert kinds == ["full"] * 3 + ["partial"] * 3 + ["full"] + ["partial"] * 3
     assert all(max(step["fresh_share"].values()) > 0 for step in report["steps"] if step["kind"] == "partial")

@@ -164,6 +164,15 @@ class Call:
         self.selected = {}                                          # (site, block) -> indices (b, n), for those who look
         self.counts, self.plans, self.renewed = {}, {}, set()
 
+    @property
+    def kind(self) -> str:
+        return "full" if self.full.issuperset(self.bound.layout.kinds) else "partial"
+
+    @property
+    def fresh_per_block(self) -> dict[str, list[float]]:
+        """The share of fresh tokens of every module in each block."""
+        return {site.name: [round(share, 6) for share in blocks] for site, blocks in self.fresh.items()}
+
     def replacements(self):
         for stack in self.bound.stacks:
             yield from stack.replacements(self)

@@ -78,8 +78,9 @@ class RefreshCall(StackCall):
             self.flops = bound.refreshed_flops(sizes, self.fresh.shape[-1])
 
     @property
-    def fresh_share(self) -> float:
-        return self.fresh.shape[-1] / self.tokens.shape[1]
+    def fresh_per_block(self) -> dict[str, list[float]]:
+        """The same tokens in all blocks."""
+        return {"blocks": [round(self.fresh.shape[-1] / self.tokens.shape[1], 6)]}
 
     def replacements(self):
         for stack in self.bound.stacks:

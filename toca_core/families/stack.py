@@ -25,6 +25,12 @@ class StackCall:
         self.flops = bound.skipped_flops(sizes) if skip else self.plain_flops
         self.tokens = None                                          # before the first block; on a skipped step those after the last
 
+    fresh_per_block = {}            # no module is computed in part
+
+    @property
+    def kind(self) -> str:
+        return "partial" if self.skip else "full"
+
     def replacements(self):
         for stack in self.bound.stacks:
             for index, block in enumerate(stack.blocks):
