@@ -17,6 +17,7 @@ import platform
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
@@ -88,8 +89,9 @@ def measure(system, depth, steps, repeats):
     torch.manual_seed(0)
     model, shape, own_steps, cfg, (positive, negative) = build(system, depth)
     steps, settings = steps or own_steps, pack_module("nodes.patching.settings").Settings
-    noise, reports, config = torch.randn(shape), [], pack_module("toca_core.config").ToCaConfig()
-    cached = pack_module("nodes.patching.seam").install(model, settings("auto", config), reports.append)
+    noise, reports = torch.randn(shape), []
+    published = replace(pack_module("toca_core.presets").paper(system, steps), layer_divisor=None)
+    cached = pack_module("nodes.patching.seam").install(model, settings("custom", published), reports.append)
 
     def sample(chosen, steps):
         torch.cuda.reset_peak_memory_stats() if GPU else None
