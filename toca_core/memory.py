@@ -59,7 +59,7 @@ def anchored(config: ToCaConfig, tokens: int, width: int, itemsize: int) -> Need
 
 def attended(config: ToCaConfig, numbers: int, itemsize: int) -> Need:
     """The anchors of keys and of values, `numbers` of each; they stay on the model's device, as they are."""
-    return Need(beside=anchors_kept(config.order, "taylor") * 2 * numbers * itemsize)
+    return Need(beside=anchors_kept(config.order, config.basis) * 2 * numbers * itemsize)
 
 
 def selected(depth: int, tokens: int, modules: int) -> Need:

@@ -19,18 +19,6 @@ def picture_sizes(model, x, context, arguments):
     return Sizes(x.shape[0], (1, *patches(x)), beside, 0 if context is None else context.shape[:-1].numel())
 
 
-def watch_attention(arguments: dict, seen) -> dict:
-    """A block's arguments, changed so that the host's attention calls seen(q, k), (B, heads, N, d), before it runs."""
-    options = arguments.get("transformer_options", {})
-    earlier = options.get("optimized_attention_override")
-
-    def attention(function, q, k, *args, **kwargs):
-        seen(q, k)
-        return earlier(function, q, k, *args, **kwargs) if earlier else function(q, k, *args, **kwargs)
-
-    return {**arguments, "transformer_options": {**options, "optimized_attention_override": attention}}
-
-
 def replaced_attention(options: dict, replacement) -> dict:
     """The host's options, changed so that replacement(run, q, k, v) stands for its attention, which is run(q, k, v)."""
     earlier = options.get("optimized_attention_override")
@@ -52,6 +40,15 @@ def attending_last(args, kwargs, replacement):
 def attending_named(args, kwargs, replacement):
     """The arguments of a block that takes the host's options by name."""
     return args, {**kwargs, "transformer_options": replaced_attention(kwargs.get("transformer_options", {}), replacement)}
+
+
+def watch_attention(arguments: dict, seen) -> dict:
+    """A block's arguments, changed so that the host's attention calls seen(q, k), (B, heads, N, d), before it runs."""
+    def watched(run, q, k, v):
+        seen(q, k)
+        return run(q, k, v)
+
+    return attending_named((), arguments, watched)[1]
 
 
 def video_sizes(model, x, context, arguments):

@@ -31,8 +31,8 @@ class AttendedAnchors(Anchors):
         change = super().change(time, newest)
         if change is None:
             return None
-        newest, before = self.times[:2]
-        return change.mul_(1 / (1 + abs((time - newest) / (newest - before))))
+        last, before = self.times[:2]
+        return change.mul_(1 / (1 + abs((time - last) / (last - before))))
 
 
 class RefreshCache(StackCache):
