@@ -1,0 +1,17 @@
+/**
+ * The pack's one front-end extension. A part takes care of the nodes that it knows:
+ * setup() once, nodeCreated(node) for every node of the graph.
+ */
+import { app } from "../../scripts/app.js";
+
+const PARTS = [];
+
+app.registerExtension({
+    name: "ToCa",
+    setup() {
+        for (const part of PARTS) part.setup?.();
+    },
+    nodeCreated(node) {
+        for (const part of PARTS) part.nodeCreated?.(node);
+    },
+});
