@@ -2,8 +2,8 @@
 
     python run.py screenshots [--out DIR] [--only NODE ...]
 
-A node that one of the demo workflows holds is shown there after a run, with what it has to show; any other stands by itself.
-Wants Chromium.
+A node is shown as it stands in a workflow of the pack, in a demo after a run, with what it then has to show; one that is in none stands by
+itself. Wants Chromium.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SETTINGS = {"Comfy.VueNodes.Enabled": False, "Comfy.Locale": "en", "Comfy.LinkRe
             "Comfy.NodeBadge.NodeSourceBadgeMode": "None"}
 VIEWPORT, CORNER, MARGIN = {"width": 1400, "height": 1600}, (420, 160), 6
 SCALE = 2                           # device pixels per pixel
-LARGEST = 50_000                    # bytes of a picture; what is larger gets a palette
+LARGEST = 60_000                    # bytes of a picture; what is larger gets a palette
 SETTLE = 1200                       # ms for widgets to be laid out and painted
 
 ADD = """async (type) => {
@@ -44,23 +44,23 @@ PLACE = """([type, [left, top]]) => {
 THEME = "(theme) => app.extensionManager.setting.set('Comfy.ColorPalette', theme)"
 
 
-def demos() -> dict[str, dict]:
-    """The demo workflows that show a node of ours: {node: workflow}, of several the first by name."""
+def shown_in() -> dict[str, Path]:
+    """The workflow that shows a node: {node: file}, of several the first by name, which makes it a demo where there is one."""
     found = {}
-    for file in sorted((PROJECT / "workflows").glob("demo_*.json")):
-        workflow = json.loads(file.read_text(encoding="utf-8"))
-        for node in workflow["nodes"]:
-            found.setdefault(node["type"], workflow)
+    for file in sorted((PROJECT / "workflows").glob("*.json")):
+        for node in json.loads(file.read_text(encoding="utf-8"))["nodes"]:
+            found.setdefault(node["type"], file)
     return found
 
 
-def show(page, node: str, workflow: dict | None):
-    """Bring a node onto the page, run if there is a workflow to run."""
-    if workflow is None:
+def show(page, node: str, file: Path | None):
+    """Bring a node onto the page, after a run if a demo shows it."""
+    if file is None:
         page.evaluate(ADD, node)
-    else:
-        page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
-        page.wait_for_timeout(SETTLE)
+        return
+    page.evaluate("(workflow) => app.loadGraphData(workflow)", json.loads(file.read_text(encoding="utf-8")))
+    page.wait_for_timeout(SETTLE)
+    if file.stem.startswith("demo_"):
         page.evaluate(RUN, 300_000)
 
 
@@ -80,19 +80,19 @@ def smaller(png: bytes) -> bytes:
     if len(png) <= LARGEST:
         return png
     file = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE).save(file, "PNG", optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(method=Image.Quantize.FASTOCTREE, kmeans=1).save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
 def take_all(server, browser, out: Path, only: list[str]):
-    workflows, opened = demos(), None
+    files, opened = shown_in(), None
     page = browser.new_page(viewport=VIEWPORT, device_scale_factor=SCALE)
     open_front_end(page, server.url, **SETTINGS)
-    for node in sorted(only or server.client().our_nodes(), key=lambda node: workflows.get(node, {}).get("id", "")):
-        workflow = workflows.get(node)
-        if workflow is None or workflow is not opened:
-            show(page, node, workflow)
-        opened = workflow
+    for node in sorted(only or server.client().our_nodes(), key=lambda node: str(files.get(node))):
+        file = files.get(node)
+        if file is None or file != opened:
+            show(page, node, file)
+        opened = file
         for theme in THEMES:
             path = out / f"{node}_{theme}.png"
             path.write_bytes(take(page, node, theme))
