@@ -3,8 +3,9 @@
  * setup() once, nodeCreated(node) for every node of the graph.
  */
 import { app } from "../../scripts/app.js";
+import { compare } from "./compare.js";
 
-const PARTS = [];
+const PARTS = [compare];
 
 app.registerExtension({
     name: "ToCa",
