@@ -42,12 +42,14 @@ class SamplingRun:
         depths = self.bind(diffusion_model).depths
         self.sigmas, self.start_sigma, self.end_sigma = sigmas, *sigma_range
         self.total = max(1, len(sigmas) - 1)
-        self.settle(settings.resolve(self.layout, depths, self.total))
+        config, self.remarks = settings.resolve(self.layout, depths, self.total)
+        self.settle(config)
         self.seed, self.flow, self.euler = seed or 0, flow, euler
         self.host_memory, self.budget, self.needs, self.conditionings, self.abandoned = host_memory, None, {}, 1, False
         self.region, self.priority = region, priority
         self.found = []                                             # errors of this evaluation's forecasts, relative to the prediction
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
+        self.calls = []                                             # (Sizes, conditionings) of each call of this evaluation
         self.kinds = frozenset(self.layout.kinds)
         self.step, self.full, self.active, self.last_call = None, self.kinds, False, None
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
@@ -89,6 +91,7 @@ class SamplingRun:
         self.time = time_of(sigma, self.config.forecast_time, self.flow)
         self.full = self.full_kinds(sigma) if self.active else self.kinds
         self.ordinals.clear()
+        self.calls = []
         for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
             del self.caches[key]                                    # conditionings that left the run free their memory
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
@@ -107,6 +110,8 @@ class SamplingRun:
         if self.errors is not None and not self.config.always_full and not self.report.calls("partial") and not self.report.note:
             self.report.note = (f"No step could be skipped: the first {self.errors.first_full} and the last are full, and between them the "
                                 f"error measured was above the tolerance or there was no step to skip")
+        for remark in self.remarks:
+            self.report.remark(remark)
 
     def full_kinds(self, sigma: float) -> frozenset[str]:
         if self.errors is None:
@@ -144,6 +149,7 @@ class SamplingRun:
         conds = len(options.get("cond_or_uncond", (0,)))
         sizes = self.layout.sizes(diffusion_model, x, context, arguments)
         with self.lock:
+            self.calls.append((sizes, conds))
             key = self.key(diffusion_model, x, context, options)
             full = self.full if key in self.caches else self.kinds
             if self.active and key not in self.caches and self.admit(key, bound, sizes, conds, x):
