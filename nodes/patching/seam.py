@@ -22,13 +22,14 @@ from .settings import Settings
 KEY = "toca"
 
 
-def install(model, settings: Settings, on_report=None):
+def install(model, settings: Settings, on_report=None, on_end=None):
     """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced.
 
     on_report: called with the RunReport of every run; by default it is logged and sent to the front end.
+    on_end: called with the SamplingRun of every run that came to its end, and the host's percent_to_sigma.
     """
     model = model.clone()
-    seam = Seam(settings, on_report or partial(publish, verbose=settings.verbose))
+    seam = Seam(settings, on_report or partial(publish, verbose=settings.verbose), on_end)
     for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
                           (WrappersMP.PREDICT_NOISE, seam.predict_noise),
                           (WrappersMP.CALC_COND_BATCH, seam.calc_cond_batch),
@@ -41,8 +42,8 @@ def install(model, settings: Settings, on_report=None):
 class Seam:
     """The wrappers; they hold settings only. The run travels in the run's own copy of the model options."""
 
-    def __init__(self, settings: Settings, on_report):
-        self.settings, self.on_report = settings, on_report
+    def __init__(self, settings: Settings, on_report, on_end=None):
+        self.settings, self.on_report, self.on_end = settings, on_report, on_end
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
@@ -53,7 +54,10 @@ class Seam:
         options[KEY] = run
         began = time.perf_counter()
         try:
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            if self.on_end:
+                self.on_end(run, guider.model_patcher.get_model_object("model_sampling").percent_to_sigma)
+            return samples
         except BaseException as error:
             run.report.remark(f"Stopped early by {type(error).__name__}")
             raise
@@ -84,7 +88,7 @@ class Seam:
         run = model_options.get("transformer_options", {}).get(KEY)
         if run is not None and run.report.steps:
             sigma = run.report.steps[-1].sigma
-            run.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
+            run.memory.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
         return executor(model, conds, x_in, timestep, model_options)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
