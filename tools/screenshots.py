@@ -9,6 +9,7 @@ itself. Wants Chromium.
 import argparse
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -25,6 +26,8 @@ SETTINGS = {"Comfy.VueNodes.Enabled": False, "Comfy.Locale": "en", "Comfy.LinkRe
 VIEWPORT, CORNER, MARGIN = {"width": 1400, "height": 1600}, (420, 160), 6
 SCALE = 2                           # device pixels per pixel
 LARGEST = 60_000                    # bytes of a picture; what is larger gets a palette
+DEMO_MODEL = "shapes_dit.safetensors"
+MODELS = ("diffusion_models", "text_encoders", "vae")
 SETTLE = 1200                       # ms for widgets to be laid out and painted
 
 ADD = """async (type) => {
@@ -51,6 +54,15 @@ def shown_in() -> dict[str, Path]:
         for node in json.loads(file.read_text(encoding="utf-8"))["nodes"]:
             found.setdefault(node["type"], file)
     return found
+
+
+def stand_in(folder: Path):
+    """An empty file for every model that a workflow names, or the host would outline its loader in red."""
+    texts = [file.read_text(encoding="utf-8") for file in (PROJECT / "workflows").glob("*.json")]
+    for kind in MODELS:
+        (folder / kind).mkdir(exist_ok=True)
+        for name in {name for text in texts for name in re.findall(r'"([^"/]+\.(?:safetensors|pth?))"', text)} - {DEMO_MODEL}:
+            (folder / kind / name).touch()
 
 
 def show(page, node: str, file: Path | None):
@@ -86,6 +98,7 @@ def smaller(png: bytes) -> bytes:
 
 def take_all(server, browser, out: Path, only: list[str]):
     files, opened = shown_in(), None
+    stand_in(server.folder / "models")
     page = browser.new_page(viewport=VIEWPORT, device_scale_factor=SCALE)
     open_front_end(page, server.url, **SETTINGS)
     for node in sorted(only or server.client().our_nodes(), key=lambda node: str(files.get(node))):
