@@ -1,6 +1,6 @@
 /** ToCa Compare: the baseline and the accelerated pictures behind one slider. */
-import { api } from "../../scripts/api.js";
-import { compareView } from "./compare_view.js";
+import { api } from "../../../scripts/api.js";
+import { compareView } from "./view.js";
 
 const NODE = "ToCaCompare";
 const SIZE = [360, 480];
