@@ -3,8 +3,9 @@
  * setup() once, nodeCreated(node) for every node of the graph.
  */
 import { app } from "../../scripts/app.js";
+import { ratios } from "./ratios/part.js";
 
-const PARTS = [];
+const PARTS = [ratios];
 
 app.registerExtension({
     name: "ToCa",
