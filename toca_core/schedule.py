@@ -1,5 +1,7 @@
 """Which steps are full, and how many tokens are fresh where: plain numbers, decided before any tensor is touched."""
 
+import bisect
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +25,30 @@ class Step:
     def remaining(self) -> float:
         """s = T - 1 - i, the released code's downward count."""
         return self.total - 1 - self.position
+
+
+class NoiseLevels:
+    """The noise levels of a sampling run, descending, the last one where it ends."""
+
+    def __init__(self, sigmas: list[float]):
+        self.sigmas, self.total = sigmas, max(1, len(sigmas) - 1)
+
+    def following(self, sigma: float) -> float:
+        """The next lower level, 0 after the last."""
+        after = bisect.bisect_right(self.sigmas, -sigma * (1 - 1e-6), key=operator.neg)
+        return self.sigmas[after] if after < len(self.sigmas) else 0.0
+
+    def position(self, sigma: float) -> float:
+        """Where a level lies in the list, 0..total; between entries where a sampler leaves the list."""
+        after = bisect.bisect_left(self.sigmas, -sigma, key=operator.neg)              # first entry at or below sigma
+        if after == 0:
+            return 0
+        if after == len(self.sigmas):
+            return self.total
+        above, below = self.sigmas[after - 1], self.sigmas[after]
+        if sigma - below <= 1e-6 * above:
+            return after
+        return after - (sigma - below) / (above - below)
 
 
 def layer_factor(slope: float, block: int, divisor: int) -> float:

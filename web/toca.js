@@ -3,9 +3,10 @@
  * setup() once, nodeCreated(node) for every node of the graph.
  */
 import { app } from "../../scripts/app.js";
+import { compare } from "./compare.js";
 import { ratios } from "./ratios/part.js";
 
-const PARTS = [ratios];
+const PARTS = [compare, ratios];
 
 app.registerExtension({
     name: "ToCa",

@@ -61,10 +61,10 @@ class Records:
         """A sampling run (`run.SamplingRun`) of the node's model came to its end."""
         record = self.known.get(node)
         if record is not None and run.calls:
-            evaluations = tuple((step.sigma, run.position(step.sigma)) for step in run.report.steps)
+            evaluations = tuple((step.sigma, run.levels.position(step.sigma)) for step in run.report.steps)
             percents = tuple(float(percent_to_sigma(percent / 100)) for percent in range(101))
-            record.run = LastRun(run.total, evaluations, tuple(run.calls), run.host_memory.itemsize, run.repays, percents, run.budget,
-                                 run.refreshing)
+            record.run = LastRun(run.levels.total, evaluations, tuple(run.calls), run.memory.host.itemsize, run.euler, percents,
+                                 run.memory.budget, run.refresh.active)
 
     def of(self, node) -> Record | None:
         return self.known.get(node)

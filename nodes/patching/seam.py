@@ -88,7 +88,7 @@ class Seam:
         run = model_options.get("transformer_options", {}).get(KEY)
         if run is not None and run.report.steps:
             sigma = run.report.steps[-1].sigma
-            run.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
+            run.memory.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
         return executor(model, conds, x_in, timestep, model_options)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):

@@ -201,7 +201,7 @@ def test_the_error_counts_inside_the_mask(tiny_dit, pack):
                                (1.0, 0.0), 0, None, region=region)
     output, error = torch.ones(2, 4, 16, 16), torch.zeros(2, 4, 16, 16)
     error[0, :, 0, 0], error[1, :, 4:8, 4:8] = 9.0, 0.5
-    torch.testing.assert_close(run.relative(error, output), torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(run.stack.relative(error, output), torch.tensor([0.0, 0.5]))
 
 
 def test_at_module_level_a_mask_says_what_it_needs(tiny_dit, cached, masks):
