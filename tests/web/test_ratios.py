@@ -23,6 +23,7 @@ RUN = """async ([steps, seed]) => {
     for (const widget of sampler.widgets) widget.value = values[widget.name] ?? widget.value;
     const report = new Promise((resolve, reject) => {
         app.api.addEventListener("toca.report", (event) => resolve(event.detail), { once: true });
+        setTimeout(() => reject(new Error("no report came")), 120_000);
         app.api.addEventListener("execution_error", (event) => reject(new Error(event.detail.exception_message)), { once: true });
     });
     await app.queuePrompt(0, 1);
@@ -100,7 +101,7 @@ def test_what_is_drawn_is_saved_and_run(charted, renderer):
     wait_for_reading(page, "of 8")
     assert stored(page) == drawn
 
-    report = page.evaluate(RUN, [STEPS, 71])
+    report = page.evaluate(RUN, [STEPS, 71 + len(renderer)])        # a seed of its own, or the run comes from the server's cache
     partial = [step["fresh_per_block"]["mlp"] for step in report["steps"] if step["kind"] == "partial"]
     assert partial and all(shares == pytest.approx(drawn, abs=1.01 / TOKENS) for shares in partial)
     page.wait_for_function("(steps) => document.querySelector('.toca-ratios:not([hidden]) .small').textContent.includes(steps)",
@@ -136,6 +137,7 @@ def test_what_the_editor_does_to_nodes_works(charted, renderer):
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
     [cache] = [node for node in prompt.values() if node["class_type"] == "ToCaCache"]
     assert "ratios" not in cache["inputs"] and "toca_chart" not in cache["inputs"]
+    page.complaints[:] = [complaint for complaint in page.complaints if "No input types match" not in complaint]      # says the host to that
     page.evaluate(f"() => {{ {NODE('ToCaRatios')}.mode = 0; }}")
 
     page.evaluate("""() => {
@@ -158,10 +160,10 @@ def test_keys_handles_and_presets(charted):
     assert plot.get_attribute("role") == "slider" and plot.get_attribute("aria-valuenow") == "0.35"
     assert plot.get_attribute("aria-valuetext") == "mlp, block 3 of 8: 0.35"
     page.get_by_role("button", name="Flat").click()
-    assert page.evaluate(TEXT) == "mlp: 0.17"
+    assert page.evaluate(TEXT) == "mlp: 0.18"
     page.get_by_role("slider", name="Slope of mlp at the first block").focus()
     page.keyboard.press("PageUp")
-    assert stored(page) == pytest.approx([0.27, 0.24, 0.21, 0.18, 0.16, 0.13, 0.1, 0.07], abs=0.011)
+    assert stored(page) == pytest.approx([0.18 + 0.1 * (1 - 2 * block / 7) for block in range(8)], abs=0.006)
     page.get_by_role("button", name="More at the end").click()
     assert stored(page) == sorted(stored(page))
     page.get_by_role("button", name="Paper").click()                # DiT, 0.07 x 2.5, and -0.2 along 27 blocks
@@ -268,10 +270,13 @@ def test_the_routes_foretell_the_report_and_refuse_by_name(client, server):
     status, answer = ask(server, b'{"node": "no such node"}')
     assert status == 200 and answer["flops"] is None and len(answer["ratios"]["mlp"]) == 28
 
-    for body, words in ((b"{", "JSON"), (b"[]", "JSON"), (b'{"node": 4}', "node is 4"), (b'{"widgets": {"cycle": 0}}', "cycle is 0"),
-                        (b'{"widgets": {"cycle": []}}', "cycle is []"), (b'{"widgets": {"speed": 2}}', "speed"),
-                        (b'{"widgets": {"tolerance": NaN}}', "tolerance"), (b'{"ratios": "mlp: 2"}', "block 0 is 2"),
-                        (b'{"widgets": {"preset": "fastest"}}', "fastest"), (b'{"widgets": {"score": "x"}}', "score"),
-                        (b'{"widgets": {"start_percent": 0.9, "end_percent": 0.1}}', "start_percent")):
+    for body, words in ((b"{", "JSON"), (b"[]", "JSON"), (b'{"node": 4}', "node is 4"), (b'{"widgets": [1]}', "widgets is [1]")):
         status, answer = ask(server, body)
         assert status == 400 and words in answer["error"], body
+    for body, words in ((b'{"widgets": {"cycle": 0}}', "cycle is 0"), (b'{"widgets": {"cycle": []}}', "cycle is []"),
+                        (b'{"widgets": {"speed": 2}}', "speed"), (b'{"widgets": {"tolerance": NaN}}', "tolerance"),
+                        (b'{"ratios": "mlp: 2"}', "block 0 is 2"), (b'{"widgets": {"preset": "fastest"}}', "fastest"),
+                        (b'{"widgets": {"score": "x"}}', "score"),
+                        (b'{"widgets": {"start_percent": 0.9, "end_percent": 0.1}}', "start_percent")):
+        status, answer = ask(server, body)
+        assert status == 200 and words in answer["error"], body

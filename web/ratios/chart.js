@@ -8,7 +8,7 @@ const DASHES = ["none", "5 3", "1 3", "8 3 1 3"];                      // and wi
 export function seriesOf(modules, ratios) {
     return modules
         .filter(({ kind, name }) => kind !== "self_attn" && ratios[name]?.length)
-        .map(({ name }, index) => ({ name, ratios: ratios[name], colour: COLOURS[index % 4], dash: DASHES[index % 4] }));
+        .map(({ name, share }, index) => ({ name, share, ratios: ratios[name], colour: COLOURS[index % 4], dash: DASHES[index % 4] }));
 }
 
 /** Bars for the chosen series, lines for the others; one unit wide per block and one high, y downwards. */
@@ -33,6 +33,9 @@ function line({ ratios, colour, dash }, width) {
 }
 
 export const label = ({ name, ratios }) => `${name} ${mean(ratios).toFixed(2)}`;
+
+/** How much a module matters for the cost; share is null where the model is not known yet. */
+export const weight = ({ name, share }) => `${name}${share == null ? "" : `: ${Math.round(100 * share)}% of the model's FLOPs`}`;
 
 /** What the marked block has, in words. */
 export function reading({ name, ratios }, block) {

@@ -1,5 +1,5 @@
 /** The chart over the blocks, its buttons and the cost of a run: DOM, pointer and keys. What it shows is stored in a text widget. */
-import { cost, drawing, label, reading, seriesOf } from "./chart.js";
+import { cost, drawing, label, reading, seriesOf, weight } from "./chart.js";
 import { SHAPES, clamp, paint, rounded, tilt, trend } from "./series.js";
 import { Latest, describe, predict } from "./server.js";
 import { parse, withRatios } from "./text.js";
@@ -96,6 +96,8 @@ export class RatioPanel {
     async ask(signal) {
         const { source } = this;
         const text = source.text();
+        const { error } = parse(text);
+        if (error) return { text, error };
         const question = { node: source.node(), system: source.system(), widgets: source.widgets(), ratios: source.ratios() };
         return { text, ...(await predict(question, signal)) };
     }
@@ -220,19 +222,20 @@ export class RatioPanel {
         if (this.tabs.dataset.names !== names) {
             this.tabs.dataset.names = names;
             this.tabs.replaceChildren(...this.series.map(({ name, colour }) => {
-                const tab = this.button("", "Show its bars; the others are lines", () => {
+                const tab = this.button("", "", () => {
                     this.chosen = name;
                     this.draw();
                 });
                 tab.setAttribute("role", "radio");
                 tab.append(element("span", { class: "swatch", style: `background: ${colour}` }), element("span"));
                 return tab;
-            }));
+            }), element("span", { class: "small" }, "self-attention: reused as a whole"));
         }
         this.series.forEach((one, index) => {
             const tab = this.tabs.children[index];
             tab.setAttribute("aria-checked", one.name === this.chosen);
             tab.lastChild.textContent = label(one);
+            tab.title = `${weight(one)}. Click to show its bars; the others are lines`;
         });
     }
 
