@@ -4,8 +4,9 @@
  */
 import { app } from "../../scripts/app.js";
 import { compare } from "./compare.js";
+import { ratios } from "./ratios/part.js";
 
-const PARTS = [compare];
+const PARTS = [compare, ratios];
 
 app.registerExtension({
     name: "ToCa",
