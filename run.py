@@ -12,6 +12,7 @@
     python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again
     python run.py tiny FOLDER                   write tiny FLUX and Open-Sora models with random weights into a models folder
+    python run.py screenshots [--out DIR]       take the pictures of the nodes that the help pages show
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
 
@@ -34,6 +35,7 @@ SCRIPTS = {
     "scoring": "benchmarks/scoring.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
     "tiny": "tools/tiny_files.py",
+    "screenshots": "tools/screenshots.py",
 }
 
 
