@@ -15,6 +15,8 @@ from .toca_open_sora_conditioning import ToCaOpenSoraConditioning
 from .toca_open_sora_latent import ToCaOpenSoraLatent
 from .toca_open_sora_scheduler import ToCaOpenSoraScheduler
 from .toca_region_priority import ToCaRegionPriority
+from .toca_report import ToCaReport
+from .toca_token_map import ToCaTokenMap
 from .toca_token_mask import ToCaTokenMask
 
 BUNDLED = Path(__file__).resolve().parent.parent / "demo"
@@ -27,4 +29,5 @@ class ToCaExtension(ComfyExtension):
 
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
-                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority]
+                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority,
+                ToCaReport, ToCaTokenMap]

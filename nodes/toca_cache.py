@@ -100,6 +100,7 @@ class ToCaCache(io.ComfyNode):
                                        "16-bit, with a scale per token; the picture changes a little."),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -115,4 +116,4 @@ class ToCaCache(io.ComfyNode):
                             tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
         if preset == "custom":
             fit(config, layout, layout.bind(diffusion_model).depths)
-        return io.NodeOutput(install(model, Settings(preset, config, verbose, tolerance)))
+        return io.NodeOutput(install(model, Settings(preset, config, verbose, tolerance), node=cls.hidden and cls.hidden.unique_id))

@@ -161,6 +161,7 @@ class Call:
         self.sizes, self.conds, self.full = sizes, conds, full
         self.flops = self.plain_flops = bound.outside_flops(sizes)
         self.fresh = {site: [0.0] * depth for site, depth in bound.depths.items()}     # share of fresh tokens per block
+        self.lengths = {}                                           # site -> number of tokens that it works on
         self.selected = {}                                          # (site, block) -> indices (b, n), for those who look
         self.counts, self.plans, self.renewed = {}, {}, set()
 
@@ -172,6 +173,28 @@ class Call:
     def fresh_per_block(self) -> dict[str, list[float]]:
         """The share of fresh tokens of every module in each block."""
         return {site.name: [round(share, 6) for share in blocks] for site, blocks in self.fresh.items()}
+
+    @property
+    def recomputed(self):
+        """Of the picture's tokens: the share of their modules that computed them, one number or (b, N).
+
+        Attention aside, which computes all tokens or none, and the text's tokens, which come first where both are in one sequence.
+        """
+        chosen, whole, modules = {}, 0.0, 0
+        for site in (site for site in self.lengths if site.kind != "self_attn" and site.stream != "txt"):
+            for block, share in enumerate(self.fresh[site]):
+                fresh, modules = self.selected.get((site, block)), modules + 1
+                if fresh is None:
+                    whole += share                                  # all or none
+                else:
+                    chosen.setdefault(self.lengths[site], []).append(fresh)
+        counts = whole
+        for length, fresh in chosen.items():
+            fresh = torch.cat(fresh, dim=1)
+            ones = torch.ones(fresh.shape, device=fresh.device)
+            times = torch.zeros(fresh.shape[0], length, device=fresh.device).scatter_add_(1, fresh, ones)
+            counts = counts + times[:, length - self.sizes.tokens:]
+        return counts / max(modules, 1)
 
     def replacements(self):
         for stack in self.bound.stacks:
@@ -285,7 +308,7 @@ class Call:
     def count(self, site: Site, block: int, x, fresh: int):
         stack = self.bound.stack_of[site]
         batch, tokens = x.shape[:2]
-        self.fresh[site][block] = fresh / tokens
+        self.fresh[site][block], self.lengths[site] = fresh / tokens, tokens
         self.flops += stack.module_flops(site, batch, fresh, tokens, self.sizes)
         self.plain_flops += stack.module_flops(site, batch, tokens, tokens, self.sizes)
 
