@@ -3,8 +3,10 @@
  * setup() once, nodeCreated(node) for every node of the graph.
  */
 import { app } from "../../scripts/app.js";
+import { live } from "./live/part.js";
+import { reportText } from "./live/report_text.js";
 
-const PARTS = [];
+const PARTS = [live, reportText];
 
 app.registerExtension({
     name: "ToCa",
