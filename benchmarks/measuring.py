@@ -18,6 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from benchmarks import figures
 from benchmarks.variants import Variant, plain
 from demo import checker, shapes
+from toca_core import quality
 
 SCHEDULER = "normal"                # as in the demo's workflows
 SPREAD = 5                          # classes between neighbours of a batch; prime to their number, so that all come up
@@ -145,8 +146,8 @@ class Comparison:
         tally.seconds.append(seconds)
         tally.ratios.append(ratio)
         tally.work.append(replace(self.work))
-        tally.psnr += figures.psnr(pictures, reference).tolist()
-        tally.ssim += figures.ssim(pictures, reference).tolist()
+        tally.psnr += quality.psnr(pictures, reference).tolist()
+        tally.ssim += quality.ssim(pictures, reference).tolist()
         tally.right += [checker.agree([picture], [label]) for picture, label in zip(pictures, batch.labels, strict=True)]
 
     def runs(self, batches: int) -> int:

@@ -23,7 +23,8 @@ PUBLISHED = {"ToCa, published": {}, "ToCa, random tokens": {"score": "random"}, 
 
 QUICK = {"solver": slice(1, None, 2), "cache": slice(0, None, 2), "ours": slice(0, None, 2)}   # from below to above 2x to 3x
 TOLERANCES = (0.1, 0.2, 0.4, 0.8, 1.2)
-ABLATED = (0.4,)
+ABLATED = (0.2, 0.4)
+REFRESHED = 0.1                 # share of tokens computed between full steps
 FIXED = {"tolerance": None, "cycle_rule": "fixed"}
 ABLATION = {                                                        # name -> (what differs from ours, the knob of its curve, its values)
     "fixed cycle": (FIXED, "cycle", (2, 3)),
@@ -32,6 +33,9 @@ ABLATION = {                                                        # name -> (w
     "forecast in sigma": ({"forecast_time": "sigma"}, "tolerance", ABLATED),
     "order 0": ({"order": 0}, "tolerance", ABLATED),
     "order 2": ({"order": 2}, "tolerance", ABLATED),
+    "smooth fit": ({"basis": "chebyshev"}, "tolerance", ABLATED),
+    "token refresh": ({"refresh_ratio": REFRESHED}, "tolerance", ABLATED),
+    "token refresh, random": ({"refresh_ratio": REFRESHED, "refresh": "random"}, "tolerance", ABLATED),
     "modules forecast, fixed cycle": ({**FIXED, "level": "module", "stale_tokens": "forecast"}, "cycle", (2, 3)),
 }
 

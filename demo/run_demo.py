@@ -8,7 +8,6 @@ Every workflow is run through a ComfyUI server as a user would run it. The pictu
 import argparse
 import io
 import json
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ sys.path.append(str(ROOT))
 
 try:
     import numpy as np
+    import torch
     from PIL import Image, ImageDraw, ImageFont
     from rich.console import Console
     from rich.table import Table
@@ -26,13 +26,13 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'The demo needs the package {missing.name}: run "{sys.executable}" -m pip install -r requirements-dev.txt')
 
+from toca_core.quality import IDENTICAL, psnr
 from tools.server import Client, ComfyServer, Event, ServerError
 from tools.workflow import to_prompt
 
 MODEL = ROOT / "demo" / "shapes_dit.safetensors"
 RUNS = ("baseline", "paper", "auto")
 WARMUP_STEPS = 4
-IDENTICAL = 99.0                    # dB, in place of infinity
 ZOOM, CONTRAST, MARGIN, GAP = 4, 8, 190, 8
 
 
@@ -111,22 +111,16 @@ def figures(runs: list[Run]) -> list[dict]:
 
 def row(run: Run, baseline: Run) -> dict:
     report = run.report or {"calls": {"full": run.steps, "partial": 0, "plain": 0}, "flops": 1, "plain_flops": 1}
-    quality = None if run is baseline else [psnr(*pair) for pair in zip(run.pictures, baseline.pictures, strict=True)]
+    decibels = None if run is baseline else psnr(*(torch.from_numpy(each.pictures) / 255 for each in (run, baseline))).clamp(max=IDENTICAL)
     return {
         "run": run.name,
         "seconds": run.seconds,
         "speedup": baseline.seconds / run.seconds,
         "calls": {"full": report["calls"]["full"] + report["calls"]["plain"], "partial": report["calls"]["partial"]},
         "flops_saved": 1 - report["flops"] / report["plain_flops"],
-        "psnr": quality and {"mean": sum(quality) / len(quality), "worst": min(quality)},
+        "psnr": None if decibels is None else {"mean": decibels.mean().item(), "worst": decibels.min().item()},
         "report": run.report,
     }
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two 8-bit pictures in dB; higher is more alike."""
-    error = np.square(one - other).mean()
-    return min(IDENTICAL, 10 * math.log10(255 ** 2 / error)) if error else IDENTICAL
 
 
 def table(rows: list[dict]) -> Table:

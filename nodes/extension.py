@@ -5,7 +5,10 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import ComfyExtension
 
+from .patching.publish import prompt_server
+from .routes import add_routes
 from .toca_cache import ToCaCache
+from .toca_compare import ToCaCompare
 from .toca_dit_class import ToCaDiTClass
 from .toca_load_dit import ToCaLoadDiT
 from .toca_load_open_sora import ToCaLoadOpenSora
@@ -14,6 +17,7 @@ from .toca_load_pixart import ToCaLoadPixArt
 from .toca_open_sora_conditioning import ToCaOpenSoraConditioning
 from .toca_open_sora_latent import ToCaOpenSoraLatent
 from .toca_open_sora_scheduler import ToCaOpenSoraScheduler
+from .toca_ratios import ToCaRatios
 from .toca_region_priority import ToCaRegionPriority
 from .toca_report import ToCaReport
 from .toca_token_map import ToCaTokenMap
@@ -24,10 +28,12 @@ BUNDLED = Path(__file__).resolve().parent.parent / "demo"
 
 class ToCaExtension(ComfyExtension):
     async def on_load(self):
-        """The demo model that comes with the pack appears among the diffusion models."""
+        """The demo model that comes with the pack appears among the diffusion models; the ratio chart finds its routes."""
         folder_paths.add_model_folder_path("diffusion_models", str(BUNDLED))
+        if server := prompt_server():
+            add_routes(server.routes)
 
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
-                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority,
+                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCompare, ToCaRatios,
                 ToCaReport, ToCaTokenMap]

@@ -1,12 +1,15 @@
 """ToCa Cache: sample faster by recomputing only the tokens that need it."""
 
+from functools import partial
+
 from comfy_api.latest import io
 
-from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS, STALE_TOKENS, ToCaConfig
+from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS, STALE_TOKENS
 from .models.table import layout_of
-from .patching.block_ratios import parse_block_ratios
+from .patching.records import RECORDS
 from .patching.seam import install
-from .patching.settings import PRESETS, SCORES, Settings, fit, score_of
+from .patching.settings import PRESETS, SCORES, fit, read
+from .toca_ratios import Ratios
 
 CUSTOM = " Used with preset custom."
 
@@ -98,22 +101,23 @@ class ToCaCache(io.ComfyNode):
                 io.Combo.Input("cache_dtype", options=list(CACHE_DTYPES), default="same", optional=True, advanced=True,
                                tooltip="In how many bits. same: as the model computes, without loss. bf16: half of float32. fp8: half of "
                                        "16-bit, with a scale per token; the picture changes a little."),
+                Ratios.Input("ratios", optional=True,
+                             tooltip="Shares of fresh tokens block by block, from ToCa Ratios; they go before block_ratios." + CUSTOM),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, enable, preset, verbose=False, score="auto", block_ratios="", tolerance=-1.0,
-                **widgets) -> io.NodeOutput:
+    def execute(cls, model, enable, preset, **widgets) -> io.NodeOutput:
         if not enable:
             return io.NodeOutput(model)
         diffusion_model = model.get_model_object("diffusion_model")
         layout = layout_of(diffusion_model)
-        cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
-        tolerance = None if tolerance < 0 else tolerance
-        config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios),
-                            tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
+        settings = read(layout, preset, **widgets)
+        bound = layout.bind(diffusion_model)
         if preset == "custom":
-            fit(config, layout, layout.bind(diffusion_model).depths)
-        return io.NodeOutput(install(model, Settings(preset, config, verbose, tolerance), node=cls.hidden and cls.hidden.unique_id))
+            fit(settings.custom, layout, bound.depths)
+        node = cls.hidden.unique_id if cls.hidden else None
+        RECORDS.loaded(node, type(diffusion_model).__name__, bound.costs)
+        return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node), node=node))

@@ -51,7 +51,7 @@ class TokenRecord:
         self.calls += conds
         if not torch.is_tensor(recomputed):
             self.whole += conds * recomputed
-        elif recomputed.shape[1] >= math.prod(self.grid):           # reference pictures come after the picture
+        else:                                                       # reference pictures come after the picture
             tokens = recomputed[:, :math.prod(self.grid)].unflatten(0, (-1, self.batch)).mean(0) * conds
             self.parts[x.device] = self.parts.get(x.device, 0) + tokens
 

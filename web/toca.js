@@ -3,10 +3,11 @@
  * setup() once, nodeCreated(node) for every node of the graph.
  */
 import { app } from "../../scripts/app.js";
+import { compare } from "./compare.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
 
-const PARTS = [live, reportText];
+const PARTS = [compare, live, reportText];
 
 app.registerExtension({
     name: "ToCa",

@@ -100,6 +100,8 @@ LAYOUTS = {         # by full name, since several classes are called DiT; as tex
         per_context=("txt_in",)),
 }
 
+MODULES = {site.name: site.kind for layout in LAYOUTS.values() for stack in layout.stacks for site in stack.sites}     # of all models
+
 
 class UnsupportedModel(ValueError):
     """The loaded model has no row in the table."""

@@ -38,10 +38,11 @@ class SamplingRun:
         self.bound = {}
         depths = self.bind(diffusion_model).depths
         self.levels, (self.start_sigma, self.end_sigma) = NoiseLevels(sigmas), sigma_range
-        config = settings.resolve(self.layout, depths, self.levels.total)
+        config, self.remarks = settings.resolve(self.layout, depths, self.levels.total)
         self.seed, self.flow, self.euler, self.priority = seed or 0, flow, euler, priority
         self.memory, self.record, self.abandoned = MemoryPlan(host_memory), record, False
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
+        self.calls = []                                             # (Sizes, conditionings) of each call of this evaluation
         self.kinds = frozenset(self.layout.kinds)
         self.step, self.full, self.active, self.last_call = None, self.kinds, False, None
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
@@ -71,6 +72,7 @@ class SamplingRun:
         self.time = time_of(sigma, self.config.forecast_time, self.flow)
         self.full = self.full_kinds(sigma) if self.active else self.kinds
         self.ordinals.clear()
+        self.calls = []
         for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
             del self.caches[key]                                    # conditionings that left the run free their memory
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
@@ -90,6 +92,8 @@ class SamplingRun:
         if self.stack is not None and not self.config.always_full and not self.report.calls("partial") and not self.report.note:
             self.report.note = (f"No step could be skipped: the first {self.stack.errors.first_full} and the last are full, and between "
                                 f"them the error measured was above the tolerance or there was no step to skip")
+        for remark in self.remarks:
+            self.report.remark(remark)
 
     def full_kinds(self, sigma: float) -> frozenset[str]:
         if self.stack is None:
@@ -110,6 +114,7 @@ class SamplingRun:
         conds = len(options.get("cond_or_uncond", (0,)))
         sizes = self.layout.sizes(diffusion_model, x, context, arguments)
         with self.lock:
+            self.calls.append((sizes, conds))
             key = self.key(diffusion_model, x, context, options)
             full = self.full if key in self.caches else self.kinds
             if self.active and key not in self.caches and self.admit(key, bound, sizes, conds, x):

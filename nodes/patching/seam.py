@@ -24,14 +24,15 @@ from .settings import Settings
 KEY = "toca"
 
 
-def install(model, settings: Settings, on_report=None, node: str | None = None):
+def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
     """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced.
 
     on_report: called with the RunReport of every run; by default it is logged and sent to the front end.
+    on_end: called with the SamplingRun of every run that came to its end, and the host's percent_to_sigma.
     node: the id of the ToCa Cache in the prompt.
     """
     model = model.clone()
-    seam = Seam(settings, on_report, node)
+    seam = Seam(settings, on_report, on_end, node)
     for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
                           (WrappersMP.PREDICT_NOISE, seam.predict_noise),
                           (WrappersMP.CALC_COND_BATCH, seam.calc_cond_batch),
@@ -53,8 +54,9 @@ def log_of(model) -> RunLog:
 class Seam:
     """The wrappers; they hold settings, and what runs leave to read. The run travels in the run's own copy of the model options."""
 
-    def __init__(self, settings: Settings, on_report, node: str | None):
-        self.settings, self.on_report, self.node, self.log = settings, on_report, node, RunLog()
+    def __init__(self, settings: Settings, on_report, on_end, node: str | None):
+        self.settings, self.on_report, self.on_end = settings, on_report, on_end
+        self.node, self.log = node, RunLog()
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
@@ -65,7 +67,10 @@ class Seam:
         options[KEY] = run
         began = time.perf_counter()
         try:
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            if self.on_end:
+                self.on_end(run, guider.model_patcher.get_model_object("model_sampling").percent_to_sigma)
+            return samples
         except BaseException as error:
             run.report.remark(f"Stopped early by {type(error).__name__}")
             raise

@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 
 from ...toca_core import presets
 from ...toca_core.config import ConfigError, ToCaConfig
+from ...toca_core.ratios import adapt
+from ..models.table import MODULES
+from .block_ratios import parse_block_ratios
 
 PRESETS = ("auto", "paper", "custom")
 ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
@@ -15,37 +18,52 @@ class Settings:
     """`custom` holds what the widgets say; of them only those `ALWAYS` count with a preset.
 
     tolerance    of preset auto, where a user has set one
+    remarks      what a user should know about the widgets, for the report
     """
     preset: str
     custom: ToCaConfig
     verbose: bool = False
     tolerance: float | None = None
+    remarks: tuple[str, ...] = ()
 
-    def resolve(self, layout, depths: dict, steps: int) -> ToCaConfig:
-        """The settings of a run over `steps` sampling steps; depths: how many blocks each site has."""
+    def resolve(self, layout, depths: dict, steps: int) -> tuple[ToCaConfig, tuple[str, ...]]:
+        """The settings of a run over `steps` sampling steps, and remarks; depths: how many blocks each site has."""
         if self.preset == "custom":
-            return fit(self.custom, layout, depths)
+            config, adapted = fit(self.custom, layout, depths)
+            return config, (*self.remarks, *adapted)
         chosen = (presets.paper if self.preset == "paper" else presets.auto)(layout.system, steps)
         if self.preset == "auto" and self.tolerance is not None:
             chosen = replace(chosen, tolerance=self.tolerance)
-        return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS})
+        return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS}), self.remarks
 
 
-def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:
-    """Refuse what the model cannot follow: a score it does not give, ratios for a module or a depth it does not have."""
+def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tolerance=-1.0, ratios=None, **widgets) -> Settings:
+    """The widgets of ToCa Cache -> Settings; `ratios`, of ToCa Ratios, go before block_ratios. Raises ConfigError."""
+    cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
+    tolerance = None if tolerance < 0 else tolerance
+    config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
+                        tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
+    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios)))
+
+
+def unused(preset: str, config: ToCaConfig, ratios):
+    """Ratios that a user has set, but that do not count."""
+    if preset != "custom" and ratios is not None:
+        yield f"The connected ratios were not used, since preset is {preset}; choose custom"
+    elif preset == "custom" and config.block_ratios and config.level != "module":
+        yield f"The ratios by block were not used, since level is {config.level}; choose module"
+
+
+def fit(config: ToCaConfig, layout, depths: dict) -> tuple[ToCaConfig, list[str]]:
+    """Settings that the model can follow, and what was changed: ratios for other modules or another depth are adapted (`ratios.adapt`).
+
+    Raises ConfigError for a score that the model does not give, and for ratios of a module that no model has.
+    """
     if config.score != "random" and config.score not in layout.scores:
         word = {value: word for word, value in SCORES.items()}[config.score]
         raise ConfigError(f"score is {word}, which this model does not give; choose one of {', '.join(score_words(layout))}.")
-    for name, ratios in config.block_ratios:
-        meant = {site: depth for site, depth in depths.items() if name in (site.name, site.kind) and site.kind != "self_attn"}
-        if not meant:
-            known = ", ".join(site.name for site in depths if site.kind != "self_attn")
-            raise ConfigError(f"block_ratios names {name}, which this model has not; its modules are {known}.")
-        for site, depth in meant.items():
-            if len(ratios) not in (1, depth):
-                raise ConfigError(f"block_ratios gives {len(ratios)} ratios for {site.name}, the model has {depth} blocks there; "
-                                  f"give {depth}, or one for all.")
-    return config
+    ratios, remarks = adapt(config.block_ratios, depths, MODULES)
+    return replace(config, block_ratios=ratios), remarks if config.level == "module" else []
 
 
 def score_words(layout) -> list[str]:

@@ -1,5 +1,6 @@
 """Scores and selection on numbers small enough to follow."""
 
+import pytest
 import torch
 
 from toca_core import attention, scores
@@ -42,6 +43,22 @@ def test_attention_received_equals_the_dense_map(monkeypatch):
     torch.testing.assert_close(attention.received(q, k), expected)
     monkeypatch.setitem(attention.CHUNK, "cpu", 7 * 6 * 20)             # seven queries at a time
     torch.testing.assert_close(attention.received(q, k), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 40, 24), (1, 2, 17, 128)])
+def test_attention_received_at_fused_speed_equals_the_map(shape):
+    q, k = (2 * torch.randn(2, *shape)).bfloat16().unbind(0)
+    assert attention.fused_works(q.device, q.dtype)
+    expected = dense_map(q.float(), k.float()).sum(dim=-2).mean(dim=1)
+    torch.testing.assert_close(attention.received(q, k), expected, rtol=1e-3, atol=0)
+
+
+def test_without_a_fused_kernel_the_map_is_read(monkeypatch):
+    monkeypatch.setitem(attention.FUSED, "cpu", "of_another_torch")
+    attention.fused_works.cache_clear()
+    q, k = torch.randn(2, 1, 2, 20, 8).bfloat16().unbind(0)
+    assert torch.equal(attention.received(q, k), attention.received_dense(q, k))
+    attention.fused_works.cache_clear()
 
 
 def test_entropy_is_averaged_over_the_conditionings(monkeypatch):

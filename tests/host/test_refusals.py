@@ -53,17 +53,38 @@ def test_a_score_the_model_cannot_give(tiny_dit, pack):
     refused(ValueError, lambda: pack.settings.fit(config, layout, depths), "cross-attention", "choose")
 
 
-@pytest.mark.parametrize("text, named", [("mlp: 0.2, high", "'high'"), ("mlp: 1.5", "1.5"),
-                                         ("mlp: 0.1, 0.2", "2 ratios for mlp, the model has 4 blocks"),
-                                         ("self_attn: 0.1", "self_attn"), ("mlp: 0.1\n0.2", "mlp twice"),
-                                         ("cross_attn: 0.1", "cross_attn"), ("mlp:", "no ratio for mlp")])
-def test_block_ratios(tiny_dit, pack, text, named):
-    layout = pack.table.layout_of(tiny_dit.diffusion_model)
+def fitted(pack, subject, text):
+    """Ratios as text -> (those that the subject's model follows, what was changed)."""
+    layout = pack.table.layout_of(subject.diffusion_model)
+    config = pack.config.ToCaConfig(score="random", block_ratios=pack.block_ratios.parse_block_ratios(text))
+    config, remarks = pack.settings.fit(config, layout, layout.bind(subject.diffusion_model).depths)
+    return dict(config.block_ratios), remarks
 
-    def build():
-        config = pack.config.ToCaConfig(block_ratios=pack.block_ratios.parse_block_ratios(text))
-        return pack.settings.fit(config, layout, layout.bind(tiny_dit.diffusion_model).depths)
-    refused(ValueError, build, named, "block_ratios")
+
+@pytest.mark.parametrize("text, named", [("mlp: 0.2, high", "'high'"), ("mlp: 1.5", "1.5"), ("mlp: -0.1", "-0.1"), ("mlp: nan", "nan"),
+                                         ("self_attn: 0.1", "self_attn"), ("mlp: 0.1\n0.2", "mlp twice"),
+                                         ("mpl: 0.1", "mpl"), ("mlp:", "no ratio for mlp")])
+def test_block_ratios(tiny_dit, pack, text, named):
+    refused(ValueError, lambda: fitted(pack, tiny_dit, text), named, "block_ratios")
+
+
+def test_ratios_for_another_depth_are_resampled(tiny_dit, pack):
+    """A DiT of 4 blocks: 0.1, 0.7 lie at its ends, two thirds and one third of the way between them."""
+    assert fitted(pack, tiny_dit, "mlp: 0.1, 0.7") == ({"mlp": (0.1, 0.3, 0.5, 0.7)}, ["mlp: 2 ratios were resampled to 4 blocks"])
+    assert fitted(pack, tiny_dit, "mlp: 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6")[0] == {"mlp": (0.0, 0.2, 0.4, 0.6)}
+    assert fitted(pack, tiny_dit, "mlp: 0.1, 0.2, 0.3, 0.4") == ({"mlp": (0.1, 0.2, 0.3, 0.4)}, [])
+    assert fitted(pack, tiny_dit, "mlp: 0.2") == ({"mlp": (0.2,)}, [])
+
+
+def test_ratios_for_another_model_are_taken_by_kind_or_left_out(tiny_dit, pack):
+    taken, remarks = fitted(pack, tiny_dit, "double.img_mlp: 0.4\ndouble.txt_mlp: 0.1\nsingle.mlp: 0.2\ncross_attn: 0.3")
+    assert taken == {"mlp": (0.4,)}
+    assert remarks == ["The ratios of double.img_mlp were taken for mlp",
+                       "The ratios of double.txt_mlp were left out, since those of mlp count here",
+                       "The ratios of single.mlp were left out, since those of mlp count here",
+                       "The ratios of cross_attn were left out, since this model has no such modules"]
+    assert fitted(pack, tiny_dit, "parallel_mlp: 0.5\nmlp: 0.1")[0] == {"mlp": (0.1,)}
+    assert fitted(pack, tiny_dit, "parallel_mlp: 0.5, 0.2")[0] == {"mlp": (0.5, 0.4, 0.3, 0.2)}
 
 
 def test_block_ratios_as_meant(pack):
@@ -168,7 +189,7 @@ def graph(**changes):
 @pytest.mark.parametrize("changes, named", [
     ({"label_label": "purple hexagon"}, ("purple hexagon", "0 to 15")),
     ({"label_label": "16"}, ("Class 16", "16 classes")),
-    ({"cache_block_ratios": "mlp: 0.1, 0.2"}, ("2 ratios", "8 blocks")),
+    ({"cache_block_ratios": "mpl: 0.1, 0.2"}, ("mpl", "mlp")),
     ({"cache_score": "cross-attention"}, ("cross-attention", "choose")),
 ])
 def test_errors_while_running_name_the_value_and_the_host_stays_up(client, changes, named):

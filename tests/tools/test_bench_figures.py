@@ -1,45 +1,10 @@
-"""The bench's own arithmetic, on pictures and curves whose figures can be worked out by hand."""
+"""The bench's own arithmetic, on curves whose figures can be worked out by hand."""
 
 import math
 
 import pytest
-import torch
 
 from benchmarks import figures
-
-
-def flat(value, side=16):
-    return torch.full((1, 3, side, side), value)
-
-
-def test_psnr_of_a_known_error():
-    assert figures.psnr(flat(0.5), flat(0.6)).item() == pytest.approx(20.0, abs=1e-4)           # 10 log10(1 / 0.1^2)
-    assert figures.psnr(flat(0.5), flat(0.5)).item() == math.inf
-
-
-def test_ssim_of_identical_pictures_is_one():
-    pictures = torch.rand(2, 3, 20, 20, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(figures.ssim(pictures, pictures), torch.ones(2))
-
-
-def test_ssim_of_flat_pictures_compares_their_means_alone():
-    assert figures.ssim(flat(0.4), flat(0.6)).item() == pytest.approx((2 * 0.24 + 1e-4) / (0.16 + 0.36 + 1e-4), rel=1e-3)
-
-
-def test_ssim_of_opposite_checkerboards():
-    """Every window has the mean 0.5 and the variance 0.1^2; the covariance is its negative."""
-    side = torch.arange(16)
-    board = (0.1 * (1 - 2 * ((side[:, None] + side) % 2))).expand(1, 3, 16, 16)
-    expected = (-2 * 0.01 + 9e-4) / (2 * 0.01 + 9e-4)
-    assert figures.ssim(0.5 + board, 0.5 - board).item() == pytest.approx(expected, rel=1e-3)
-
-
-def test_windows_are_gaussian_and_whole():
-    dot = torch.zeros(1, 1, 21, 21)
-    dot[..., 10, 10] = 1
-    spread = figures.blurred(dot)
-    assert spread.shape == (1, 1, 11, 11) and spread.sum().item() == pytest.approx(1, rel=1e-5)
-    assert (spread[..., 5, 7] / spread[..., 5, 5]).item() == pytest.approx(math.exp(-4 / (2 * 1.5 ** 2)), rel=1e-5)
 
 
 def test_mean_and_worst():

@@ -1,4 +1,4 @@
-"""What all families share: where a model keeps its modules, what one call of it does and costs.
+"""What all families share: where a model keeps its modules, and what one call of it does; `costs.py` counts that.
 
 A model is made of stacks of blocks; a stack follows one of the families (`sequential.py`, `joint.py`, `parallel.py`).
 On a full step a module computes every token and its output is kept. On a partial step attention is reused as a whole,
@@ -6,49 +6,18 @@ every other module computes its fresh tokens on the current residual stream and 
 section 3.2).
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from .. import flops, memory
+from .. import flops
 from ..cache import ModuleCache
 from ..config import ToCaConfig
-from ..schedule import Cycle, Step, fresh_counts
+from ..schedule import Cycle, Step
 from ..selection import Selector
-
-
-@dataclass(frozen=True)
-class Site:
-    """One module per block of a stack. `kind` is what the settings speak of (`config.KINDS`), `stream` whose tokens it works on."""
-    stack: str
-    module: str
-    kind: str
-    stream: str = ""
-
-    @property
-    def name(self) -> str:
-        """As users read and write it: "mlp", "spatial.mlp", "double.img_mlp"."""
-        return f"{self.stack}.{self.module}" if self.stack else self.module
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What one call works on: batch, token grid (frames, rows, columns), tokens beside the grid, context tokens of the whole batch."""
-    batch: int
-    grid: tuple[int, int, int]
-    beside: int = 0
-    context: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return math.prod(self.grid) + self.beside
-
-    @property
-    def context_each(self) -> int:
-        return self.context // self.batch
+from .costs import Account, ModelCosts, Site, Sizes, scored_samples
 
 
 @dataclass(frozen=True)
@@ -82,35 +51,22 @@ class Layout:
         return BoundModel(self, model)
 
 
-class BoundModel:
+class BoundModel(ModelCosts):
     """A layout applied to a loaded model: its sites, their depths and what its parts cost."""
 
     def __init__(self, layout: Layout, model: nn.Module):
-        self.layout, self.model = layout, model
-        self.stacks = [stack.bind(model) for stack in layout.stacks]
-        self.stack_of = {site: stack for stack in self.stacks for site in stack.sites}
-        self.depths = {site: stack.depth for site, stack in self.stack_of.items()}
+        self.model = model
+        stacks = [stack.bind(model) for stack in layout.stacks]
         token = sum(flops.macs(model.get_submodule(path)) for path in layout.per_token)
         context = sum(flops.macs(model.get_submodule(path)) for path in layout.per_context)
-        sample = flops.macs(model) - token - context - sum(stack.macs for stack in self.stacks)
-        self.outside = (sample, token, context)
-        self.modulation = sum(sum(map(flops.macs, stack.blocks)) - stack.macs for stack in self.stacks)
+        sample = flops.macs(model) - token - context - sum(stack.macs for stack in stacks)
+        modulation = sum(sum(map(flops.macs, stack.blocks)) - stack.macs for stack in stacks)
+        super().__init__(layout, stacks, (sample, token, context), modulation)
 
-    def outside_flops(self, sizes: Sizes) -> int:
-        sample, token, context = self.outside
-        return 2 * (sizes.batch * sample + sizes.batch * sizes.tokens * token + sizes.context * context)
-
-    def skipped_flops(self, sizes: Sizes) -> int:
-        """One call in which no block runs; what a block computes once per sample is not run either."""
-        return self.outside_flops(sizes) - 2 * sizes.batch * self.modulation
-
-    def refreshed_flops(self, sizes: Sizes, fresh: int) -> int:
-        """One call in which `fresh` of each sample's tokens go through the blocks."""
-        return self.outside_flops(sizes) + sum(stack.fresh_flops(sizes, fresh) for stack in self.stacks)
-
-    def plain_flops(self, sizes: Sizes) -> int:
-        """One call of the whole model with nothing cached."""
-        return self.outside_flops(sizes) + sum(stack.plain_flops(sizes) for stack in self.stacks)
+    @property
+    def costs(self) -> ModelCosts:
+        """The numbers alone, without the model."""
+        return ModelCosts(self.layout, [stack.costs for stack in self.stacks], self.outside, self.modulation)
 
     def new_cache(self, config: ToCaConfig, sizes: Sizes, seed: int, priority=None) -> ModuleCache:
         """Sites of one stack and stream share their scores; only the picture's own tokens lie on the grid."""
@@ -124,55 +80,22 @@ class BoundModel:
                                                   None if key[1] == "txt" else priority)
                                     for index, (key, (depth, modules)) in enumerate(streams.items())})
 
-    def cache_need(self, config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int, attended: bool = False) -> memory.Need:
-        """What the cache of a call of `conds` conditionings will hold at most, for tokens of `itemsize` bytes a number.
-
-        attended: whether keys and values are kept beside the stack's residual (`refresh.py`).
-        """
-        if config.level == "stack":
-            need = memory.anchored(config, sizes.batch * sizes.tokens, self.stacks[0].width, itemsize)
-            tokens = sum(stack.depth * stack.tokens_of(site, sizes) * stack.width
-                         for site, stack in self.stack_of.items() if site.kind == "self_attn")
-            return need + memory.attended(config, sizes.batch * tokens, itemsize) if attended else need
-        need, streams = memory.Need(), {}
-        for site, stack in self.stack_of.items():
-            tokens = stack.tokens_of(site, sizes)
-            need += memory.anchored(config, sizes.batch * tokens, stack.width, itemsize) * stack.depth
-            if site.kind != "self_attn":
-                streams.setdefault((site.stack, site.stream), (stack.depth, tokens, []))[2].append(site)
-        samples = scored_samples(config, sizes.batch, conds)
-        return sum((memory.selected(depth, samples * tokens, len(sites)) for depth, tokens, sites in streams.values()), start=need)
-
     def call(self, *args) -> "Call":
         return Call(self, *args)
 
 
-class Call:
+class Call(Account):
     """One call of the model for one group of conditionings. `replacements` are the forwards to swap in for its length.
 
-    full    the kinds of modules that compute every token
     time    of the step, for forecasts
     """
 
     def __init__(self, bound: BoundModel, cache: ModuleCache, config: ToCaConfig, step: Step, cycle: Cycle, sizes: Sizes, conds: int,
                  full: frozenset[str], time: float = 0.0):
-        self.time = time
-        self.bound, self.cache, self.config, self.step, self.cycle = bound, cache, config, step, cycle
-        self.sizes, self.conds, self.full = sizes, conds, full
-        self.flops = self.plain_flops = bound.outside_flops(sizes)
-        self.fresh = {site: [0.0] * depth for site, depth in bound.depths.items()}     # share of fresh tokens per block
-        self.lengths = {}                                           # site -> number of tokens that it works on
+        super().__init__(bound, config, step, cycle, sizes, conds, full)
+        self.bound, self.cache, self.time = bound, cache, time
         self.selected = {}                                          # (site, block) -> indices (b, n), for those who look
         self.counts, self.plans, self.renewed = {}, {}, set()
-
-    @property
-    def kind(self) -> str:
-        return "full" if self.full.issuperset(self.bound.layout.kinds) else "partial"
-
-    @property
-    def fresh_per_block(self) -> dict[str, list[float]]:
-        """The share of fresh tokens of every module in each block."""
-        return {site.name: [round(share, 6) for share in blocks] for site, blocks in self.fresh.items()}
 
     @property
     def recomputed(self):
@@ -199,17 +122,6 @@ class Call:
     def replacements(self):
         for stack in self.bound.stacks:
             yield from stack.replacements(self)
-
-    def scoring(self, stack) -> bool:
-        """Whether this call renews the scores of a stack: where any partial step before the next renewal has fresh tokens in it.
-
-        Ratios are linear in the step, so the two ends of that stretch tell.
-        """
-        if self.config.score not in self.full:
-            return False
-        ahead = self.cycle.partial_steps_ahead(self.step, self.config.score)
-        ends = (self.step, Step(self.step.index + ahead, self.step.position + ahead, self.step.total))
-        return ahead > 0 and any(any(fresh_counts(self.config, step, site, stack.depth, 1 << 20)) for step in ends for site in stack.sites)
 
     def selector(self, site: Site) -> Selector:
         return self.cache.selectors[site.stack, site.stream]
@@ -245,7 +157,7 @@ class Call:
                 self.selected[site, block] = fresh
             every = count == x.shape[1] and site.kind != self.config.score          # whose fresh rows renew their scores one by one
             chosen = Chosen(count, kept, None if every or not count else flat_rows(fresh, x.shape))
-        self.count(site, block, x, chosen.count)
+        self.count(site, block, x.shape[1], chosen.count)
         return chosen
 
     def finish(self, site: Site, block: int, chosen: "Chosen", output):
@@ -263,7 +175,7 @@ class Call:
     def reuse(self, site: Site, block: int, x, compute):
         """The output of an attention for x (B, N, C): computed as a whole, or reused as a whole."""
         kept = self.kept(site, block, x)
-        self.count(site, block, x, x.shape[1] if kept is None else 0)
+        self.count(site, block, x.shape[1], x.shape[1] if kept is None else 0)
         if kept is None:
             kept = compute()
             self.keep(site, block, kept)
@@ -286,7 +198,7 @@ class Call:
     def choose(self, site: Site, block: int, x):
         """The fresh tokens (b, n) of a block, or None."""
         if site not in self.counts:
-            self.counts[site] = fresh_counts(self.config, self.step, site, self.bound.depths[site], x.shape[1])
+            self.counts[site] = self.fresh_counts(site, x.shape[1])
             if not self.rescored(site):
                 self.plans[site] = self.selector(site).plan(site.module, self.counts[site])
         count = self.counts[site][block]
@@ -304,13 +216,6 @@ class Call:
         if self.config.score != "cross_attn":
             return False
         return any(any(counts) for site, counts in self.counts.items() if site.stack == stack and site.kind == "cross_attn")
-
-    def count(self, site: Site, block: int, x, fresh: int):
-        stack = self.bound.stack_of[site]
-        batch, tokens = x.shape[:2]
-        self.fresh[site][block], self.lengths[site] = fresh / tokens, tokens
-        self.flops += stack.module_flops(site, batch, fresh, tokens, self.sizes)
-        self.plain_flops += stack.module_flops(site, batch, tokens, tokens, self.sizes)
 
 
 @dataclass(frozen=True)
@@ -341,11 +246,6 @@ class BlockForward:
         scoring = call.scoring(stack)
         for index, block in enumerate(stack.blocks):
             yield block, cls(stack, call, index, block, scoring)
-
-
-def scored_samples(config: ToCaConfig, batch: int, conds: int) -> int:
-    """How many samples of a batch have scores of their own; conditionings share those that are averaged or drawn."""
-    return batch // (1 if config.score == "self_attn" else conds)
 
 
 def take_rows(x, rows, count: int):

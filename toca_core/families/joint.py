@@ -13,7 +13,8 @@ from torch import nn
 
 from .. import attention, flops
 from ..swap import swapped
-from .base import BlockForward, Call, Site, Sizes
+from .base import BlockForward, Call
+from .costs import Site, Sizes, StackCosts
 
 STREAMS = ("img", "txt")
 
@@ -40,15 +41,13 @@ class JointStack:
         return BoundJoint(self, model)
 
 
-class BoundJoint:
-    def __init__(self, stack: JointStack, model: nn.Module):
-        self.stack, self.sites = stack, stack.sites
-        self.site = {site.module: site for site in self.sites}
-        self.blocks = model.get_submodule(stack.path)
-        self.depth = len(self.blocks)
-        self.macs_of = {site: flops.macs(self.blocks[0].get_submodule(site.module)) for site in self.sites}
-        self.macs = self.depth * sum(self.macs_of.values())
-        self.width = self.blocks[0].hidden_size
+@dataclass(eq=False)
+class JointCosts(StackCosts):
+    """macs_of: multiply-adds per token of every site."""
+    stack: JointStack
+    depth: int
+    width: int
+    macs_of: dict[Site, int]
 
     def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
         linear = 2 * batch * fresh * self.macs_of[site]
@@ -56,12 +55,33 @@ class BoundJoint:
             return linear
         return linear + flops.attention(batch, fresh, sizes.tokens + sizes.context_each, self.width)
 
+    def score_flops(self, score: str, sizes: Sizes, rows: int | None = None) -> int:
+        """The joint attention is read as a whole."""
+        tokens = sizes.tokens + sizes.context_each
+        return flops.attention_map(sizes.batch, tokens, tokens, self.width)
+
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
         return {"img": sizes.tokens, "txt": sizes.context_each}[site.stream]
 
-    def plain_flops(self, sizes: Sizes) -> int:
-        return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes)
-                                for site in self.sites for tokens in [self.tokens_of(site, sizes)])
+    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
+        """Cost of all blocks for the text and `fresh` tokens of each picture, which attend to all."""
+        lengths = {"img": fresh, "txt": sizes.context_each}
+        return self.depth * sum(self.module_flops(site, sizes.batch, lengths[site.stream], lengths[site.stream], sizes)
+                                for site in self.sites)
+
+
+class BoundJoint(JointCosts):
+    def __init__(self, stack: JointStack, model: nn.Module):
+        self.blocks = model.get_submodule(stack.path)
+        first = self.blocks[0]
+        macs_of = {site: flops.macs(first.get_submodule(site.module)) for site in stack.sites}
+        super().__init__(stack, len(self.blocks), first.hidden_size, macs_of)
+        self.site = {site.module: site for site in self.sites}
+        self.macs = self.depth * sum(macs_of.values())
+
+    @property
+    def costs(self) -> JointCosts:
+        return JointCosts(self.stack, self.depth, self.width, self.macs_of)
 
     def picture_in(self, args, kwargs):
         return kwargs["img"]
@@ -71,12 +91,6 @@ class BoundJoint:
 
     def passed(self, args, kwargs, picture=None):
         return kwargs["img"] if picture is None else picture, kwargs["txt"]
-
-    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
-        """Cost of all blocks for the text and `fresh` tokens of each picture, which attend to all."""
-        lengths = {"img": fresh, "txt": sizes.context_each}
-        return self.depth * sum(self.module_flops(site, sizes.batch, lengths[site.stream], lengths[site.stream], sizes)
-                                for site in self.sites)
 
     def fresh_in(self, args, kwargs, call, first: bool):
         """A block's arguments with the fresh tokens of the picture alone, and the positions of these and the text."""
@@ -116,7 +130,7 @@ class JointForward(BlockForward):
         site = self.stack.site[f"{name}_attn"]
         output = forward(x)
         self.call.keep(site, self.index, output.clone() if changed else output)
-        self.call.count(site, self.index, x, x.shape[1])
+        self.call.count(site, self.index, x.shape[1], x.shape[1])
         return output
 
     def run_mlp(self, name, forward, changed, x):
@@ -125,7 +139,7 @@ class JointForward(BlockForward):
 
     def score(self, streams, q, k):
         """s1 per stream, from the joint attention."""
-        self.call.flops += flops.attention_map(q, k)
+        self.call.count_scores(self.stack)
         txt, img = attention.received(q, k).split([streams["txt"].shape[1], streams["img"].shape[1]], dim=-1)
         self.call.score(self.stack.site["img_mlp"], self.index, streams["img"], img)
         self.call.score(self.stack.site["txt_mlp"], self.index, streams["txt"], txt)
@@ -135,7 +149,7 @@ class JointForward(BlockForward):
         modulations = (block.img_mod(vec), block.txt_mod(vec)) if block.modulation else vec
         for (name, x), (first, second) in zip(streams.items(), modulations, strict=True):
             dims = kwargs.get(f"modulation_dims_{name}")
-            self.call.count(self.stack.site[f"{name}_attn"], self.index, x, 0)
+            self.call.count(self.stack.site[f"{name}_attn"], self.index, x.shape[1], 0)
             x.addcmul_(per_token(first.gate, dims), kept[name])     # in place, as the host's block does
             x.addcmul_(per_token(second.gate, dims), self.fresh_mlp(name, x, per_token(second.shift, dims), per_token(second.scale, dims)))
         return streams["img"], no_overflow(streams["txt"])

@@ -13,7 +13,8 @@ from torch import nn
 
 from .. import attention, flops
 from ..swap import swapped
-from .base import BlockForward, Call, Site, Sizes
+from .base import BlockForward, Call
+from .costs import Site, Sizes, StackCosts
 from .joint import no_overflow, per_token
 
 
@@ -38,16 +39,17 @@ class ParallelStack:
         return BoundParallel(self, model)
 
 
-class BoundParallel:
-    def __init__(self, stack: ParallelStack, model: nn.Module):
-        self.stack, self.sites = stack, stack.sites
-        self.attn, self.mlp = self.sites
-        self.blocks = model.get_submodule(stack.path)
-        self.depth = len(self.blocks)
-        block = self.blocks[0]
-        self.width = block.hidden_size
-        self.linear_macs = flops.macs(block.linear1) + flops.macs(block.linear2)
-        self.macs = self.depth * self.linear_macs
+@dataclass(eq=False)
+class ParallelCosts(StackCosts):
+    """linear_macs: multiply-adds per token of the two projections."""
+    stack: ParallelStack
+    depth: int
+    width: int
+    linear_macs: int
+
+    def whole(self, site: Site, full: frozenset[str]) -> bool:
+        """Where attention is computed, so is the MLP beside it."""
+        return site.kind in full or "self_attn" in full
 
     def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
         """The two projections count with the MLP, since fresh tokens go through both."""
@@ -55,12 +57,31 @@ class BoundParallel:
             return flops.attention(batch, fresh, total, self.width)
         return 2 * batch * fresh * self.linear_macs
 
+    def score_flops(self, score: str, sizes: Sizes, rows: int | None = None) -> int:
+        """The attention is read as a whole."""
+        tokens = sizes.tokens + sizes.context_each
+        return flops.attention_map(sizes.batch, tokens, tokens, self.width)
+
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
         return sizes.tokens + sizes.context_each
 
-    def plain_flops(self, sizes: Sizes) -> int:
-        return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes)
-                                for site in self.sites for tokens in [self.tokens_of(site, sizes)])
+    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
+        """Cost of all blocks for the text and `fresh` tokens of each picture, which attend to all."""
+        computed, every = sizes.context_each + fresh, sizes.context_each + sizes.tokens
+        return self.depth * sum(self.module_flops(site, sizes.batch, computed, every, sizes) for site in self.sites)
+
+
+class BoundParallel(ParallelCosts):
+    def __init__(self, stack: ParallelStack, model: nn.Module):
+        self.blocks = model.get_submodule(stack.path)
+        first = self.blocks[0]
+        super().__init__(stack, len(self.blocks), first.hidden_size, flops.macs(first.linear1) + flops.macs(first.linear2))
+        self.attn, self.mlp = self.sites
+        self.macs = self.depth * self.linear_macs
+
+    @property
+    def costs(self) -> ParallelCosts:
+        return ParallelCosts(self.stack, self.depth, self.width, self.linear_macs)
 
     def picture_in(self, args, kwargs):
         return args[0]
@@ -71,11 +92,6 @@ class BoundParallel:
 
     def passed(self, args, kwargs, picture=None):
         return args[0] if picture is None else torch.cat((args[0][:, :-picture.shape[1]], picture), dim=1)
-
-    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
-        """Cost of all blocks for the text and `fresh` tokens of each picture, which attend to all."""
-        computed, every = sizes.context_each + fresh, sizes.context_each + sizes.tokens
-        return self.depth * sum(self.module_flops(site, sizes.batch, computed, every, sizes) for site in self.sites)
 
     def fresh_in(self, args, kwargs, call, first: bool):
         x = args[0]
@@ -115,11 +131,11 @@ class ParallelForward(BlockForward):
         self.call.keep(self.stack.mlp, self.index, output.clone() if changed else output)
         self.call.renew(self.stack.mlp, output)
         for site in self.stack.sites:
-            self.call.count(site, self.index, output, output.shape[1])
+            self.call.count(site, self.index, output.shape[1], output.shape[1])
         return output
 
     def score(self, x, q, k):
-        self.call.flops += flops.attention_map(q, k)
+        self.call.count_scores(self.stack)
         self.call.score(self.stack.mlp, self.index, x, attention.received(q, k))
 
     def partial(self, x, kept, vec, dims):
@@ -132,7 +148,7 @@ class ParallelForward(BlockForward):
             hidden = block.linear1(torch.addcmul(own[0], block.pre_norm(rows), 1 + own[1]))[..., 3 * self.stack.width:]
             return block.linear2(torch.cat((take(kept), activate(block, hidden)), dim=-1))
 
-        self.call.count(self.stack.attn, self.index, x, 0)
+        self.call.count(self.stack.attn, self.index, x.shape[1], 0)
         output = self.call.run(self.stack.mlp, self.index, x, compute)
         return no_overflow(x.addcmul_(per_token(modulation.gate, dims), output))          # in place, as the host's block does
 

@@ -176,6 +176,6 @@ class RefreshPass(BlockPass):
         """s1 of the picture's tokens, over all blocks."""
         if q.ndim == 3:
             q, k = (attention.split_heads(x, self.stack.heads) for x in (q, k))
-        self.call.flops += flops.attention_map(q, k)
+        self.call.flops += flops.attention_map(q.shape[0], q.shape[2], k.shape[2], q.shape[1] * q.shape[3])
         received = attention.received(q, k)[:, -self.call.tokens.shape[1]:]
         self.call.score = received if self.call.score is None else self.call.score + received

@@ -11,7 +11,8 @@ from torch import nn
 
 from .. import attention, flops
 from ..swap import swapped
-from .base import Call, Chosen, Site, Sizes
+from .base import Call, Chosen
+from .costs import Site, Sizes, StackCosts
 
 
 @dataclass(frozen=True)
@@ -46,24 +47,14 @@ class SequentialStack:
         return BoundSequential(self, model)
 
 
-class BoundSequential:
-    def __init__(self, stack: SequentialStack, model: nn.Module):
-        self.stack, self.sites = stack, stack.sites
-        self.blocks = blocks = model.get_submodule(stack.path)
-        self.depth = len(blocks)
-        self.norms = {(site, index): block.get_submodule(stack.norms[site.kind])
-                      for site in self.sites if site.kind in stack.norms for index, block in enumerate(blocks)}
-        self.modules = {(site, index): block.get_submodule(stack.modules[site.kind])
-                        for site in self.sites for index, block in enumerate(blocks)}
-        self.macs_of = {site.kind: flops.macs(self.modules[site, 0]) for site in self.sites}
-        self.macs = self.depth * sum(self.macs_of.values())
-        self.heads = getattr(blocks[0].get_submodule(stack.modules["self_attn"]), "num_heads", None)
-        mlp = blocks[0].get_submodule(stack.modules["mlp"])
-        self.width = next(layer.in_features for layer in mlp.modules() if isinstance(layer, nn.Linear))
-        self.context_macs = 0
-        if "cross_attn" in stack.modules:
-            cross = self.modules[next(site for site in self.sites if site.kind == "cross_attn"), 0]
-            self.context_macs = flops.macs(cross.get_submodule(stack.projections["cross_attn"][-1]))
+@dataclass(eq=False)
+class SequentialCosts(StackCosts):
+    """Multiply-adds: macs_of those per token of each kind of module, context_macs those per context token in cross-attention."""
+    stack: SequentialStack
+    depth: int
+    width: int
+    macs_of: dict[str, int]
+    context_macs: int
 
     def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
         """Cost of one module for `fresh` of `total` tokens in each of `batch` samples."""
@@ -76,11 +67,36 @@ class BoundSequential:
         linear = 2 * batch * fresh * (macs - self.context_macs) + 2 * sizes.context * self.context_macs
         return linear + flops.attention(batch, fresh, sizes.context_each, self.width)
 
+    def score_flops(self, score: str, sizes: Sizes, rows: int | None = None) -> int:
+        keys = sizes.tokens if score == "self_attn" else sizes.context_each
+        return flops.attention_map(sizes.batch, sizes.tokens if rows is None else rows, keys, self.width)
+
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
         return sizes.tokens
 
-    def plain_flops(self, sizes: Sizes) -> int:
-        return self.depth * sum(self.module_flops(site, sizes.batch, sizes.tokens, sizes.tokens, sizes) for site in self.sites)
+    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
+        """Cost of all blocks for `fresh` tokens of each sample that attend to all."""
+        return self.depth * (2 * sizes.batch * fresh * sum(self.macs_of.values())
+                             + flops.attention(sizes.batch, fresh, sizes.tokens, self.width))
+
+
+class BoundSequential(SequentialCosts):
+    def __init__(self, stack: SequentialStack, model: nn.Module):
+        self.blocks = blocks = model.get_submodule(stack.path)
+        self.modules = {(site, index): block.get_submodule(stack.modules[site.kind])
+                        for site in stack.sites for index, block in enumerate(blocks)}
+        self.norms = {(site, index): block.get_submodule(stack.norms[site.kind])
+                      for site in stack.sites if site.kind in stack.norms for index, block in enumerate(blocks)}
+        first = {site.kind: self.modules[site, 0] for site in stack.sites}
+        width = next(layer.in_features for layer in first["mlp"].modules() if isinstance(layer, nn.Linear))
+        context = flops.macs(first["cross_attn"].get_submodule(stack.projections["cross_attn"][-1])) if "cross_attn" in first else 0
+        super().__init__(stack, len(blocks), width, {kind: flops.macs(module) for kind, module in first.items()}, context)
+        self.heads = getattr(first["self_attn"], "num_heads", None)
+        self.macs = self.depth * sum(self.macs_of.values())
+
+    @property
+    def costs(self) -> SequentialCosts:
+        return SequentialCosts(self.stack, self.depth, self.width, self.macs_of, self.context_macs)
 
     def replacements(self, call: Call):
         scoring = call.scoring(self)
@@ -99,11 +115,6 @@ class BoundSequential:
     def passed(self, args, kwargs, picture=None):
         """What a block returns that is passed by: the tokens as they came, or in place of the picture's others."""
         return args[0] if picture is None else picture
-
-    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
-        """Cost of all blocks for `fresh` tokens of each sample that attend to all."""
-        return self.depth * (2 * sizes.batch * fresh * sum(self.macs_of.values())
-                             + flops.attention(sizes.batch, fresh, sizes.tokens, self.width))
 
     def fresh_in(self, args, kwargs, call, first: bool):
         """A block's arguments with the fresh tokens alone; what comes out of one block goes into the next as it is."""
@@ -167,7 +178,7 @@ class ModuleForward:
             kept = self.call.kept(self.site, self.block, x)
             if kept is None:
                 return x
-            self.call.count(self.site, self.block, x, 0)
+            self.call.count(self.site, self.block, x.shape[1], 0)
             self.ahead = Chosen(0, kept)
         else:
             self.ahead = self.call.pick(self.site, self.block, x)
@@ -182,7 +193,7 @@ class ModuleForward:
         if not self.scoring:
             return compute(x)
         output, q, k = self.stack.scored(self.site, self.module, lambda: compute(x))
-        self.call.flops += flops.attention_map(q, k)
+        self.call.count_scores(self.stack)
         self.call.score(self.site, self.block, x, attention.received(q, k))
         return output
 
@@ -195,7 +206,7 @@ class ModuleForward:
         if every and not self.scoring:
             return compute(rows)
         output, q, k = self.stack.scored(self.site, self.module, lambda: compute(rows))
-        self.call.flops += flops.attention_map(q, k)
+        self.call.count_scores(self.stack, rows.shape[1])
         entropy = attention.entropy(q, k, self.call.conds, mask)    # (B / conds, n)
         if every:
             self.call.score(self.site, self.block, x, entropy)

@@ -1,0 +1,135 @@
+"""What the ratio chart is told: which modules a model has, and what a run with given widgets would cost."""
+
+from dataclasses import dataclass, replace
+
+from ..toca_core import memory, presets
+from ..toca_core.config import ConfigError, ToCaConfig
+from ..toca_core.families.base import Layout
+from ..toca_core.families.costs import Sizes
+from ..toca_core.predict import Shape, predict
+from ..toca_core.schedule import Step, fresh_ratio
+from .models.table import LAYOUTS
+from .patching.block_ratios import parse_block_ratios
+from .patching.records import RECORDS, Record
+from .patching.settings import PRESETS, read
+from .toca_cache import ToCaCache
+
+STEPS = 30
+
+
+@dataclass(frozen=True)
+class Usual:
+    """A system as it was released: blocks of every stack, and one call of a usual size with its conditionings."""
+    layout: Layout
+    blocks: tuple[int, ...]
+    sizes: Sizes
+    conds: int
+    words: str
+
+    @property
+    def depths(self) -> dict:
+        return {site: depth for stack, depth in zip(self.layout.stacks, self.blocks, strict=True) for site in stack.sites}
+
+
+LAYOUT_OF = {layout.system: layout for layout in LAYOUTS.values()}
+USUAL = {
+    "dit": Usual(LAYOUT_OF["dit"], (28,), Sizes(2, (1, 16, 16)), 2, "256 px, one picture, guidance"),
+    "pixart": Usual(LAYOUT_OF["pixart"], (28,), Sizes(2, (1, 64, 64), 0, 600), 2, "1024 px, one picture, guidance"),
+    "open_sora": Usual(LAYOUT_OF["open_sora"], (28, 28), Sizes(2, (15, 30, 53), 0, 600), 2, "51 frames at 480p, guidance"),
+    "flux": Usual(LAYOUT_OF["flux"], (19, 38), Sizes(1, (1, 64, 64), 0, 512), 1, "1024 px, one picture"),
+}
+GENERIC = "pixart"      # whose modules stand for those of a model not known yet
+
+
+def describe(node: str, system: str) -> dict:
+    """The model of a ToCa Cache node, by the node's id; before it has run, one of that system, else any."""
+    record = RECORDS.of(node)
+    layout, depths = known(record, system)
+    paper = presets.paper(layout.system, record.run.total if record and record.run else STEPS)
+    return {"known": record is not None, "model": record.model if record else "", "system": layout.system,
+            "modules": [{"name": site.name, "kind": site.kind, "stream": site.stream, "blocks": depth,
+                         "share": share_of(record, site) if record else None} for site, depth in depths.items()],
+            "paper": ratios_of(paper, depths), "steps": record.run.total if record and record.run else None}
+
+
+def known(record: Record | None, system: str) -> tuple[Layout, dict]:
+    """-> (layout, {site: blocks})."""
+    if record is not None:
+        return record.costs.layout, record.costs.depths
+    usual = USUAL.get(system, USUAL[GENERIC])
+    return usual.layout, usual.depths
+
+
+def share_of(record: Record, site) -> float:
+    """Of the model's FLOPs, how much a site takes in all its blocks."""
+    sizes = record.run.calls[0][0] if record.run else USUAL[record.costs.layout.system].sizes
+    stack = record.costs.stack_of[site]
+    tokens = stack.tokens_of(site, sizes)
+    return round(stack.depth * stack.module_flops(site, sizes.batch, tokens, tokens, sizes) / record.costs.plain_flops(sizes), 4)
+
+
+def ratios_of(config: ToCaConfig, depths: dict) -> dict[str, list[float]]:
+    """The share of fresh tokens of every module in each block, before the step's factor."""
+    config, step = replace(config, step_slope=0.0), Step(0, 0, 1)
+    return {site.name: [round(min(max(fresh_ratio(config, step, site, block, depth), 0.0), 1.0), 4) for block in range(depth)]
+            for site, depth in depths.items()}
+
+
+def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
+    """What a run of a ToCa Cache node would cost with these widgets; ratios: the text of a ToCa Ratios node connected to it, or None.
+
+    Raises ConfigError for what the node would refuse.
+    """
+    record = RECORDS.of(node)
+    layout, depths = known(record, system)
+    settings = settings_of(layout, widgets, ratios)
+    run = record.run if record else None
+    config, remarks = settings.resolve(layout, depths, run.total if run else STEPS)
+    answer = {"ratios": ratios_of(config, depths), "preset": settings.preset, "remarks": list(remarks), "work": "", "flops": None,
+              "plain_flops": None, "speedup": None, "cache_bytes": None, "steps": None, "full": None, "note": ""}
+    if record is None:
+        return answer | {"note": "The cost appears once ToCa Cache has run with a model."}
+    shape, work = shape_of(record, config)
+    config, why = fitted(record, config, shape)
+    found = predict(record.costs, config, shape) if config else None
+    if found is None:
+        return answer | {"work": work, "steps": len(shape.places),
+                         "note": why or "Which steps are full follows from the error measured, so the cost depends on the picture."}
+    if run and run.masked:
+        why = "The tokens of the mask come on top."
+    return answer | {"work": work, "steps": len(shape.places), "flops": found.flops, "plain_flops": found.plain_flops, "full": found.full,
+                     "speedup": round(found.speedup, 4), "cache_bytes": found.cache_bytes, "note": why}
+
+
+def settings_of(layout, widgets: dict, ratios: str | None):
+    defaults = {entry.id: entry.default for entry in ToCaCache.define_schema().inputs if getattr(entry, "default", None) is not None}
+    for name, value in widgets.items():
+        if name not in defaults:
+            raise ConfigError(f"ToCa Cache has no widget {name}.")
+        if isinstance(defaults[name], str) != isinstance(value, str) or not isinstance(value, (str, int, float)):
+            raise ConfigError(f"{name} is {value!r}; give {'text' if isinstance(defaults[name], str) else 'a number'}.")
+    values = {name: value for name, value in (defaults | widgets).items() if name != "enable"}
+    if values["preset"] not in PRESETS:
+        raise ConfigError(f"preset is {values['preset']!r}; choose one of {', '.join(PRESETS)}.")
+    return read(layout, **values, ratios=None if ratios is None else parse_block_ratios(ratios, "ratios"))
+
+
+def shape_of(record: Record, config: ToCaConfig) -> tuple[Shape, str]:
+    """A run like the last one, or a usual one, and words for it."""
+    if record.run is not None:
+        return record.run.shape(config.start_percent, config.end_percent), "as in the last run"
+    usual = USUAL[record.costs.layout.system]
+    places = tuple((step, config.start_percent <= step / STEPS < config.end_percent) for step in range(STEPS))
+    return Shape(STEPS, places, ((usual.sizes, usual.conds),), itemsize=2, repays=True), usual.words
+
+
+def fitted(record: Record, config: ToCaConfig, shape: Shape) -> tuple[ToCaConfig | None, str]:
+    """The settings that the memory allows, as before a run."""
+    if record.run is None or record.run.budget is None or config.always_full:
+        return config, ""
+    given = config.memory_budget * memory.GB
+    budget = replace(record.run.budget, device=given) if given else record.run.budget
+
+    def need_of(config):
+        return sum((record.costs.cache_need(config, sizes, conds, shape.itemsize) for sizes, conds in shape.calls), start=memory.Need())
+    return memory.choose(config, need_of, budget)

@@ -1,0 +1,75 @@
+"""ToCa Compare: how like the uncached pictures the cached ones are, in numbers, in colours and behind a slider."""
+
+import math
+
+import torch
+
+from comfy_api.latest import io, ui
+
+from ..toca_core.quality import IDENTICAL
+from . import comparison
+
+SHOWN = 64                          # pictures that the slider gets at most, spread evenly over a longer video
+PICTURES = [io.Image, io.Video]
+
+
+class ToCaCompare(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ToCaCompare",
+            display_name="ToCa Compare",
+            category="image",
+            description="How much caching changed: PSNR and SSIM of every picture or frame, a picture of the differences, and a slider "
+                        "between the two. Take the same seed for both; a third run of another seed shows what just another picture scores.",
+            search_aliases=["PSNR", "SSIM", "difference", "quality", "image compare", "A/B", "before after"],
+            is_output_node=True,
+            inputs=[
+                io.MultiType.Input("baseline", PICTURES, tooltip="Pictures or a video made without caching."),
+                io.MultiType.Input("accelerated", PICTURES, tooltip="The same, of the same seed, made with caching."),
+                io.MultiType.Input("other_seed", PICTURES, optional=True,
+                                   tooltip="Made without caching from another seed: the floor, which says what just another picture "
+                                           "scores."),
+                io.Float.Input("gain", default=8.0, min=1.0, max=255.0, step=1.0,
+                               tooltip="How many times the differences are amplified in their picture. 8: the lightest colour is 32 "
+                                       "levels of 255, or more."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="difference", tooltip="Where the pictures differ, with a legend: black not at all."),
+                io.String.Output(display_name="text", tooltip="A table: PSNR and SSIM of each picture or frame, mean and worst."),
+                io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB; a picture that is identical counts 99."),
+                io.Float.Output(display_name="ssim", tooltip="Mean SSIM; 1 is identical."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, baseline, accelerated, gain, other_seed=None) -> io.NodeOutput:
+        unit = "frame" if is_video(baseline) else "picture"
+        given = {"accelerated": accelerated, "other_seed": other_seed}
+        baseline, others = frames(baseline), {name: frames(value) for name, value in given.items() if value is not None}
+        if problem := comparison.refusal(baseline, others):
+            raise ValueError(problem)
+        found = {name: comparison.likeness(pictures, baseline) for name, pictures in others.items()}
+        accelerated, close, floor = others["accelerated"], found["accelerated"], found.get("other_seed")
+        psnr, ssim = close.mean
+        return io.NodeOutput(comparison.difference_picture(baseline, accelerated, gain, close, floor),
+                             comparison.table(close, floor, unit), psnr, ssim, ui=cls.slider(baseline, accelerated, close))
+
+    @classmethod
+    def slider(cls, baseline, accelerated, close) -> dict:
+        """What the node shows: the pictures of either side, under the names that the host's own Compare Images gives them, and figures."""
+        shown = torch.linspace(0, len(baseline) - 1, min(len(baseline), SHOWN)).round().int().tolist()
+        saved = {name: ui.PreviewImage(pictures[shown], cls=cls).values
+                 for name, pictures in (("a_images", baseline), ("b_images", accelerated))}
+        decibels = [value if math.isfinite(value := close.decibels[index]) else IDENTICAL for index in shown]
+        figures = [{"picture": index + 1, "psnr": psnr, "ssim": close.ssim[index]} for index, psnr in zip(shown, decibels, strict=True)]
+        return {**saved, "figures": figures}
+
+
+def is_video(value) -> bool:
+    return hasattr(value, "get_components")
+
+
+def frames(value):
+    """The pictures (B, H, W, 3) of an IMAGE or a VIDEO."""
+    return (value.get_components().images if is_video(value) else value)[..., :3].float()

@@ -1,0 +1,157 @@
+"""ToCa Compare in the real host, through the server's API."""
+
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tools.pack import pack_module
+from tools.server import PROJECT
+from tools.workflow import to_prompt
+
+TEXT, FIGURES = "PreviewAny", ("psnr", "ssim")
+
+
+@pytest.fixture
+def picture(server):
+    """picture(name, 8-bit value or array) -> the name of a 64x48 picture in the server's input folder."""
+    made = []
+
+    def picture(name, value, size=(64, 48)):
+        path = server.folder / "input" / name
+        pixels = np.broadcast_to(np.asarray(value, dtype=np.uint8), (size[1], size[0], 3))
+        Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+        made.append(path)
+        return name
+
+    yield picture
+    for path in made:
+        path.unlink()
+
+
+def load(name):
+    return {"class_type": "LoadImage", "inputs": {"image": name}}
+
+
+def comparing(baseline, accelerated, other_seed=None, **sources):
+    """A prompt that compares outputs of the nodes in `sources` and shows the text; the difference is saved."""
+    links = {"baseline": baseline, "accelerated": accelerated, **({"other_seed": other_seed} if other_seed else {})}
+    return {**sources, "compare": {"class_type": "ToCaCompare", "inputs": {**{key: [node, 0] for key, node in links.items()}, "gain": 8.0}},
+            "text": {"class_type": TEXT, "inputs": {"source": ["compare", 1]}},
+            **{name: {"class_type": TEXT, "inputs": {"source": ["compare", 2 + slot]}} for slot, name in enumerate(FIGURES)},
+            "save": {"class_type": "SaveImage", "inputs": {"images": ["compare", 0], "filename_prefix": "difference"}}}
+
+
+def shown(result, node):
+    assert result.error is None, result.error
+    return result.outputs[node]["text"][0]
+
+
+def test_a_known_error(client, picture):
+    """Everywhere 51 of 255 apart: 20 log10(255 / 51) dB."""
+    result = client.run(comparing("a", "b", a=load(picture("a.png", 100)), b=load(picture("b.png", 151))))
+    assert float(shown(result, "psnr")) == pytest.approx(20 * math.log10(5), abs=1e-3)
+    [figure] = result.outputs["compare"]["figures"]
+    assert figure["picture"] == 1 and figure["psnr"] == pytest.approx(13.979, abs=1e-3)
+    assert float(shown(result, "ssim")) == pytest.approx(figure["ssim"])
+    assert "13.98" in shown(result, "text")
+
+
+def test_identical_pictures_are_called_so(client, picture):
+    result = client.run(comparing("a", "b", a=load(picture("a.png", 100)), b=load(picture("b.png", 100))))
+    assert "identical" in shown(result, "text") and float(shown(result, "psnr")) == 99.0 and float(shown(result, "ssim")) == 1.0
+    assert "Least alike" not in shown(result, "text")
+
+
+def test_the_difference_picture_has_light_where_they_differ(client, picture):
+    """A square 32 levels brighter, which with a gain of 8 is the lightest colour; enlarged 4 times, the legend below."""
+    brighter = np.full((48, 64, 3), 100)
+    brighter[8:24, 16:32] += 32
+    result = client.run(comparing("a", "b", a=load(picture("a.png", 100)), b=load(picture("b.png", brighter))))
+    drawn = np.asarray(Image.open(io.BytesIO(client.image(**result.outputs["save"]["images"][0]))).convert("RGB")).astype(int)
+    assert drawn.shape[1] == 256 and drawn.shape[0] > 48 * 4
+    light = drawn[:192].sum(-1) > 600
+    assert light[32:96, 64:128].all() and light.sum() == 64 * 64
+    assert drawn[192:].max() == 255                                 # the legend's text
+
+
+def test_a_batch_says_which_picture_is_worst_and_what_another_seed_scores(client, picture):
+    def batch(name, *values):
+        names = [picture(f"{name}{index}.png", value) for index, value in enumerate(values)]
+        nodes = {f"{name}{index}": load(file) for index, file in enumerate(names)}
+        return {**nodes, name: {"class_type": "ImageBatch", "inputs": {"image1": [f"{name}0", 0], "image2": [f"{name}1", 0]}}}
+
+    sources = {**batch("a", 100, 100), **batch("b", 110, 151), **batch("c", 200, 200)}
+    result = client.run(comparing("a", "b", "c", **sources))
+    first, second = (20 * math.log10(255 / apart) for apart in (10, 51))
+    floor = 20 * math.log10(2.55)
+    text = shown(result, "text")
+    assert float(shown(result, "psnr")) == pytest.approx((first + second) / 2, abs=1e-3)
+    rows = {line.split()[0]: line.split() for line in text.splitlines()}
+    assert rows["1"][1] == f"{first:.2f}" and rows["2"][1] == rows["worst"][1] == f"{second:.2f}" and rows["1"][3] == f"{floor:.2f}"
+    assert "Least alike: picture 2." in text and f"{(first + second) / 2 - floor:.1f} dB above another seed" in text
+    output = result.outputs["compare"]
+    assert [figure["picture"] for figure in output["figures"]] == [1, 2]
+    assert len(output["a_images"]) == len(output["b_images"]) == len(result.outputs["save"]["images"]) == 2
+
+
+@pytest.mark.parametrize("changed, words", [
+    ({"size": (32, 48)}, ("64 x 48", "accelerated 32 x 48", "same size")),
+    ({"count": 2}, ("1 pictures", "accelerated 2", "batch size")),
+    ({"tiny": (8, 8)}, ("8 x 8", "at least 11")),
+])
+def test_what_does_not_fit_is_refused_with_both_sizes(client, picture, changed, words):
+    size = changed.get("tiny", (64, 48))
+    sources = {"a": load(picture("a.png", 9, size)), "b": load(picture("b.png", 9, changed.get("size", size)))}
+    sources["twice"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["b", 0], "amount": changed.get("count", 1)}}
+    error = client.run(comparing("a", "twice", **sources)).error
+    assert error is not None and all(word in error for word in words), error
+
+
+def test_videos_are_compared_frame_by_frame(client, picture):
+    def video(name, value):
+        return {f"{name}_still": load(picture(f"{name}.png", value)),
+                f"{name}_frames": {"class_type": "RepeatImageBatch", "inputs": {"image": [f"{name}_still", 0], "amount": 3}},
+                name: {"class_type": "CreateVideo", "inputs": {"images": [f"{name}_frames", 0], "fps": 8.0}}}
+
+    result = client.run(comparing("a", "b", **video("a", 100), **video("b", 151)))
+    text = shown(result, "text")
+    assert text.startswith("frame") and [line.split()[0] for line in text.splitlines()[1:4]] == ["1", "2", "3"]
+    assert len(result.outputs["compare"]["a_images"]) == 3 and text.count("13.98") == 5
+
+
+def test_of_a_long_video_the_slider_gets_64_frames(client, picture):
+    sources = {"a_still": load(picture("a.png", 100, (16, 16))), "b_still": load(picture("b.png", 101, (16, 16)))}
+    sources |= {name: {"class_type": "RepeatImageBatch", "inputs": {"image": [f"{name}_still", 0], "amount": 100}} for name in "ab"}
+    result = client.run(comparing("a", "b", **sources))
+    output = result.outputs["compare"]
+    numbers = [figure["picture"] for figure in output["figures"]]
+    assert len(output["a_images"]) == len(numbers) == 64 and numbers[0] == 1 and numbers[-1] == 100 and numbers == sorted(set(numbers))
+    assert len(result.outputs["save"]["images"]) == 100
+
+
+def test_two_samplers_of_the_example_workflow(client):
+    """Through the API with no browser: cached beside uncached, and another seed as the floor."""
+    workflow = json.loads((PROJECT / "workflows/demo_compare.json").read_text(encoding="utf-8"))
+    prompt = to_prompt(workflow, client.object_info())
+    for content in prompt.values():
+        if content["class_type"] == "KSampler":
+            content["inputs"]["steps"] = 12
+    [node] = [name for name, content in prompt.items() if content["class_type"] == "ToCaCompare"]
+    result = client.run(prompt | {"text": {"class_type": TEXT, "inputs": {"source": [node, 1]}}})
+    *_, last = shown(result, "text").splitlines()
+    assert float(last.split()[0]) > 10 and len(result.outputs[node]["figures"]) == 4
+    assert len(result.of_type("toca.report")) == 1                 # of three samplers one is cached
+
+
+def test_one_picture_at_a_time_gives_the_figures_of_the_batch():
+    comparison, quality = pack_module("nodes.comparison"), pack_module("toca_core.quality")
+    pictures, references = torch.rand(2, 3, 20, 24, 3, generator=torch.Generator().manual_seed(0))
+    found = comparison.likeness(pictures, references)
+    pair = pictures.movedim(-1, 1), references.movedim(-1, 1)
+    assert found.decibels == pytest.approx(quality.psnr(*pair).tolist())
+    assert found.ssim == pytest.approx(quality.ssim(*pair).tolist(), rel=1e-4)

@@ -1,0 +1,49 @@
+"""How alike pictures are, in numbers and as a picture. Pure functions of tensors."""
+
+import torch
+from torch.nn import functional
+
+IDENTICAL = 99.0                    # dB that an identical picture counts in a mean, in place of infinity
+WINDOW, SIGMA = 11, 1.5             # of SSIM's Gaussian, in pixels
+# Colours of rising lightness, for differences from 0 to 1 in equal steps: told apart without seeing colour, and in print.
+HEAT = ((0.00, 0.00, 0.02), (0.20, 0.06, 0.38), (0.50, 0.12, 0.46), (0.80, 0.26, 0.33), (0.96, 0.52, 0.14), (0.98, 0.80, 0.30),
+        (1.00, 1.00, 0.80))
+
+
+def psnr(pictures, references):
+    """Peak signal-to-noise ratio of each picture (B, C, H, W) in 0..1, in dB; inf where the two are identical."""
+    return -10 * torch.log10((pictures - references).square().flatten(1).mean(1))
+
+
+def ssim(pictures, references):
+    """Structural similarity of each picture (B, C, H, W) in 0..1: the mean over all whole windows and channels.
+
+    Wang et al., *Image Quality Assessment: From Error Visibility to Structural Similarity*, 2004, equation 13 with its constants.
+    """
+    mean_x, mean_y = blurred(pictures), blurred(references)
+    var_x, var_y = blurred(pictures.square()) - mean_x.square(), blurred(references.square()) - mean_y.square()
+    covariance = blurred(pictures * references) - mean_x * mean_y
+    c1, c2 = 0.01 ** 2, 0.03 ** 2
+    likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return (likeness / ((mean_x.square() + mean_y.square() + c1) * (var_x + var_y + c2))).flatten(1).mean(1)
+
+
+def blurred(pictures):
+    """Gaussian means of the whole windows of (B, C, H, W) -> (B, C, H - 10, W - 10)."""
+    line = torch.exp(-((torch.arange(WINDOW, dtype=pictures.dtype) - WINDOW // 2) / SIGMA).square() / 2)
+    line, channels = (line / line.sum()).to(pictures.device), pictures.shape[1]
+    across = functional.conv2d(pictures, line.expand(channels, 1, 1, WINDOW), groups=channels)
+    return functional.conv2d(across, line[:, None].expand(channels, 1, WINDOW, 1), groups=channels)
+
+
+def mean_psnr(decibels) -> float:
+    """The mean of PSNRs in dB, in which an identical picture counts 99 dB."""
+    return torch.as_tensor(decibels).clamp(max=IDENTICAL).mean().item()
+
+
+def heat(values):
+    """Numbers (...) from 0 to 1, cut off there -> colours (..., 3) in 0..1, along HEAT."""
+    table = torch.tensor(HEAT, dtype=values.dtype, device=values.device)
+    place = values.clamp(0, 1) * (len(HEAT) - 1)
+    below = place.long().clamp(max=len(HEAT) - 2)
+    return torch.lerp(table[below], table[below + 1], (place - below).unsqueeze(-1))
