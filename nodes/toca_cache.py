@@ -120,4 +120,4 @@ class ToCaCache(io.ComfyNode):
             fit(settings.custom, layout, bound.depths)
         node = cls.hidden.unique_id if cls.hidden else None
         RECORDS.loaded(node, type(diffusion_model).__name__, bound.costs)
-        return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node)))
+        return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node), node=node))
