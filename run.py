@@ -7,6 +7,7 @@
     python run.py bench [--quick] [--json FILE] quality and speed on the demo model, beside solvers and other caches
     python run.py widths [--json FILE]          wall-clock against counted FLOPs at the widths of PixArt, Open-Sora and FLUX
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
+    python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
     python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again
@@ -30,6 +31,7 @@ SCRIPTS = {
     "bench": "benchmarks/demo_quality.py",
     "widths": "benchmarks/true_widths.py",
     "inpainting": "benchmarks/inpainting.py",
+    "calibration": "benchmarks/calibration.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
     "tiny": "tools/tiny_files.py",
 }

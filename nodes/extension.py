@@ -6,6 +6,7 @@ import folder_paths
 from comfy_api.latest import ComfyExtension
 
 from .toca_cache import ToCaCache
+from .toca_calibrate import ToCaCalibrate
 from .toca_dit_class import ToCaDiTClass
 from .toca_load_dit import ToCaLoadDiT
 from .toca_load_open_sora import ToCaLoadOpenSora
@@ -27,4 +28,4 @@ class ToCaExtension(ComfyExtension):
 
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
-                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority]
+                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCalibrate]

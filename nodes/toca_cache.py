@@ -6,7 +6,8 @@ from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS,
 from .models.table import layout_of
 from .patching.block_ratios import parse_block_ratios
 from .patching.seam import install
-from .patching.settings import PRESETS, SCORES, Settings, fit, score_of
+from .patching.settings import PRESETS, SCORES, Settings, fit, score_of, with_widgets
+from .patching.user_files import load_preset, preset_file, saved_presets
 
 CUSTOM = " Used with preset custom."
 
@@ -24,9 +25,10 @@ class ToCaCache(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A diffusion transformer: DiT, PixArt, Open-Sora or FLUX."),
                 io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
-                io.Combo.Input("preset", options=list(PRESETS), default="auto",
+                io.Combo.Input("preset", options=list(dict.fromkeys((*PRESETS, *saved_presets()))), default="auto",
                                tooltip="auto: whole steps are forecast, as far as the error measured on the way allows; tolerance says "
-                                       "how far. paper: ToCa's published settings to the letter. custom: the widgets below."),
+                                       "how far. paper: ToCa's published settings to the letter. custom: the widgets below. Any other was "
+                                       "saved with ToCa Calibrate."),
                 io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
                                        "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
@@ -103,6 +105,12 @@ class ToCaCache(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, preset=None, **inputs):
+        """A preset that was saved anew is another input."""
+        file = preset_file(preset)
+        return file.stat().st_mtime_ns if preset not in PRESETS and file.is_file() else None
+
+    @classmethod
     def execute(cls, model, enable, preset, verbose=False, score="auto", block_ratios="", tolerance=-1.0,
                 **widgets) -> io.NodeOutput:
         if not enable:
@@ -113,6 +121,8 @@ class ToCaCache(io.ComfyNode):
         tolerance = None if tolerance < 0 else tolerance
         config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios),
                             tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
-        if preset == "custom":
+        if preset not in PRESETS:
+            config = with_widgets(load_preset(preset), config, tolerance)
+        if preset not in ("auto", "paper"):
             fit(config, layout, layout.bind(diffusion_model).depths)
         return io.NodeOutput(install(model, Settings(preset, config, verbose, tolerance)))

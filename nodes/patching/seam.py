@@ -20,6 +20,8 @@ from .run import SamplingRun
 from .settings import Settings
 
 KEY = "toca"
+WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREDICT_NOISE: "predict_noise",
+            WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
 
 
 def install(model, settings: Settings, on_report=None):
@@ -27,14 +29,18 @@ def install(model, settings: Settings, on_report=None):
 
     on_report: called with the RunReport of every run; by default it is logged and sent to the front end.
     """
-    model = model.clone()
+    model = uninstalled(model)
     seam = Seam(settings, on_report or partial(publish, verbose=settings.verbose))
-    for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
-                          (WrappersMP.PREDICT_NOISE, seam.predict_noise),
-                          (WrappersMP.CALC_COND_BATCH, seam.calc_cond_batch),
-                          (WrappersMP.APPLY_MODEL, seam.apply_model)):
+    for kind, name in WRAPPERS.items():
+        model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
+    return model
+
+
+def uninstalled(model):
+    """A clone of a MODEL without ToCa."""
+    model = model.clone()
+    for kind in WRAPPERS:
         model.remove_wrappers_with_key(kind, KEY)
-        model.add_wrapper_with_key(kind, KEY, wrapper)
     return model
 
 

@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 from ...toca_core import presets
 from ...toca_core.config import ConfigError, ToCaConfig
 
-PRESETS = ("auto", "paper", "custom")
+PRESETS = ("auto", "paper", "custom")                          # beside those that users have saved (`user_files.py`)
 ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`custom` holds what the widgets say; of them only those `ALWAYS` count with a preset.
+    """`custom` holds what the widgets say; of them only those `ALWAYS` count with auto and paper.
 
+    preset       of any other name: its settings are `custom`
     tolerance    of preset auto, where a user has set one
     """
     preset: str
@@ -23,12 +24,18 @@ class Settings:
 
     def resolve(self, layout, depths: dict, steps: int) -> ToCaConfig:
         """The settings of a run over `steps` sampling steps; depths: how many blocks each site has."""
-        if self.preset == "custom":
+        if self.preset not in ("auto", "paper"):
             return fit(self.custom, layout, depths)
         chosen = (presets.paper if self.preset == "paper" else presets.auto)(layout.system, steps)
         if self.preset == "auto" and self.tolerance is not None:
             chosen = replace(chosen, tolerance=self.tolerance)
         return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS})
+
+
+def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
+    """A saved preset, and of the widgets those `ALWAYS` that are not as they come, and a tolerance where one is set."""
+    changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
+    return replace(saved, **changed, **({} if tolerance is None else {"tolerance": tolerance}))
 
 
 def fit(config: ToCaConfig, layout, depths: dict) -> ToCaConfig:
