@@ -134,24 +134,25 @@ def curve(canvas: Canvas, points, target, chosen):
 def sizes(canvas: Canvas, needs: list[tuple[str, int]], limit: float, chosen: str):
     """Bars of what the cache takes in one form and another, in bytes, beside the limit."""
     left, top, right, bottom = LEFT
-    name = 300                                                      # pixels for the names
+    name, number = 230, 110                                         # pixels for the names and for the sizes
     most, height = 1.1 * max(limit, *(size for _, size in needs)), (bottom - top) / len(needs)
     canvas.text((left, top - 18), "Memory of the cache", INK, size=24, anchor="ls")
     for index, (words, size) in enumerate(needs):
-        y, end = top + height * (index + 0.5), left + name + (right - left - name - 90) * size / most
+        y, end = top + height * (index + 0.5), left + name + (right - left - name - number) * size / most
         colour = CHOSEN if words == chosen else COLOURS[0] if size <= limit else COLOURS[5]
         canvas.bar((left + name, y - height / 4, end, y + height / 4), colour)
         canvas.text((left + name - 12, y), words, CHOSEN if words == chosen else INK, 18, anchor="rm")
-        canvas.text((end + 8, y), readable(size), FAINT, 18, anchor="lm")
-    x = left + name + (right - left - name - 90) * limit / most
+        canvas.text((right, y), readable(size), FAINT, 18, anchor="rm")
+    x = left + name + (right - left - name - number) * limit / most
     canvas.line([(x, top), (x, bottom)], INK, 2, dash=10)
     canvas.text((x, bottom + 10), f"at most {readable(limit)}", INK, anchor="ma")
 
 
 def blocks(canvas: Canvas, sensitivity: dict[str, list[float]]):
-    """A line for each module: what the output errs by where it is stale, block by block."""
-    most = 100 * max((max(errors) for errors in sensitivity.values()), default=1.0) or 1.0
-    depth = max(map(len, sensitivity.values()), default=2)
+    """A line for each module: what the output errs by where it is stale, block by block; nothing where that was not measured."""
+    if not sensitivity:
+        return
+    most, depth = 100 * max(map(max, sensitivity.values())) or 1.0, max(map(len, sensitivity.values()))
     chart = Chart(canvas, RIGHT, (-0.3, 0.0), (depth - 0.7, 1.35 * most), "Error of the output where one module is stale", "block")
     step = math.ceil(depth / 12)
     chart.frame(range(0, depth, step), ticks(0, 1.35 * most), "{:.0f}", "{:.2g}%")
@@ -160,7 +161,7 @@ def blocks(canvas: Canvas, sensitivity: dict[str, list[float]]):
         canvas.line(places, colour, 2.5)
         for place in places:
             canvas.mark(place, shape, colour)
-    legend(canvas, RIGHT, [(name, *style) for name, style in zip(sensitivity, styles(), strict=False)] or [("not measured", FAINT, None)])
+    legend(canvas, RIGHT, [(name, *style) for name, style in zip(sensitivity, styles(), strict=False)])
 
 
 def styles():

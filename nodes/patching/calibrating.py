@@ -3,7 +3,6 @@
 import time
 from dataclasses import asdict, dataclass, fields, replace
 
-import comfy.model_management as management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -99,7 +98,9 @@ class Calibration:
 
     def recall(self) -> dict:
         """What an earlier process has measured."""
-        held = user_files.read(self.file) or {"points": [], "sensitivity": {}, "cost": {}}
+        held = user_files.read(self.file)
+        if held is None:
+            return {"points": {}, "sensitivity": {}, "cost": {}}
         try:
             points = [Point(**{**point, "psnr": tuple(map(float, point["psnr"]))}) for point in held["points"]]
             sensitivity = {name: list(map(float, blocks)) for name, blocks in held["sensitivity"].items()}
@@ -119,7 +120,7 @@ class Calibration:
     def reference(self, offset: int):
         """-> (pictures, seconds) of a plain run."""
         if offset not in self.references:
-            management.load_models_gpu([self.plain])                # or the first run would be timed with the loading
+            self.first_calls()                                      # or the first run would be timed with the loading
             shares = SHARES if self.probe and offset == 0 and not self.known["sensitivity"] else ()
             probing = Probing(self.sampling.steps, self.progress, shares)
             latent, seconds = self.sampling.run(probed(self.plain, probing), offset, self.progress)
@@ -158,14 +159,18 @@ class Calibration:
 
     # ---- memory ----
 
-    def cache_need(self, config: ToCaConfig) -> memory.Need:
-        """Of all conditionings together; what they work on is read off one evaluation of the model."""
+    def first_calls(self) -> list[tuple]:
+        """What the calls of one evaluation of the model work on; it is run once for that."""
         if not self.calls:
             probing = Probing(self.sampling.steps, shares=())
             replace(self.sampling, sampler_name="euler").run(probed(self.plain, probing), last_step=1)
             self.calls = probing.calls
+        return self.calls
+
+    def cache_need(self, config: ToCaConfig) -> memory.Need:
+        """Of all conditionings together."""
         itemsize = HostMemory(self.plain.model).itemsize
-        return sum((bound.cache_need(config, sizes, conds, itemsize) for bound, sizes, conds in self.calls), start=memory.Need())
+        return sum((bound.cache_need(config, sizes, conds, itemsize) for bound, sizes, conds in self.first_calls()), start=memory.Need())
 
     def budget(self, gigabytes: float) -> memory.Budget:
         return HostMemory(self.plain.model).budget(gigabytes, self.sampling.start.shape, self.plain.load_device)
