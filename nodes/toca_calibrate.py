@@ -99,8 +99,8 @@ def reaching(runs: Calibration, target: calibration.Target) -> Chosen:
         full = calibration.fewest_full(auto, runs.steps, runs.last_noise)
         fastest = runs.steps / full
         if full == runs.steps or target.kind == "speed" and fastest < target.value:
-            raise ConfigError(f"target is {target}, but of {runs.steps} steps at least {full} are computed in full, which is less than "
-                              f"{fastest:.3g}x at best; set a lower target, or more steps.")
+            raise ConfigError(f"target is {target}, but of {runs.steps} steps at least {full} are computed in full, which leaves "
+                              f"{fastest:.3g}x at most; set a lower target, or more steps.")
     points = calibration.search(runs.point, target)
     best = calibration.nearest(points, target)
     return Chosen(replace(auto, tolerance=best.tolerance), ToCaConfig(), round(best.cycle),

@@ -111,7 +111,10 @@ class Calibration:
             return {"points": {}, "sensitivity": {}, "cost": {}}
 
     def remember(self):
-        user_files.write(self.file, {**self.known, "points": [asdict(point) for point in self.known["points"].values()]})
+        try:
+            user_files.write(self.file, {**self.known, "points": [asdict(point) for point in self.known["points"].values()]})
+        except OSError as error:
+            user_files.log.warning("ToCa: a calibration lasts until ComfyUI ends, since %s cannot be written (%s)", self.file, error)
 
     def progress(self, *_):
         self.done += 1

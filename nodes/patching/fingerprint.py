@@ -1,17 +1,21 @@
 """What a calibration was measured on, in one word, as far as the host tells it."""
 
 import hashlib
+import uuid
+from dataclasses import is_dataclass
 from pathlib import Path
+from types import FunctionType
 
 import torch
 
 SMALL = 1 << 16                 # bytes
+PROCESS = uuid.uuid4().hex
 
 
 def fingerprint(*parts) -> str:
-    """The same for the same parts, in another process too: numbers, texts, tensors by their values, and lists and dicts of them.
+    """The same for the same parts: numbers, texts, tensors by their values, functions by name, and lists and dicts of them.
 
-    Of any other object its kind counts, and its name where it has one.
+    An object of which nothing is known is another one in every process.
     """
     digest = hashlib.sha256()
     for word in words(parts):
@@ -34,8 +38,16 @@ def words(part):
             yield from words(one)
     elif isinstance(part, (str, int, float, type(None), torch.dtype, torch.device)):
         yield repr(part).encode()
+    elif isinstance(part, type):
+        yield part.__qualname__.encode()
+    elif isinstance(part, FunctionType):
+        yield part.__qualname__.encode()
+        yield from words([cell.cell_contents for cell in part.__closure__ or ()])
+    elif is_dataclass(part):
+        yield type(part).__qualname__.encode()
+        yield from words(vars(part))
     else:
-        yield getattr(part, "__qualname__", type(part).__qualname__).encode()
+        yield f"{type(part).__qualname__} {PROCESS} {id(part)}".encode()
 
 
 def model_parts(model) -> tuple:

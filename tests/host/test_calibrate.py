@@ -175,3 +175,18 @@ def test_widgets_that_were_changed_go_before_a_saved_preset(pack):
     merged = pack.settings.with_widgets(saved, widgets, None)
     assert (merged.start_percent, merged.memory_budget, merged.cache_dtype, merged.tolerance) == (0.2, 1.0, "bf16", 0.4)
     assert pack.settings.with_widgets(saved, widgets, 0.8).tolerance == 0.8
+
+
+def test_a_fingerprint_is_of_values_and_of_what_is_done_with_a_model(tiny_dit):
+    marks = pack_module("nodes.patching.fingerprint")
+    ones, again, zeros = (marks.fingerprint(1, {"a": values}) for values in (torch.ones(2), torch.ones(2), torch.zeros(2)))
+    assert ones == again != zeros
+    assert marks.fingerprint(object()) != marks.fingerprint([]) and marks.fingerprint(["a", "b"]) != marks.fingerprint(["ab"])
+    guide, model = pack_module("nodes.models.dit_loader").guide_first, tiny_dit.model
+    changed = [model, model.clone(), model.clone(), model.clone(), model.clone()]
+    guide(changed[1], 3)
+    guide(changed[2], 2)
+    changed[3].add_patches({"diffusion_model.blocks.0.mlp.fc1.bias": ("diff", (torch.ones(192),))})
+    changed[4].model_options["transformer_options"]["mask"] = pack_module("nodes.patching.regions").TokenMask(torch.ones(1, 8, 8), 1)
+    prints = [marks.fingerprint(marks.model_parts(one)) for one in changed]
+    assert len(set(prints)) == 5 and marks.fingerprint(marks.model_parts(model.clone())) == prints[0]
