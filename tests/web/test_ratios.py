@@ -137,7 +137,7 @@ def test_what_the_editor_does_to_nodes_works(charted, renderer):
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
     [cache] = [node for node in prompt.values() if node["class_type"] == "ToCaCache"]
     assert "ratios" not in cache["inputs"] and "toca_chart" not in cache["inputs"]
-    page.complaints[:] = [one for one in page.complaints if "No input types match" not in one]      # which the host says to that
+    page.complaints[:] = [words for words in page.complaints if "No input types match" not in words]        # says the host to that
     page.evaluate(f"() => {{ {NODE('ToCaRatios')}.mode = 0; }}")
 
     page.evaluate("""() => {
