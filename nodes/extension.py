@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension
 from .patching.publish import prompt_server
 from .routes import add_routes
 from .toca_cache import ToCaCache
+from .toca_calibrate import ToCaCalibrate
 from .toca_compare import ToCaCompare
 from .toca_dit_class import ToCaDiTClass
 from .toca_load_dit import ToCaLoadDiT
@@ -36,4 +37,4 @@ class ToCaExtension(ComfyExtension):
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
                 ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCompare, ToCaRatios,
-                ToCaReport, ToCaTokenMap]
+                ToCaReport, ToCaTokenMap, ToCaCalibrate]

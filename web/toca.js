@@ -6,8 +6,9 @@ import { app } from "../../scripts/app.js";
 import { compare } from "./compare.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
+import { ratios } from "./ratios/part.js";
 
-const PARTS = [compare, live, reportText];
+const PARTS = [compare, live, ratios, reportText];
 
 app.registerExtension({
     name: "ToCa",

@@ -22,6 +22,8 @@ from .run_log import LoggedRun, RunLog
 from .settings import Settings
 
 KEY = "toca"
+WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREDICT_NOISE: "predict_noise",
+            WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
 
 
 def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
@@ -31,14 +33,18 @@ def install(model, settings: Settings, on_report=None, on_end=None, node: str | 
     on_end: called with the SamplingRun of every run that came to its end, and the host's percent_to_sigma.
     node: the id of the ToCa Cache in the prompt.
     """
-    model = model.clone()
+    model = uninstalled(model)
     seam = Seam(settings, on_report, on_end, node)
-    for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
-                          (WrappersMP.PREDICT_NOISE, seam.predict_noise),
-                          (WrappersMP.CALC_COND_BATCH, seam.calc_cond_batch),
-                          (WrappersMP.APPLY_MODEL, seam.apply_model)):
+    for kind, name in WRAPPERS.items():
+        model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
+    return model
+
+
+def uninstalled(model):
+    """A clone of a MODEL without ToCa."""
+    model = model.clone()
+    for kind in WRAPPERS:
         model.remove_wrappers_with_key(kind, KEY)
-        model.add_wrapper_with_key(kind, KEY, wrapper)
     return model
 
 
