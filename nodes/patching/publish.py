@@ -24,7 +24,12 @@ def publish_step(run_id, report, total: int):
 
 def send(event: str, data: dict):
     """To the client that queued the prompt, if there is one; a prompt may come from a script that does not listen."""
-    server = sys.modules.get("server")
-    server = getattr(server.PromptServer, "instance", None) if server else None
+    server = prompt_server()
     if server is not None and server.client_id is not None:
         server.send_sync(event, data, server.client_id)
+
+
+def prompt_server():
+    """The host's server, or None where the pack runs without one (tests, scripts)."""
+    server = sys.modules.get("server")
+    return getattr(server.PromptServer, "instance", None) if server else None
