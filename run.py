@@ -8,6 +8,7 @@
     python run.py widths [--json FILE]          wall-clock against counted FLOPs at the widths of PixArt, Open-Sora and FLUX
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
     python run.py scoring [--json FILE]         what scores cost, and how well sampled ones rank the tokens
+    python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
     python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again
@@ -33,6 +34,7 @@ SCRIPTS = {
     "widths": "benchmarks/true_widths.py",
     "inpainting": "benchmarks/inpainting.py",
     "scoring": "benchmarks/scoring.py",
+    "calibration": "benchmarks/calibration.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
     "tiny": "tools/tiny_files.py",
     "screenshots": "tools/screenshots.py",

@@ -11,7 +11,8 @@ from ..toca_core.schedule import Step, fresh_ratio
 from .models.table import LAYOUTS
 from .patching.block_ratios import parse_block_ratios
 from .patching.records import RECORDS, Record
-from .patching.settings import PRESETS, read
+from .patching.settings import PRESETS, fit, read
+from .patching.user_files import saved_presets
 from .toca_cache import ToCaCache
 
 STEPS = 30
@@ -82,10 +83,12 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
     """
     record = RECORDS.of(node)
     layout, depths = known(record, system)
-    settings = settings_of(layout, widgets, ratios)
-    run = record.run if record else None
+    settings, run = settings_of(layout, widgets, ratios), record.run if record else None
+    if record is None:
+        depths = as_given(depths, dict(settings.custom.block_ratios))
+    drawn, _ = fit(replace(settings.custom, score="random"), layout, depths)        # whatever the preset, and whether the score is there
     config, remarks = settings.resolve(layout, depths, run.total if run else STEPS)
-    answer = {"ratios": ratios_of(config, depths), "preset": settings.preset, "remarks": list(remarks), "work": "", "flops": None,
+    answer = {"ratios": ratios_of(drawn, depths), "preset": settings.preset, "remarks": list(remarks), "work": "", "flops": None,
               "plain_flops": None, "speedup": None, "cache_bytes": None, "steps": None, "full": None, "note": ""}
     if record is None:
         return answer | {"note": "The cost appears once ToCa Cache has run with a model."}
@@ -101,6 +104,12 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
                      "speedup": round(found.speedup, 4), "cache_bytes": found.cache_bytes, "note": why}
 
 
+def as_given(depths: dict, ratios: dict) -> dict:
+    """As many blocks as there are ratios: a model not known yet may well be the one that they were made for."""
+    given = {site: len(ratios.get(site.name, ratios.get(site.kind, ()))) for site in depths}
+    return {site: given[site] if given[site] > 1 else depth for site, depth in depths.items()}
+
+
 def settings_of(layout, widgets: dict, ratios: str | None):
     defaults = {entry.id: entry.default for entry in ToCaCache.define_schema().inputs if getattr(entry, "default", None) is not None}
     for name, value in widgets.items():
@@ -109,8 +118,9 @@ def settings_of(layout, widgets: dict, ratios: str | None):
         if isinstance(defaults[name], str) != isinstance(value, str) or not isinstance(value, (str, int, float)):
             raise ConfigError(f"{name} is {value!r}; give {'text' if isinstance(defaults[name], str) else 'a number'}.")
     values = {name: value for name, value in (defaults | widgets).items() if name != "enable"}
-    if values["preset"] not in PRESETS:
-        raise ConfigError(f"preset is {values['preset']!r}; choose one of {', '.join(PRESETS)}.")
+    presets_known = (*PRESETS, *saved_presets())
+    if values["preset"] not in presets_known:
+        raise ConfigError(f"preset is {values['preset']!r}; choose one of {', '.join(presets_known)}.")
     return read(layout, **values, ratios=None if ratios is None else parse_block_ratios(ratios, "ratios"))
 
 

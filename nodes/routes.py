@@ -22,12 +22,18 @@ async def model(request):
 
 
 async def prediction(request):
-    """{node, system, widgets: {name: value}, ratios: text or null} -> `prediction.foresee`; 400 and {error} where that cannot be read."""
+    """{node, system, widgets: {name: value}, ratios: text or null} -> `prediction.foresee`.
+
+    {error} where the node would refuse these widgets, since that is the prediction then; 400 and {error} for any other body.
+    """
     try:
         body = read(await request.text())
-        return web.json_response(await asyncio.to_thread(foresee, **body))
     except ConfigError as error:
         return web.json_response({"error": str(error)}, status=400)
+    try:
+        return web.json_response(await asyncio.to_thread(foresee, **body))
+    except ConfigError as error:
+        return web.json_response({"error": str(error)})
 
 
 def read(text: str) -> dict:

@@ -1,0 +1,282 @@
+"""The chart of ToCa Ratios and ToCa Cache, as a user works with it, and the routes behind it."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tools.server import PROJECT
+from tools.workflow import to_prompt
+
+WORKFLOW = json.loads((PROJECT / "workflows" / "demo_ratios.json").read_text(encoding="utf-8"))
+RATIOS = [0.34, 0.29, 0.24, 0.19, 0.14, 0.09, 0.04, 0]      # of that workflow, as many as its model has blocks
+TOKENS = 256
+STEPS = 5
+
+NODE = "app.graph.nodes.find((node) => node.type === '{}')".format
+TEXT = f"() => {NODE('ToCaRatios')}?.widgets[0].value"
+READING = "() => document.querySelector('.toca-ratios:not([hidden]) .words')?.textContent"
+RUN = """async ([steps, seed]) => {
+    const values = { steps, seed };
+    const sampler = app.graph.nodes.find((node) => node.type === "KSampler");
+    for (const widget of sampler.widgets) widget.value = values[widget.name] ?? widget.value;
+    const report = new Promise((resolve, reject) => {
+        app.api.addEventListener("toca.report", (event) => resolve(event.detail), { once: true });
+        setTimeout(() => reject(new Error("no report came")), 120_000);
+        app.api.addEventListener("execution_error", (event) => reject(new Error(event.detail.exception_message)), { once: true });
+    });
+    await app.queuePrompt(0, 1);
+    return report;
+}"""
+# Listeners of ours that are alive: not those taken away, nor those on elements that are no longer in the page.
+WATCH = """() => {
+    const { addEventListener, removeEventListener } = EventTarget.prototype;
+    const kept = [];
+    EventTarget.prototype.addEventListener = function (type, listener, options) {
+        if (new Error().stack.includes("/ratios/")) kept.push({ target: this, type, listener, signal: options?.signal });
+        return addEventListener.call(this, type, listener, options);
+    };
+    EventTarget.prototype.removeEventListener = function (type, listener, options) {
+        const found = kept.findIndex((one) => one.target === this && one.type === type && one.listener === listener);
+        if (found >= 0) kept.splice(found, 1);
+        return removeEventListener.call(this, type, listener, options);
+    };
+    window.alive = () => kept.filter(({ signal }) => !signal?.aborted).map(({ type }) => type);
+}"""
+
+
+def wait_for_reading(page, words):
+    page.wait_for_function(f"(words) => ({READING})()?.includes(words)", arg=words)
+
+
+@pytest.fixture
+def charted(open_page):
+    """charted(renderer) -> the front end with the workflow, its chart drawn and in sight."""
+    def call(renderer):
+        page = open_page(renderer)
+        page.evaluate("(workflow) => app.loadGraphData(workflow)", WORKFLOW)
+        wait_for_reading(page, "of 8")
+        page.evaluate("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [-300, 60]; app.canvas.setDirty(true, true); }")
+        page.wait_for_timeout(500)
+        return page
+    return call
+
+
+def place(page, block, value, blocks=8):
+    """Where in the window a block and a value are."""
+    box = page.locator(".toca-ratios:not([hidden]) .plot").bounding_box()
+    return box["x"] + box["width"] * (block + 0.5) / blocks, box["y"] + box["height"] * (1 - value)
+
+
+def stroke(page, *points):
+    """Press at the first (block, value), go through the others, let go."""
+    page.mouse.move(*place(page, *points[0]))
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*place(page, *point), steps=4)
+    page.mouse.up()
+
+
+def stored(page) -> list[float]:
+    name, numbers = page.evaluate(TEXT).split(": ")
+    assert name == "mlp"
+    return [float(number) for number in numbers.split(", ")]
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_what_is_drawn_is_saved_and_run(charted, renderer):
+    page = charted(renderer)
+    assert stored(page) == RATIOS
+    stroke(page, (1, 0.8))
+    assert stored(page)[1] == pytest.approx(0.8, abs=0.02) and stored(page)[2:] == RATIOS[2:]
+    stroke(page, (4, 0.2), (6, 0.6))
+    drawn = stored(page)
+    assert drawn[4:7] == pytest.approx([0.2, 0.4, 0.6], abs=0.02) and drawn[7] == RATIOS[7]
+
+    saved = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
+    [node] = [node for node in saved["nodes"] if node["type"] == "ToCaRatios"]
+    assert node["widgets_values"] == [page.evaluate(TEXT)]
+    page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)
+    wait_for_reading(page, "of 8")
+    assert stored(page) == drawn
+
+    report = page.evaluate(RUN, [STEPS, 71 + len(renderer)])        # a seed of its own, or the run comes from the server's cache
+    partial = [step["fresh_per_block"]["mlp"] for step in report["steps"] if step["kind"] == "partial"]
+    assert partial and all(shares == pytest.approx(drawn, abs=1.01 / TOKENS) for shares in partial)
+    page.wait_for_function("(steps) => document.querySelector('.toca-ratios:not([hidden]) .small').textContent.includes(steps)",
+                           arg=f"{STEPS} steps")
+    words = page.locator(".toca-ratios:not([hidden]) .words").all_inner_texts()
+    assert words[1].startswith(f"{report['plain_flops'] / report['flops']:.2f}x fewer FLOPs")
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_what_the_editor_does_to_nodes_works(charted, renderer):
+    page = charted(renderer)
+    stroke(page, (2, 0.9))
+    assert stored(page)[2] == pytest.approx(0.9, abs=0.02)
+    page.keyboard.press("Control+z")                                # with the chart in focus
+    page.wait_for_function(f"(text) => ({TEXT})() === text", arg=WORKFLOW["nodes"][-1]["widgets_values"][0])
+    page.keyboard.press("Control+y")
+    page.wait_for_function(f"(text) => ({TEXT})() !== text", arg=WORKFLOW["nodes"][-1]["widgets_values"][0])
+    text = page.evaluate(TEXT)
+
+    copies = page.evaluate("""() => {
+        const node = app.graph.nodes.find((node) => node.type === "ToCaRatios");
+        app.canvas.selectItems([node]);
+        app.canvas.copyToClipboard([node]);
+        app.canvas.pasteFromClipboard();
+        return app.graph.nodes.filter((node) => node.type === "ToCaRatios").map((node) => node.widgets[0].value);
+    }""")
+    assert copies == [text, text]
+    page.wait_for_function("() => document.querySelectorAll('.toca-ratios .plot svg').length >= 2")
+    page.evaluate("() => { const copy = app.graph.nodes.at(-1); copy.collapse(); copy.collapse(); app.graph.remove(copy); }")
+
+    page.evaluate(f"() => {{ {NODE('ToCaRatios')}.mode = 4; }}")
+    prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
+    [cache] = [node for node in prompt.values() if node["class_type"] == "ToCaCache"]
+    assert "ratios" not in cache["inputs"] and "toca_chart" not in cache["inputs"]
+    page.complaints[:] = [words for words in page.complaints if "No input types match" not in words]        # says the host to that
+    page.evaluate(f"() => {{ {NODE('ToCaRatios')}.mode = 0; }}")
+
+    page.evaluate("""() => {
+        const items = new Set(app.graph.nodes.filter((node) => ["ToCaRatios", "ToCaCache"].includes(node.type)));
+        app.graph.convertToSubgraph(items);
+    }""")
+    prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
+    [ratios] = [node for node in prompt.values() if node["class_type"] == "ToCaRatios"]
+    assert ratios["inputs"] == {"ratios": text}
+    assert page.complaints == []
+
+
+def test_keys_handles_and_presets(charted):
+    page = charted("canvas")
+    plot = page.locator(".toca-ratios:not([hidden]) .plot")
+    plot.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "PageUp"):
+        page.keyboard.press(key)
+    assert stored(page) == [0.34, 0.29, 0.35, *RATIOS[3:]]
+    assert plot.get_attribute("role") == "slider" and plot.get_attribute("aria-valuenow") == "0.35"
+    assert plot.get_attribute("aria-valuetext") == "mlp, block 3 of 8: 0.35"
+    page.get_by_role("button", name="Flat").click()
+    assert page.evaluate(TEXT) == "mlp: 0.18"
+    page.get_by_role("slider", name="Slope of mlp at the first block").focus()
+    page.keyboard.press("PageUp")
+    assert stored(page) == pytest.approx([0.18 + 0.1 * (1 - 2 * block / 7) for block in range(8)], abs=0.006)
+    page.get_by_role("button", name="More at the end").click()
+    assert stored(page) == sorted(stored(page))
+    page.get_by_role("button", name="Paper").click()                # DiT, 0.07 x 2.5, and -0.2 along 27 blocks
+    wait_for_reading(page, "of 8")
+    assert stored(page)[:2] == pytest.approx([0.175 * 0.8, 0.175 * (0.8 + 0.4 / 27)], abs=0.001)
+
+
+def test_text_that_cannot_be_read_is_named_and_harms_nothing(charted):
+    page = charted("canvas")
+    for text, words in (("mlp: 0.2, high", "high"), ("mlp: 1.4", "1.4"), ("mpl: 0.2", "mpl"), ("mlp: 0.1\nmlp: 0.2", "twice")):
+        page.evaluate(f"(text) => {{ {NODE('ToCaRatios')}.widgets[0].value = text; }}", text)
+        page.wait_for_function("(words) => document.querySelector('.toca-ratios .error')?.textContent.includes(words)", arg=words)
+    assert page.evaluate(TEXT) == text
+    assert page.complaints == []
+
+
+def test_the_cache_has_the_chart_over_its_own_text(charted):
+    """With preset custom and nothing connected; folded until it is asked for."""
+    page = charted("canvas")
+    cache = NODE("ToCaCache")
+    chart = f"{cache}.widgets.at(-1).element"
+    widget = f"{cache}.widgets.find((widget) => widget.name === '{{}}')".format
+    assert page.evaluate(f"() => {chart}.hidden")
+    page.evaluate(f"() => app.graph.remove({NODE('ToCaRatios')})")
+    page.wait_for_function(f"() => !{chart}.hidden && {chart}.classList.contains('closed')")
+    page.evaluate(f"() => {chart}.querySelector('.open').click()")
+    page.wait_for_function(f"() => {chart}.querySelector('.plot svg')?.checkVisibility()")
+    page.evaluate(f"() => [...{chart}.querySelectorAll('button')].find((button) => button.textContent === 'Flat').click()")
+    assert page.evaluate(f"() => {widget('block_ratios')}.value") == "mlp: 0.16"
+    page.evaluate(f"() => {{ const preset = {widget('preset')}; preset.value = 'auto'; preset.callback('auto'); }}")
+    page.wait_for_function(f"() => {chart}.hidden")
+    assert page.complaints == []
+
+
+def test_a_deleted_node_leaves_no_listener(page):
+    page.evaluate(WATCH)
+    page.evaluate("""() => {
+        for (const type of ["ToCaRatios", "ToCaCache"]) app.graph.add(LiteGraph.createNode(type));
+    }""")
+    page.wait_for_function("() => document.querySelector('.toca-ratios .plot svg')")
+    assert {"toca.report", "changed", "pointerdown", "keydown"} <= set(page.evaluate("() => alive()"))
+    page.evaluate("() => { for (const node of [...app.graph.nodes]) app.graph.remove(node); }")
+    assert page.evaluate("() => alive()") == []
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/toca/" in request.url else None)
+    page.evaluate("() => app.api.dispatchEvent(new CustomEvent('toca.report', { detail: {} }))")
+    page.wait_for_timeout(500)
+    assert asked == []
+
+
+# ---- through the API ----
+
+
+def prompt_with(client, ratios, **cache):
+    prompt = to_prompt(WORKFLOW, client.object_info())
+    inputs = {content["class_type"]: content["inputs"] for content in prompt.values()}
+    inputs["ToCaRatios"]["ratios"] = ratios
+    inputs["ToCaCache"].update(cache)
+    inputs["KSampler"].update(steps=STEPS, seed=73)
+    return prompt
+
+
+def test_ratios_of_another_depth_are_adapted_and_the_report_says_so(client):
+    ratios = "mlp: " + ", ".join(str(round(block / 27, 4)) for block in range(28)) + "\ncross_attn: 0.5"
+    result = client.run(prompt_with(client, ratios))
+    assert result.error is None
+    [report] = result.of_type("toca.report")
+    assert "mlp: 28 ratios were resampled to 8 blocks" in report["note"] and "cross_attn were left out" in report["note"]
+    [shares, *_] = [step["fresh_per_block"]["mlp"] for step in report["steps"] if step["kind"] == "partial"]
+    assert shares == pytest.approx([block / 7 for block in range(8)], abs=2 / TOKENS)
+
+
+def test_ratios_that_do_not_count_are_named_in_the_report(client):
+    [report] = client.run(prompt_with(client, "mlp: 0.4", preset="paper")).of_type("toca.report")
+    assert "ratios were not used, since preset is paper" in report["note"]
+    result = client.run(prompt_with(client, "mlp: 1.4"))
+    assert "mlp, block 0 is 1.4" in result.error
+
+
+def ask(server, body: bytes):
+    request = urllib.request.Request(f"{server.url}/toca/predict", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_the_routes_foretell_the_report_and_refuse_by_name(client, server):
+    prompt = prompt_with(client, "mlp: 0.3, 0.1", cycle=4)
+    [report] = client.run(prompt).of_type("toca.report")
+    [(node, cache)] = [(node, content["inputs"]) for node, content in prompt.items() if content["class_type"] == "ToCaCache"]
+    widgets = {name: value for name, value in cache.items() if not isinstance(value, list)}
+    with urllib.request.urlopen(f"{server.url}/toca/model?node={node}") as answer:
+        model = json.loads(answer.read())
+    assert model["model"] == "DiT" and model["steps"] == STEPS
+    assert [(module["name"], module["blocks"]) for module in model["modules"]] == [("self_attn", 8), ("mlp", 8)]
+
+    status, answer = ask(server, json.dumps({"node": node, "widgets": widgets, "ratios": "mlp: 0.3, 0.1"}).encode())
+    assert status == 200 and answer["flops"] == report["flops"] and answer["plain_flops"] == report["plain_flops"]
+    assert answer["cache_bytes"] == report["predicted_cache_bytes"]
+    status, answer = ask(server, json.dumps({"node": node, "widgets": {**widgets, "preset": "auto"}}).encode())
+    assert status == 200 and answer["flops"] is None and "depends on the picture" in answer["note"]
+    status, answer = ask(server, b'{"node": "no such node"}')
+    assert status == 200 and answer["flops"] is None and len(answer["ratios"]["mlp"]) == 28
+
+    for body, words in ((b"{", "JSON"), (b"[]", "JSON"), (b'{"node": 4}', "node is 4"), (b'{"widgets": [1]}', "widgets is [1]")):
+        status, answer = ask(server, body)
+        assert status == 400 and words in answer["error"], body
+    for body, words in ((b'{"widgets": {"cycle": 0}}', "cycle is 0"), (b'{"widgets": {"cycle": []}}', "cycle is []"),
+                        (b'{"widgets": {"speed": 2}}', "speed"), (b'{"widgets": {"tolerance": NaN}}', "tolerance"),
+                        (b'{"ratios": "mlp: 2"}', "block 0 is 2"), (b'{"widgets": {"preset": "fastest"}}', "fastest"),
+                        (b'{"widgets": {"score": "x"}}', "score"),
+                        (b'{"widgets": {"start_percent": 0.9, "end_percent": 0.1}}', "start_percent")):
+        status, answer = ask(server, body)
+        assert status == 200 and words in answer["error"], body

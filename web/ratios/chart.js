@@ -1,0 +1,60 @@
+/** Drawing: data in, SVG or words out. */
+import { mean } from "./series.js";
+
+const COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7"];          // told apart by colour-blind readers (Okabe and Ito)
+const DASHES = ["none", "5 3", "1 3", "8 3 1 3"];                      // and without colour
+
+/** The series of a chart: every module that is recomputed in part, with its ratios, colour and pattern. */
+export function seriesOf(modules, ratios) {
+    return modules
+        .filter(({ kind, name }) => kind !== "self_attn" && ratios[name]?.length)
+        .map(({ name, share }, index) => ({ name, share, ratios: ratios[name], colour: COLOURS[index % 4], dash: DASHES[index % 4] }));
+}
+
+/** Bars for the chosen series, lines for the others; one unit wide per block and one high, y downwards. */
+export function drawing(series, chosen, block) {
+    const shown = series.find(({ name }) => name === chosen);
+    const width = shown.ratios.length;
+    const lines = series.filter((other) => other !== shown).map((other) => line(other, width));
+    const bars = shown.ratios.map((ratio, index) => bar(ratio, index, shown.colour, index === block));
+    const grid = [0.25, 0.5, 0.75].map((y) => `<line class="grid" x1="0" x2="${width}" y1="${y}" y2="${y}"/>`);
+    return `<svg viewBox="0 0 ${width} 1" preserveAspectRatio="none" aria-hidden="true">${[...grid, ...bars, ...lines].join("")}</svg>`;
+}
+
+function bar(ratio, index, colour, marked) {
+    const room = `<rect class="room${marked ? " marked" : ""}" x="${index}" y="0" width="1" height="1"/>`;
+    return `${room}<rect class="bar" x="${index + 0.1}" y="${1 - ratio}" width="0.8" height="${ratio}" fill="${colour}"/>`;
+}
+
+function line({ ratios, colour, dash }, width) {
+    const points = ratios.map((ratio, index) => `${((index + 0.5) * width) / ratios.length},${1 - ratio}`);
+    if (ratios.length === 1) points.push(`${width},${1 - ratios[0]}`);
+    return `<polyline class="line" points="${points.join(" ")}" stroke="${colour}" stroke-dasharray="${dash}"/>`;
+}
+
+export const label = ({ name, ratios }) => `${name} ${mean(ratios).toFixed(2)}`;
+
+/** How much a module matters for the cost; share is null where the model is not known yet. */
+export const weight = ({ name, share }) => `${name}${share == null ? "" : `: ${Math.round(100 * share)}% of the model's FLOPs`}`;
+
+/** What the marked block has, in words. */
+export function reading({ name, ratios }, block) {
+    return `${name}, block ${block + 1} of ${ratios.length}: ${ratios[block].toFixed(2)}`;
+}
+
+/** The cost of a run as two lines: what it is, and what for. */
+export function cost({ speedup, flops, plain_flops: plain, cache_bytes: bytes, steps, full, work, note }) {
+    const of = [steps && (full === null ? `${steps} steps` : `${steps} steps, ${full} full`), work].filter(Boolean).join(", ");
+    if (flops === null) return [note, of];
+    return [`${speedup.toFixed(2)}x fewer FLOPs (${count(flops)} of ${count(plain)}), cache ${size(bytes)}`, [of, note].filter(Boolean).join(". ")];
+}
+
+export function count(flops) {
+    const [unit, prefix] = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"]].find(([unit]) => flops >= unit) ?? [1, ""];
+    return `${(flops / unit).toPrecision(3)} ${prefix}`.trim();
+}
+
+export function size(bytes) {
+    const [unit, name] = [[2 ** 30, "GB"], [2 ** 20, "MB"], [2 ** 10, "KB"]].find(([unit]) => bytes >= unit) ?? [1, "bytes"];
+    return `${(bytes / unit).toFixed(unit > 1 ? 1 : 0)} ${name}`;
+}

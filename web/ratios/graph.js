@@ -1,0 +1,55 @@
+/** What the graph says around a node: which ToCa Cache it belongs to, and which model that has. */
+
+const LOADERS = { ToCaLoadDiT: "dit", ToCaLoadPixArt: "pixart", ToCaLoadOpenSora: "open_sora" };
+const FARTHEST = 50;                                                    // links followed, since a graph may be wrong
+
+/** The ToCa Cache that a node is, or that its first output feeds, through reroutes; undefined where there is none. */
+export function cacheOf(node) {
+    const waiting = [node];
+    for (let hops = 0; waiting.length && hops < FARTHEST; hops++) {
+        const next = waiting.shift();
+        if (next.comfyClass === "ToCaCache") return next;
+        for (const id of next.outputs?.[0]?.links ?? []) {
+            const target = next.graph?.getNodeById(next.graph.getLink(id)?.target_id);
+            if (target) waiting.push(target);
+        }
+    }
+    return undefined;
+}
+
+/** The system of the model that comes into a ToCa Cache, "" where its loader does not tell. */
+export function systemOf(cache) {
+    let node = cache;
+    for (let hops = 0; node && hops < FARTHEST; hops++) {
+        if (node.comfyClass in LOADERS) return LOADERS[node.comfyClass];
+        const slot = node.inputs?.findIndex(({ type }) => type === "MODEL" || type === "*") ?? -1;
+        node = slot < 0 ? null : node.getInputNode(slot);
+    }
+    return "";
+}
+
+/** A node's id in the prompt: those of the subgraphs around it come first. */
+export function executionId(node) {
+    const path = pathTo(node?.graph?.rootGraph, node?.graph);
+    return path ? [...path, node.id].join(":") : "";
+}
+
+function pathTo(graph, wanted) {
+    if (!graph) return null;
+    if (graph === wanted) return [];
+    for (const holder of graph.nodes.filter(({ subgraph }) => subgraph)) {
+        const path = pathTo(holder.subgraph, wanted);
+        if (path) return [holder.id, ...path];
+    }
+    return null;
+}
+
+/** The values of a node's own widgets, by name; what is for display only is left out. */
+export function widgetsOf(node) {
+    const own = node?.widgets?.filter((widget) => widget.serialize !== false && widget.options?.serialize !== false) ?? [];
+    return Object.fromEntries(own.map(({ name, value }) => [name, value]));
+}
+
+export function isConnected(node, input) {
+    return node.inputs?.some(({ name, link }) => name === input && link != null) ?? false;
+}

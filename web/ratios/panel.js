@@ -1,0 +1,269 @@
+/** The chart over the blocks, its buttons and the cost of a run: DOM, pointer and keys. What it shows is stored in a text widget. */
+import { cost, drawing, label, reading, seriesOf, weight } from "./chart.js";
+import { SHAPES, clamp, paint, rounded, tilt, trend } from "./series.js";
+import { Latest, describe, predict } from "./server.js";
+import { parse, withRatios } from "./text.js";
+
+const PRESETS = [
+    ["paper", "Paper", "The published ratios of this model's system, for all modules"],
+    ["flat", "Flat", "As many tokens in every block as now on average"],
+    ["start", "More at the start", "The first blocks recompute more than the last"],
+    ["end", "More at the end", "The last blocks recompute more than the first"],
+];
+const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 0.01], ArrowDown: [0, -0.01], PageUp: [0, 0.1], PageDown: [0, -0.1],
+    Home: [-Infinity, 0], End: [Infinity, 0] };
+
+export class RatioPanel {
+    /**
+     * source: where it gets and puts things
+     *   text(), write(text)    the stored ratios
+     *   node(), system()       of the ToCa Cache it belongs to, as the server knows them
+     *   widgets()              the values of that node
+     *   ratios()               the text of a ToCa Ratios node, null where the chart is the cache's own
+     *   remark()               why the ratios do not count, or ""
+     *   isOpen(), open(yes)    whether the chart is shown; without them it always is
+     */
+    constructor(source) {
+        this.source = source;
+        this.modules = [];
+        this.paper = this.ratios = this.answer = {};
+        this.chosen = "";
+        this.block = 0;
+        this.stopping = new AbortController();
+        this.cost = new Latest((signal) => this.ask(signal), (answer) => this.told(answer));
+        this.model = new Latest((signal) => describe(source.node(), source.system(), signal), (model) => this.met(model));
+        this.root = this.build();
+    }
+
+    build() {
+        this.toggle = element("button", { class: "open", type: "button" });
+        this.tabs = element("div", { class: "row", role: "radiogroup", "aria-label": "Module" });
+        this.plot = element("div", { class: "plot", tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": 1 });
+        this.drawn = element("div", { style: "height: 100%" });
+        this.handles = ["first", "last"].map((end) => element("div", { class: "handle", tabindex: 0, role: "slider", "aria-valuemin": 0,
+            "aria-valuemax": 1, title: "Drag to tilt all blocks", "aria-label": `Slope at the ${end} block` }));
+        this.plot.append(this.drawn);
+        this.scale = element("div", { class: "scale" }, this.plot, ...this.handles, ...[0, 0.5, 1].map((value) =>
+            element("span", { style: `top: ${100 * (1 - value)}%` }, String(value))));
+        this.read = element("div", { class: "words" });
+        this.shapes = element("div", { class: "row" }, ...PRESETS.map(([name, words, title]) => this.button(words, title, () => this.preset(name))));
+        this.words = [element("div", { class: "words" }), element("div", { class: "words small" })];
+        this.body = element("div", { style: "display: contents" }, this.tabs, this.scale, this.read, this.shapes, ...this.words);
+        this.listen();
+        return element("div", { class: "toca-ratios" }, this.toggle, this.body);
+    }
+
+    listen() {
+        const options = { signal: this.stopping.signal };
+        this.plot.addEventListener("pointerdown", (event) => this.stroke(event), options);
+        this.plot.addEventListener("keydown", (event) => this.key(event), options);
+        this.handles.forEach((handle, end) => {
+            handle.addEventListener("pointerdown", (event) => this.slope(event, end), options);
+            handle.addEventListener("keydown", (event) => this.slopeKey(event, end), options);
+        });
+        this.toggle.addEventListener("click", () => {
+            this.source.open(!this.source.isOpen());
+            this.refresh();
+        }, options);
+    }
+
+    button(words, title, act) {
+        const button = element("button", { type: "button", title }, words);
+        button.addEventListener("click", act, { signal: this.stopping.signal });
+        return button;
+    }
+
+    stop() {
+        this.stopping.abort();
+        this.cost.cancel();
+        this.model.cancel();
+    }
+
+    // ---- what is known ----
+
+    /** Something around the node has changed: its text, the widgets of its cache, a link. */
+    refresh() {
+        this.draw();
+        this.model.request();
+    }
+
+    met(model) {
+        if (!model?.modules) return;
+        Object.assign(this, { modules: model.modules, paper: model.paper });
+        this.cost.request();
+    }
+
+    async ask(signal) {
+        const { source } = this;
+        const text = source.text();
+        const { error } = parse(text);
+        if (error) return { text, error };
+        const question = { node: source.node(), system: source.system(), widgets: source.widgets(), ratios: source.ratios() };
+        return { text, ...(await predict(question, signal)) };
+    }
+
+    told(answer) {
+        if (answer.text !== undefined && answer.text !== this.source.text()) return this.cost.request();
+        this.answer = answer;
+        if (answer.ratios) this.ratios = answer.ratios;
+        return this.draw();
+    }
+
+    get shown() {
+        return this.series.find(({ name }) => name === this.chosen);
+    }
+
+    // ---- changes ----
+
+    /** Other ratios of the chosen module: they are stored, drawn at once, and their cost is asked for. */
+    change(ratios, name = this.chosen) {
+        this.ratios = { ...this.ratios, [name]: ratios };
+        this.source.write(withRatios(this.source.text(), name, ratios));
+        this.draw();
+        this.cost.request();
+    }
+
+    preset(name) {
+        if (!this.shown || this.broken) return;
+        if (name !== "paper") return this.change(SHAPES[name](this.shown.ratios));
+        for (const { name } of this.series) this.change(this.paper[name], name);
+        return undefined;
+    }
+
+    stroke(event) {
+        if (event.button !== 0 || !this.shown || this.broken) return;
+        let last = this.point(event);
+        const go = (moved) => {
+            const next = this.point(moved);
+            this.block = next.block;
+            this.change(paint(this.shown.ratios, last, next));
+            last = next;
+        };
+        this.drag(event, this.plot, go);
+        go(event);
+    }
+
+    slope(event, end) {
+        if (event.button !== 0 || !this.shown || this.broken) return;
+        const from = this.point(event).value;
+        const { ratios } = this.shown;
+        this.drag(event, this.handles[end], (moved) => this.change(tilt(ratios, (this.point(moved).value - from) * (end ? -1 : 1))));
+    }
+
+    /** Calls go(event) for every move until the button is let go. */
+    drag(event, target, go) {
+        const ended = new AbortController();
+        const options = { signal: AbortSignal.any([ended.signal, this.stopping.signal]) };
+        target.setPointerCapture(event.pointerId);
+        target.addEventListener("pointermove", go, options);
+        for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) target.addEventListener(type, () => ended.abort(), options);
+    }
+
+    /** Which block and which value a pointer is at, whatever the zoom. */
+    point(event) {
+        const box = this.plot.getBoundingClientRect();
+        const count = this.shown.ratios.length;
+        const block = Math.floor(((event.clientX - box.left) / box.width) * count);
+        return { block: Math.min(count - 1, Math.max(0, block)), value: rounded(1 - (event.clientY - box.top) / box.height) };
+    }
+
+    key(event) {
+        const [along, up] = KEYS[event.key] ?? [];
+        if (along === undefined || !this.shown || this.broken || event.ctrlKey || event.metaKey || event.altKey) return;
+        held(event);
+        const { ratios } = this.shown;
+        this.block = Math.min(ratios.length - 1, Math.max(0, this.block + along));
+        if (!up) return this.draw();
+        return this.change(ratios.map((ratio, block) => (block === this.block ? rounded(ratio + up) : ratio)));
+    }
+
+    slopeKey(event, end) {
+        const up = KEYS[event.key]?.[1];
+        if (!up || !this.shown || this.broken) return;
+        held(event);
+        this.change(tilt(this.shown.ratios, end ? -up : up));
+    }
+
+    // ---- drawing ----
+
+    draw() {
+        const { source } = this;
+        const isOpen = source.isOpen?.() ?? true;
+        this.broken = parse(source.text()).error;
+        this.series = seriesOf(this.modules, this.ratios);
+        if (!this.shown && this.series.length) this.chosen = this.series[0].name;
+        this.root.classList.toggle("closed", !isOpen);
+        this.root.classList.toggle("idle", Boolean(this.broken));
+        this.toggle.hidden = !source.isOpen;
+        this.body.hidden = !isOpen || !this.shown;
+        const [first, second] = this.answer.flops === undefined ? ["", ""] : cost(this.answer);
+        this.toggle.textContent = `${isOpen ? "\u25be" : "\u25b8"} Ratios by block${isOpen || !first ? "" : `: ${first}`}`;
+        this.toggle.setAttribute("aria-expanded", isOpen);
+        if (this.shown) this.drawShown();
+        this.say(first, second);
+    }
+
+    drawShown() {
+        const { shown } = this;
+        this.block = Math.min(this.block, shown.ratios.length - 1);
+        this.drawTabs();
+        this.drawn.innerHTML = drawing(this.series, this.chosen, this.block);
+        this.read.textContent = reading(shown, this.block);
+        describeSlider(this.plot, `Fresh tokens of ${shown.name}`, shown.ratios[this.block], this.read.textContent);
+        trend(shown.ratios).forEach((value, end) => {
+            const { style } = this.handles[end];
+            [style.left, style.top] = [`${100 * end}%`, `${100 * (1 - clamp(value))}%`];
+            describeSlider(this.handles[end], `Slope of ${shown.name} at the ${end ? "last" : "first"} block`, value, value.toFixed(2));
+        });
+    }
+
+    drawTabs() {
+        const names = this.series.map(({ name }) => name).join();
+        if (this.tabs.dataset.names !== names) {
+            this.tabs.dataset.names = names;
+            this.tabs.replaceChildren(...this.series.map(({ name, colour }) => {
+                const tab = this.button("", "", () => {
+                    this.chosen = name;
+                    this.draw();
+                });
+                tab.setAttribute("role", "radio");
+                tab.append(element("span", { class: "swatch", style: `background: ${colour}` }), element("span"));
+                return tab;
+            }), element("span", { class: "small" }, "self-attention: reused as a whole"));
+        }
+        this.series.forEach((one, index) => {
+            const tab = this.tabs.children[index];
+            tab.setAttribute("aria-checked", one.name === this.chosen);
+            tab.lastChild.textContent = label(one);
+            tab.title = `${weight(one)}. Click to show its bars; the others are lines`;
+        });
+    }
+
+    say(first, second) {
+        const wrong = this.broken || this.answer.error;
+        const lines = wrong ? [wrong, ""] : [first, [this.source.remark(), ...(this.answer.remarks ?? []), second].filter(Boolean).join(". ")];
+        lines.forEach((words, index) => {
+            this.words[index].textContent = this.words[index].title = words;
+            this.words[index].classList.toggle("error", Boolean(wrong));
+        });
+    }
+}
+
+function element(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+}
+
+function describeSlider(slider, name, value, words) {
+    slider.setAttribute("aria-label", name);
+    slider.setAttribute("aria-valuenow", value.toFixed(2));
+    slider.setAttribute("aria-valuetext", words);
+}
+
+/** The editor's own shortcuts do not get a key that was used here. */
+function held(event) {
+    event.preventDefault();
+    event.stopPropagation();
+}

@@ -1,0 +1,106 @@
+/** Puts the chart on ToCa Ratios, and on ToCa Cache over the text that it has of its own. */
+import { api } from "../../../scripts/api.js";
+import { cacheOf, executionId, isConnected, systemOf, widgetsOf } from "./graph.js";
+import { RatioPanel } from "./panel.js";
+import { CLOSED, CSS, HEIGHT } from "./style.js";
+
+const TEXTS = { ToCaRatios: "ratios", ToCaCache: "block_ratios" };
+const OPEN = "toca_ratios_open";                            // a property of the node, saved with it
+const graph = new EventTarget();                            // "changed": widgets or links of one of these nodes
+
+export const ratios = {
+    setup() {
+        document.head.append(Object.assign(document.createElement("style"), { textContent: CSS }));
+    },
+
+    nodeCreated(node) {
+        const text = node.widgets?.find(({ name }) => name === TEXTS[node.comfyClass]);
+        if (text) attach(node, text);
+    },
+};
+
+function attach(node, text) {
+    const isCache = node.comfyClass === "ToCaCache";
+    const panel = new RatioPanel(source(node, text, isCache));
+    const isShown = () => !isCache || (valueOf(node, "preset") === "custom" && !isConnected(node, "ratios"));
+    const height = () => (!isShown() ? 0 : isCache && !node.properties[OPEN] ? CLOSED + 8 : HEIGHT + (isCache ? CLOSED : 0));
+    const widget = node.addDOMWidget("toca_chart", "toca_ratios", panel.root, {
+        serialize: false, hideOnZoom: false, margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
+    });
+    widget.serialize = false;
+
+    const refresh = () => {
+        panel.root.hidden = !isShown();
+        if (isShown()) panel.refresh();
+    };
+    const subscriptions = [
+        on(graph, "changed", refresh),
+        on(api, "toca.report", refresh),
+        ...node.widgets.filter((other) => other !== widget).map((other) => chained(other, "callback", announce)),
+        chained(node, "onConnectionsChange", announce),
+    ];
+    chained(node, "onAdded", announce);
+    chained(node, "onRemoved", () => {
+        for (const end of subscriptions) end();
+        panel.stop();
+    });
+}
+
+function source(node, text, isCache) {
+    const cache = () => (isCache ? node : cacheOf(node));
+    const own = {
+        text: () => String(text.value ?? ""),
+        write: (value) => { text.value = value; },
+        node: () => executionId(cache()),
+        system: () => systemOf(cache()),
+        widgets: () => widgetsOf(cache()),
+        ratios: () => (isCache ? null : String(text.value ?? "")),
+        remark: () => remarkOn(cache()),
+    };
+    const folding = { isOpen: () => Boolean(node.properties[OPEN]), open: (yes) => { node.properties[OPEN] = yes; grow(node); } };
+    return isCache ? { ...own, ...folding } : own;
+}
+
+function remarkOn(cache) {
+    if (!cache) return "Connect ratios to ToCa Cache";
+    const preset = valueOf(cache, "preset");
+    return preset === "custom" ? "" : `Preset ${preset} does not use these ratios; set ToCa Cache to custom`;
+}
+
+const valueOf = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
+
+/** As high as what is on the node, and as wide as it is. */
+function grow(node) {
+    node.setSize([node.size[0], node.computeSize()[1]]);
+    node.setDirtyCanvas(true, true);
+}
+
+/** Of several changes at once, one is told, after all of them. */
+let telling = null;
+function announce() {
+    telling ??= setTimeout(() => {
+        telling = null;
+        graph.dispatchEvent(new Event("changed"));
+    });
+}
+
+function on(target, type, listener) {
+    target.addEventListener(type, listener);
+    return () => target.removeEventListener(type, listener);
+}
+
+/** Calls `also` after a method of an object; what is returned puts back what was there before, or stands aside for others. */
+function chained(object, name, also) {
+    const before = object[name];
+    let active = true;
+    const both = function (...args) {
+        const result = before?.apply(this, args);
+        if (active) also();
+        return result;
+    };
+    object[name] = both;
+    return () => {
+        active = false;
+        if (object[name] === both) object[name] = before;
+    };
+}
