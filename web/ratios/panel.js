@@ -46,9 +46,10 @@ export class RatioPanel {
         this.scale = element("div", { class: "scale" }, this.plot, ...this.handles, ...[0, 0.5, 1].map((value) =>
             element("span", { style: `top: ${100 * (1 - value)}%` }, String(value))));
         this.read = element("div", { class: "words" });
-        this.shapes = element("div", { class: "row" }, ...PRESETS.map(([name, words, title]) => this.button(words, title, () => this.preset(name))));
+        const shapes = PRESETS.map(([name, words, title]) => this.button(words, title, () => this.preset(name)));
         this.words = [element("div", { class: "words" }), element("div", { class: "words small" })];
-        this.body = element("div", { style: "display: contents" }, this.tabs, this.scale, this.read, this.shapes, ...this.words);
+        this.body = element("div", { style: "display: contents" }, this.tabs, this.scale, this.read,
+            element("div", { class: "row" }, ...shapes), ...this.words);
         this.listen();
         return element("div", { class: "toca-ratios" }, this.toggle, this.body);
     }
@@ -156,7 +157,9 @@ export class RatioPanel {
         const options = { signal: AbortSignal.any([ended.signal, this.stopping.signal]) };
         target.setPointerCapture(event.pointerId);
         target.addEventListener("pointermove", go, options);
-        for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) target.addEventListener(type, () => ended.abort(), options);
+        for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) {
+            target.addEventListener(type, () => ended.abort(), options);
+        }
     }
 
     /** Which block and which value a pointer is at, whatever the zoom. */
@@ -241,7 +244,8 @@ export class RatioPanel {
 
     say(first, second) {
         const wrong = this.broken || this.answer.error;
-        const lines = wrong ? [wrong, ""] : [first, [this.source.remark(), ...(this.answer.remarks ?? []), second].filter(Boolean).join(". ")];
+        const remarks = [this.source.remark(), ...(this.answer.remarks ?? []), second].filter(Boolean);
+        const lines = wrong ? [wrong, ""] : [first, remarks.join(". ")];
         lines.forEach((words, index) => {
             this.words[index].textContent = this.words[index].title = words;
             this.words[index].classList.toggle("error", Boolean(wrong));
