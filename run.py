@@ -8,10 +8,12 @@
     python run.py widths [--json FILE]          wall-clock against counted FLOPs at the widths of PixArt, Open-Sora and FLUX
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
     python run.py scoring [--json FILE]         what scores cost, and how well sampled ones rank the tokens
+    python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
     python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again
     python run.py tiny FOLDER                   write tiny FLUX and Open-Sora models with random weights into a models folder
+    python run.py screenshots [--out DIR]       take the pictures of the nodes that the help pages show
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
 
@@ -32,8 +34,10 @@ SCRIPTS = {
     "widths": "benchmarks/true_widths.py",
     "inpainting": "benchmarks/inpainting.py",
     "scoring": "benchmarks/scoring.py",
+    "calibration": "benchmarks/calibration.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
     "tiny": "tools/tiny_files.py",
+    "screenshots": "tools/screenshots.py",
 }
 
 

@@ -107,7 +107,7 @@ def framed(colours, zoom: int, gain: float, legend: list[str]):
     draw = ImageDraw.Draw(page)
     for number, caption in enumerate(legend):
         draw.text((size // 2, picture.height + size // 4 + number * row), caption, "white", font)
-    top, full = picture.height + size // 4 + len(legend) * row, f"{255 / gain:.3g} of 255"
+    top, full = picture.height + size // 4 + len(legend) * row, f"{255 / gain:.0f} of 255"
     left, right = size * 3 // 2, page.width - size - round(font.getlength(full))
     draw.text((size // 2, top), "0", "white", font)
     draw.text((right + size // 2, top), full, "white", font)

@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension
 from .patching.publish import prompt_server
 from .routes import add_routes
 from .toca_cache import ToCaCache
+from .toca_calibrate import ToCaCalibrate
 from .toca_compare import ToCaCompare
 from .toca_dit_class import ToCaDiTClass
 from .toca_load_dit import ToCaLoadDiT
@@ -19,6 +20,8 @@ from .toca_open_sora_latent import ToCaOpenSoraLatent
 from .toca_open_sora_scheduler import ToCaOpenSoraScheduler
 from .toca_ratios import ToCaRatios
 from .toca_region_priority import ToCaRegionPriority
+from .toca_report import ToCaReport
+from .toca_token_map import ToCaTokenMap
 from .toca_token_mask import ToCaTokenMask
 
 BUNDLED = Path(__file__).resolve().parent.parent / "demo"
@@ -33,4 +36,5 @@ class ToCaExtension(ComfyExtension):
 
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
-                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCompare, ToCaRatios]
+                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCompare, ToCaRatios,
+                ToCaReport, ToCaTokenMap, ToCaCalibrate]

@@ -12,6 +12,7 @@ from .models.table import LAYOUTS
 from .patching.block_ratios import parse_block_ratios
 from .patching.records import RECORDS, Record
 from .patching.settings import PRESETS, fit, read
+from .patching.user_files import saved_presets
 from .toca_cache import ToCaCache
 
 STEPS = 30
@@ -117,8 +118,9 @@ def settings_of(layout, widgets: dict, ratios: str | None):
         if isinstance(defaults[name], str) != isinstance(value, str) or not isinstance(value, (str, int, float)):
             raise ConfigError(f"{name} is {value!r}; give {'text' if isinstance(defaults[name], str) else 'a number'}.")
     values = {name: value for name, value in (defaults | widgets).items() if name != "enable"}
-    if values["preset"] not in PRESETS:
-        raise ConfigError(f"preset is {values['preset']!r}; choose one of {', '.join(PRESETS)}.")
+    presets_known = (*PRESETS, *saved_presets())
+    if values["preset"] not in presets_known:
+        raise ConfigError(f"preset is {values['preset']!r}; choose one of {', '.join(presets_known)}.")
     return read(layout, **values, ratios=None if ratios is None else parse_block_ratios(ratios, "ratios"))
 
 

@@ -9,6 +9,7 @@ from .models.table import layout_of
 from .patching.records import RECORDS
 from .patching.seam import install
 from .patching.settings import PRESETS, SCORES, fit, read
+from .patching.user_files import preset_file, saved_presets
 from .toca_ratios import Ratios
 
 CUSTOM = " Used with preset custom."
@@ -27,9 +28,10 @@ class ToCaCache(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="A diffusion transformer: DiT, PixArt, Open-Sora or FLUX."),
                 io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
-                io.Combo.Input("preset", options=list(PRESETS), default="auto",
+                io.Combo.Input("preset", options=list(dict.fromkeys((*PRESETS, *saved_presets()))), default="auto",
                                tooltip="auto: whole steps are forecast, as far as the error measured on the way allows; tolerance says "
-                                       "how far. paper: ToCa's published settings to the letter. custom: the widgets below."),
+                                       "how far. paper: ToCa's published settings to the letter. custom: the widgets below. Any other was "
+                                       "saved with ToCa Calibrate."),
                 io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01,
                                tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
                                        "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
@@ -109,6 +111,12 @@ class ToCaCache(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, preset=None, **inputs):
+        """A preset that was saved anew is another input."""
+        file = preset_file(preset)
+        return file.stat().st_mtime_ns if preset not in PRESETS and file.is_file() else None
+
+    @classmethod
     def execute(cls, model, enable, preset, **widgets) -> io.NodeOutput:
         if not enable:
             return io.NodeOutput(model)
@@ -116,8 +124,8 @@ class ToCaCache(io.ComfyNode):
         layout = layout_of(diffusion_model)
         settings = read(layout, preset, **widgets)
         bound = layout.bind(diffusion_model)
-        if preset == "custom":
+        if preset not in ("auto", "paper"):
             fit(settings.custom, layout, bound.depths)
         node = cls.hidden.unique_id if cls.hidden else None
         RECORDS.loaded(node, type(diffusion_model).__name__, bound.costs)
-        return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node)))
+        return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node), node=node))

@@ -1,6 +1,9 @@
 """What a sampling run did."""
 
+import statistics
 from dataclasses import asdict, dataclass, field
+
+from .memory import readable
 
 
 @dataclass
@@ -8,6 +11,7 @@ class StepReport:
     """One evaluation. `kind` is "full", "partial" or "plain" (outside start_percent..end_percent).
 
     error    at a full step, of the forecast that would have spared it, in percent of the prediction
+    seconds  of wall time until the next evaluation began
     """
     index: int
     sigma: float
@@ -15,6 +19,7 @@ class StepReport:
     fresh_share: dict[str, float] = field(default_factory=dict)     # module -> mean over blocks, partial steps only
     fresh_per_block: dict[str, list[float]] = field(default_factory=dict)       # module -> share in each block, likewise
     error: float | None = None
+    seconds: float = 0.0
 
 
 @dataclass
@@ -44,6 +49,17 @@ class RunReport:
     def flops_speedup(self) -> float:
         return self.plain_flops / self.flops if self.flops else 1.0
 
+    @property
+    def seconds_saved(self) -> float | None:
+        """An estimate from the run itself: how much longer its partial steps would have taken, had they been as long as its full ones.
+
+        The first step, which warms up, does not count; None where there is no other full one.
+        """
+        whole = [step.seconds for step in self.steps[1:] if step.kind != "partial"]
+        if not whole:
+            return None
+        return sum(statistics.median(whole) - step.seconds for step in self.steps if step.kind == "partial")
+
     def summary(self) -> str:
         """The one log line of a run."""
         line = (f"ToCa ({self.preset}): {len(self.steps)} model evaluations, {self.calls('full') + self.calls('plain')} full and "
@@ -51,6 +67,26 @@ class RunReport:
                 f"(predicted {self.predicted_cache_bytes / 2**20:.1f}), {self.seconds:.2f} s")
         return f"{line}. {self.note}" if self.note else line
 
+    def fresh_by_block(self) -> dict[str, list[float]]:
+        """Of every module the share of fresh tokens in each block, mean over the partial steps; empty where no block ran on them."""
+        told = [step.fresh_per_block for step in self.steps if step.kind == "partial" and step.fresh_per_block]
+        return {name: [statistics.fmean(shares) for shares in zip(*(blocks[name] for blocks in told if name in blocks), strict=True)]
+                for name in dict.fromkeys(name for blocks in told for name in blocks)}
+
+    def lines(self) -> list[str]:
+        """The run in words, for people."""
+        saved, errors = self.seconds_saved, [step.error for step in self.steps if step.error is not None]
+        estimate = f", about {saved:.2f} s saved (estimated from its full steps)" if saved and self.calls("partial") else ""
+        words = [f"{self.model}, preset {self.preset}, level {self.settings['level']}",
+                 f"{len(self.steps)} evaluations: {self.calls('full')} full, {self.calls('partial')} partial, {self.calls('plain')} plain",
+                 f"{self.flops_speedup:.2f}x fewer FLOPs; {self.seconds:.2f} s{estimate}",
+                 f"Cache {readable(self.cache_bytes)}, predicted {readable(self.predicted_cache_bytes)}"]
+        if errors:
+            words.append(f"Forecast errors at full steps: {statistics.median(errors):.2g}% in the median, {max(errors):.2g}% at most")
+        if not self.calls("partial") and not self.note:
+            words.append("Nothing was cached: no step lay between start_percent and end_percent and was due to be partial")
+        return [*words, self.note] if self.note else words
+
     def as_dict(self) -> dict:
-        return {**asdict(self), "flops_speedup": self.flops_speedup,
+        return {**asdict(self), "flops_speedup": self.flops_speedup, "estimated_seconds_saved": self.seconds_saved,
                 "calls": {kind: self.calls(kind) for kind in ("full", "partial", "plain")}}

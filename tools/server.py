@@ -203,6 +203,10 @@ class Client:
         """Every node's inputs and outputs, by node type."""
         return json.loads(self._get("/object_info"))
 
+    def our_nodes(self) -> dict[str, Any]:
+        """Of these the pack's own; a ComfyServer loads no other pack."""
+        return {name: info for name, info in self.object_info().items() if info["python_module"].startswith("custom_nodes.")}
+
     def image(self, filename: str, subfolder: str = "", type: str = "output") -> bytes:
         """The bytes of an image that a node's output names."""
         return self._get("/view", params={"filename": filename, "subfolder": subfolder, "type": type})

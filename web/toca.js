@@ -4,9 +4,11 @@
  */
 import { app } from "../../scripts/app.js";
 import { compare } from "./compare.js";
+import { live } from "./live/part.js";
+import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";
 
-const PARTS = [compare, ratios];
+const PARTS = [compare, live, ratios, reportText];
 
 app.registerExtension({
     name: "ToCa",

@@ -1,4 +1,4 @@
-"""Telling people what a run did: the log, and an event for whoever watches (the front end, `run.py demo`)."""
+"""Telling people what a run does: the log, and events for whoever watches (the front end, `run.py demo`)."""
 
 import json
 import logging
@@ -7,14 +7,26 @@ import sys
 log = logging.getLogger("toca")
 
 
-def publish(report, verbose: bool = False):
-    """One log line per run, one per step where verbose, and a `toca.report` event to the client that queued the prompt."""
+def publish(run_id, report, verbose: bool = False):
+    """One log line per run, one per step where verbose, and a `toca.report` event."""
     log.info(report.summary())
     for step in report.steps if verbose else ():
         log.info("ToCa step %d  sigma %.4f  %s  %s", step.index, step.sigma, step.kind, json.dumps(step.fresh_share))
+    send("toca.report", {**run_id.as_dict(), **report.as_dict()})
+
+
+def publish_step(run_id, report, total: int):
+    """A `toca.step` event on the step before the one that has just begun: all of it is known without asking the device for anything."""
+    step = report.steps[-2]
+    send("toca.step", {**run_id.as_dict(), "index": step.index, "total": total, "kind": step.kind, "error": step.error,
+                       "flops_speedup": report.flops_speedup, "bytes": report.cache_bytes, "note": report.note})
+
+
+def send(event: str, data: dict):
+    """To the client that queued the prompt, if there is one; a prompt may come from a script that does not listen."""
     server = prompt_server()
-    if server is not None:
-        server.send_sync("toca.report", {"node": server.last_node_id, **report.as_dict()}, server.client_id)
+    if server is not None and server.client_id is not None:
+        server.send_sync(event, data, server.client_id)
 
 
 def prompt_server():

@@ -2,8 +2,10 @@
 
 import math
 import threading
+import time
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 
 from ...toca_core.forecast import time_of
 from ...toca_core.memory import out_of_memory, readable
@@ -22,20 +24,23 @@ class SamplingRun:
     sigmas         the run's noise levels, descending, as numbers
     sigma_range    partial steps are allowed for sigmas in (end, start]
     host_memory    what is free for the cache (`memory.py`)
+    record         what happens to single tokens (`toca_core/recording.py`)
     flow           rectified flow, whose sigmas are shares of noise
     euler          of the sampler (`stack_steps.py`)
     region, refreshed, priority    of the picture (`refresh.py`)
+    run_id         by which those who watch know it (`run_log.py`)
     """
 
-    def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int, host_memory,
-                 flow=False, euler=False, region=None, refreshed=False, priority=None):
+    def __init__(self, settings, diffusion_model, sigmas: list[float], sigma_range: tuple[float, float], seed: int, host_memory, record,
+                 flow=False, euler=False, region=None, refreshed=False, priority=None, run_id=None):
+        self.id = run_id
         self.layout = layout_of(diffusion_model)
         self.bound = {}
         depths = self.bind(diffusion_model).depths
         self.levels, (self.start_sigma, self.end_sigma) = NoiseLevels(sigmas), sigma_range
         config, self.remarks = settings.resolve(self.layout, depths, self.levels.total)
         self.seed, self.flow, self.euler, self.priority = seed or 0, flow, euler, priority
-        self.memory, self.abandoned = MemoryPlan(host_memory), False
+        self.memory, self.record, self.abandoned = MemoryPlan(host_memory), record, False
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
         self.calls = []                                             # (Sizes, conditionings) of each call of this evaluation
         self.kinds = frozenset(self.layout.kinds)
@@ -49,7 +54,7 @@ class SamplingRun:
 
     def settle(self, config):
         self.config, self.cycle = config, Cycle(config)
-        self.stack = StackSteps(config, self.cycle, self.refresh, self.euler) if config.level == "stack" else None
+        self.stack = StackSteps(config, self.cycle, self.refresh, self.record, self.euler) if config.level == "stack" else None
 
     def bind(self, diffusion_model):
         """The layout applied to a model, once per device copy."""
@@ -71,9 +76,12 @@ class SamplingRun:
         for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
             del self.caches[key]                                    # conditionings that left the run free their memory
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
+        self.began = time.perf_counter()
 
     def learn(self):
-        """What the last evaluation found."""
+        """What the last evaluation took and found."""
+        if self.step is not None:
+            self.report.steps[-1].seconds = time.perf_counter() - self.began
         error = self.stack.learn() if self.stack is not None else None
         if error is not None:
             self.report.steps[-1].error = error
@@ -116,8 +124,8 @@ class SamplingRun:
         if cache is not None:
             try:
                 if self.stack is not None:
-                    return self.stack.call(call, bound, cache, sizes, not full, self.account)
-                return self.call_modules(call, bound, cache, sizes, conds, full)
+                    return self.stack.call(call, bound, cache, sizes, not full, partial(self.account, x))
+                return self.call_modules(call, bound, cache, sizes, conds, full, x)
             except BaseException as error:
                 with self.lock:
                     held = self.held
@@ -126,7 +134,7 @@ class SamplingRun:
                         raise
                     self.abandon(f"Memory ran out with {readable(held)} in the cache: it was dropped, and the rest is plain")
             del cache                                               # its memory is free before the call runs again
-        return self.call_plain(call, bound.plain_flops(sizes))
+        return self.call_plain(call, bound.plain_flops(sizes), x)
 
     def admit(self, key, bound, sizes, conds: int, x) -> bool:
         """Whether there is room for one more cache; what the first one needs, and each conditioning like it, settles what is kept."""
@@ -182,15 +190,16 @@ class SamplingRun:
         whole = self.priority is not None and self.priority.shape[1] == math.prod(sizes.grid) and x.shape[0] % len(self.priority) == 0
         return bound.new_cache(self.config, sizes, self.seed, self.priority if whole else None)
 
-    def call_modules(self, call, bound, cache, sizes, conds, full):
+    def call_modules(self, call, bound, cache, sizes, conds, full, x):
         session = bound.call(cache, self.config, self.step, self.cycle, sizes, conds, full, self.time)
         with swapped(session.replacements()):
             output = call()
         self.last_call = session
-        self.account(session)
+        self.account(x, session)
         return output
 
-    def call_plain(self, call, plain: int):
+    def call_plain(self, call, plain: int, x):
+        self.record.call(x, 1.0)
         self.report.model_calls["plain"] += 1
         self.report.flops += plain
         self.report.plain_flops += plain
@@ -205,10 +214,11 @@ class SamplingRun:
         self.ordinals[key] += 1
         return key, self.ordinals[key]
 
-    def account(self, session):
-        """What a call computed; a miss makes a partial step full."""
+    def account(self, x, session):
+        """What a call on x computed; a miss makes a partial step full."""
         report, step = self.report, self.report.steps[-1]
         with self.lock:
+            self.record.call(x, session.recomputed)
             report.flops += session.flops
             report.plain_flops += session.plain_flops
             report.model_calls[session.kind] += 1

@@ -7,43 +7,62 @@ model itself is never changed.
 
 import math
 import time
-from functools import partial
 
 from comfy.k_diffusion.sampling import sample_euler
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
+from comfy_execution.utils import get_executing_context
 
+from ...toca_core.recording import TokenRecord
 from .memory import HostMemory
-from .publish import publish
-from .regions import priority_of, region_of
+from .publish import publish, publish_step
+from .regions import patch_of, priority_of, region_of
 from .run import SamplingRun
+from .run_log import LoggedRun, RunLog
 from .settings import Settings
 
 KEY = "toca"
+WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREDICT_NOISE: "predict_noise",
+            WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
 
 
-def install(model, settings: Settings, on_report=None, on_end=None):
+def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
     """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced.
 
     on_report: called with the RunReport of every run; by default it is logged and sent to the front end.
     on_end: called with the SamplingRun of every run that came to its end, and the host's percent_to_sigma.
+    node: the id of the ToCa Cache in the prompt.
     """
-    model = model.clone()
-    seam = Seam(settings, on_report or partial(publish, verbose=settings.verbose), on_end)
-    for kind, wrapper in ((WrappersMP.OUTER_SAMPLE, seam.outer_sample),
-                          (WrappersMP.PREDICT_NOISE, seam.predict_noise),
-                          (WrappersMP.CALC_COND_BATCH, seam.calc_cond_batch),
-                          (WrappersMP.APPLY_MODEL, seam.apply_model)):
-        model.remove_wrappers_with_key(kind, KEY)
-        model.add_wrapper_with_key(kind, KEY, wrapper)
+    model = uninstalled(model)
+    seam = Seam(settings, on_report, on_end, node)
+    for kind, name in WRAPPERS.items():
+        model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
     return model
 
 
-class Seam:
-    """The wrappers; they hold settings only. The run travels in the run's own copy of the model options."""
+def uninstalled(model):
+    """A clone of a MODEL without ToCa."""
+    model = model.clone()
+    for kind in WRAPPERS:
+        model.remove_wrappers_with_key(kind, KEY)
+    return model
 
-    def __init__(self, settings: Settings, on_report, on_end=None):
+
+def log_of(model) -> RunLog:
+    """What the latest runs with a MODEL did, or with any other that has the same ToCa Cache before it. Raises ValueError without one."""
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    if not wrappers:
+        raise ValueError("The model carries no ToCa Cache: connect the model that goes into the sampler, after a ToCa Cache whose enable "
+                         "is on and which is not bypassed.")
+    return wrappers[-1].__self__.log
+
+
+class Seam:
+    """The wrappers; they hold settings, and what runs leave to read. The run travels in the run's own copy of the model options."""
+
+    def __init__(self, settings: Settings, on_report, on_end, node: str | None):
         self.settings, self.on_report, self.on_end = settings, on_report, on_end
+        self.node, self.log = node, RunLog()
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj
@@ -65,7 +84,11 @@ class Seam:
             options.pop(KEY, None)
             run.finish()
             run.report.seconds = time.perf_counter() - began
-            self.on_report(run.report)
+            self.log.add(LoggedRun(run.id, run.report, run.record.maps()))
+            if self.on_report is None:
+                publish(run.id, run.report, self.settings.verbose)
+            else:
+                self.on_report(run.report)
 
     def start(self, patcher, latent_image, sampler, sigmas, seed, options, noise_mask) -> SamplingRun:
         """Everything that can be refused is refused here, before the model loads."""
@@ -74,14 +97,18 @@ class Seam:
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (config.start_percent, config.end_percent))
         diffusion_model = patcher.get_model_object("diffusion_model")
         region, refreshed = region_of(options, noise_mask, latent_image, diffusion_model, config.mask_dilation)
-        return SamplingRun(settings, diffusion_model, sigmas.tolist(), sigma_range, seed, HostMemory(patcher.model),
+        record = TokenRecord(latent_image.shape, patch_of(diffusion_model))
+        return SamplingRun(settings, diffusion_model, sigmas.tolist(), sigma_range, seed, HostMemory(patcher.model), record,
                            isinstance(sampling, CONST), getattr(sampler, "sampler_function", None) is sample_euler,
-                           region, refreshed, priority_of(options, latent_image, diffusion_model))
+                           region, refreshed, priority_of(options, latent_image, diffusion_model),
+                           self.log.begin(self.node, get_executing_context()))
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         run = model_options.get("transformer_options", {}).get(KEY)
         if run is not None:
             run.begin_evaluation(float(timestep.flatten()[0]))
+            if len(run.report.steps) > 1 and self.on_report is None:
+                publish_step(run.id, run.report, run.levels.total)
         return executor(x, timestep, model_options, seed)
 
     def calc_cond_batch(self, executor, model, conds, x_in, timestep, model_options):

@@ -7,16 +7,18 @@ from ...toca_core.config import ConfigError, ToCaConfig
 from ...toca_core.ratios import adapt
 from ..models.table import MODULES
 from .block_ratios import parse_block_ratios
+from .user_files import load_preset
 
-PRESETS = ("auto", "paper", "custom")
+PRESETS = ("auto", "paper", "custom")                          # beside those that users have saved (`user_files.py`)
 ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`custom` holds what the widgets say; of them only those `ALWAYS` count with a preset.
+    """`custom` holds what the widgets say; of them only those `ALWAYS` count with auto and paper.
 
+    preset       of any other name: its settings are `custom`
     tolerance    of preset auto, where a user has set one
     remarks      what a user should know about the widgets, for the report
     """
@@ -28,7 +30,7 @@ class Settings:
 
     def resolve(self, layout, depths: dict, steps: int) -> tuple[ToCaConfig, tuple[str, ...]]:
         """The settings of a run over `steps` sampling steps, and remarks; depths: how many blocks each site has."""
-        if self.preset == "custom":
+        if self.preset not in ("auto", "paper"):
             config, adapted = fit(self.custom, layout, depths)
             return config, (*self.remarks, *adapted)
         chosen = (presets.paper if self.preset == "paper" else presets.auto)(layout.system, steps)
@@ -43,7 +45,15 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
                         tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
+    if preset not in PRESETS:
+        config = with_widgets(load_preset(preset), config, tolerance)
     return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios)))
+
+
+def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
+    """A saved preset, and of the widgets those `ALWAYS` that are not as they come, and a tolerance where one is set."""
+    changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
+    return replace(saved, **changed, **({} if tolerance is None else {"tolerance": tolerance}))
 
 
 def unused(preset: str, config: ToCaConfig, ratios):

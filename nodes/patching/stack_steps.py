@@ -12,11 +12,12 @@ class StackSteps:
     """Decides for every evaluation whether the blocks are skipped, and on full ones learns what skipping them would have given.
 
     refresh    which tokens are computed all the same, and the part of the picture that counts
+    record     what is found of single tokens goes there
     euler      the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
     """
 
-    def __init__(self, config, cycle, refresh, euler: bool):
-        self.config, self.refresh, self.euler = config, refresh, euler
+    def __init__(self, config, cycle, refresh, record, euler: bool):
+        self.config, self.refresh, self.record, self.euler = config, refresh, record, euler
         self.errors = ErrorCycle(config, cycle)
         self.found = []                                             # errors of this evaluation's forecasts, relative to the prediction
 
@@ -55,6 +56,7 @@ class StackSteps:
 
     def settle(self, output, error, cache):
         """The prediction, with what its forecast's error (B, C, ...) tells of earlier ones taken back."""
+        self.record.error(error, output)
         self.found.append(self.relative(error, output).amax())      # the worst picture decides
         if self.refresh.masked and isinstance(cache, RefreshCache):
             error.mul_(1 - self.refresh.region.computed(error))     # what was computed is not in debt

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 SETTINGS = {"fresh_ratio": 0.3, "cycle": 3}
+MODES = {"module": SETTINGS, "stack": {"level": "stack", "cycle": 3}, "refresh": {"level": "stack", "cycle": 3, "refresh_ratio": 0.2}}
 
 
 def compiled(model):
@@ -14,14 +15,15 @@ def compiled(model):
     return model
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("compile_first", [True, False])
-def test_torch_compile_in_either_order(subject, cached, compile_first):
+def test_torch_compile_in_either_order(subject, cached, compile_first, mode):
     torch._dynamo.reset()
-    plain_model, plain_reports = cached(subject, **SETTINGS)
+    plain_model, plain_reports = cached(subject, **MODES[mode])
     expected = subject.sample(plain_model)
     compiled_model = compiled(subject.model)
     first = type(subject)(subject.name, compiled_model, subject.positive, subject.negative, subject.frames) if compile_first else subject
-    model, reports = cached(first, **SETTINGS)
+    model, reports = cached(first, **MODES[mode])
     result = subject.sample(model if compile_first else compiled(model))
     torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
     assert reports[0].steps == plain_reports[0].steps

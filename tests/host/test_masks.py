@@ -197,8 +197,9 @@ def test_the_error_counts_inside_the_mask(tiny_dit, pack):
     """Also where its tokens are not computed."""
     from tools.pack import pack_module
     region = pack_module("nodes.patching.regions").Region(square()[:, None] > 0, 0, (1, 2, 2))
+    TokenRecord = pack_module("toca_core.recording").TokenRecord
     run = pack.run.SamplingRun(pack.settings.Settings("custom", pack.config.ToCaConfig(**STACK)), tiny_dit.diffusion_model, [1.0, 0.0],
-                               (1.0, 0.0), 0, None, region=region)
+                               (1.0, 0.0), 0, None, TokenRecord((2, 4, 16, 16), (1, 2, 2)), region=region)
     output, error = torch.ones(2, 4, 16, 16), torch.zeros(2, 4, 16, 16)
     error[0, :, 0, 0], error[1, :, 4:8, 4:8] = 9.0, 0.5
     torch.testing.assert_close(run.stack.relative(error, output), torch.tensor([0.0, 0.5]))

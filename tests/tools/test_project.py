@@ -18,26 +18,6 @@ HOST_MODULES = {"execution", "folder_paths", "nodes", "server"}         # and wh
 # ---- help pages ----
 
 
-@pytest.fixture
-def our_nodes(client):
-    """The pack's nodes as the host knows them, by id; the server of the tests loads no other pack."""
-    nodes = {name: info for name, info in client.object_info().items() if info["python_module"].startswith("custom_nodes.")}
-    assert nodes
-    return nodes
-
-
-def rows(page):
-    """The rows of a help page's tables that begin with an input's name, as {name: {column: cell}}."""
-    columns, found = [], {}
-    for line in page.split("## Outputs")[0].splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[0] == "input":
-            columns = cells
-        elif match := re.fullmatch(r"`(\w+)`", cells[0]):
-            found[match[1]] = dict(zip(columns, cells, strict=True))
-    return found
-
-
 def described(spec):
     """An input's specification as the help pages put it: type, default and range."""
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
@@ -57,7 +37,7 @@ def as_text(default):
     return "empty" if default == "" else format(default, "" if isinstance(default, str) else "g")
 
 
-def test_every_node_has_a_help_page_that_agrees_with_its_schema(our_nodes):
+def test_every_node_has_a_help_page_that_agrees_with_its_schema(our_nodes, rows):
     for name, info in our_nodes.items():
         page = (PROJECT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
         assert page.startswith(f"# {info['display_name']}\n")

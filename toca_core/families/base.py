@@ -97,6 +97,28 @@ class Call(Account):
         self.selected = {}                                          # (site, block) -> indices (b, n), for those who look
         self.counts, self.plans, self.renewed = {}, {}, set()
 
+    @property
+    def recomputed(self):
+        """Of the picture's tokens: the share of their modules that computed them, one number or (b, N).
+
+        Attention aside, which computes all tokens or none, and the text's tokens, which come first where both are in one sequence.
+        """
+        chosen, whole, modules = {}, 0.0, 0
+        for site in (site for site in self.lengths if site.kind != "self_attn" and site.stream != "txt"):
+            for block, share in enumerate(self.fresh[site]):
+                fresh, modules = self.selected.get((site, block)), modules + 1
+                if fresh is None:
+                    whole += share                                  # all or none
+                else:
+                    chosen.setdefault(self.lengths[site], []).append(fresh)
+        counts = whole
+        for length, fresh in chosen.items():
+            fresh = torch.cat(fresh, dim=1)
+            ones = torch.ones(fresh.shape, device=fresh.device)
+            times = torch.zeros(fresh.shape[0], length, device=fresh.device).scatter_add_(1, fresh, ones)
+            counts = counts + times[:, length - self.sizes.tokens:]
+        return counts / max(modules, 1)
+
     def replacements(self):
         for stack in self.bound.stacks:
             yield from stack.replacements(self)

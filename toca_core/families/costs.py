@@ -126,6 +126,7 @@ class Account:
         self.sizes, self.conds, self.full = sizes, conds, full
         self.flops = self.plain_flops = costs.outside_flops(sizes)
         self.fresh = {site: [0.0] * depth for site, depth in costs.depths.items()}     # share of fresh tokens per block
+        self.lengths = {}                                           # site -> number of tokens that it works on
 
     @property
     def kind(self) -> str:
@@ -154,7 +155,7 @@ class Account:
     def count(self, site: Site, block: int, tokens: int, fresh: int):
         """A module computes `fresh` of each sample's `tokens`."""
         stack = self.costs.stack_of[site]
-        self.fresh[site][block] = fresh / tokens
+        self.fresh[site][block], self.lengths[site] = fresh / tokens, tokens
         self.flops += stack.module_flops(site, self.sizes.batch, fresh, tokens, self.sizes)
         self.plain_flops += stack.module_flops(site, self.sizes.batch, tokens, tokens, self.sizes)
 

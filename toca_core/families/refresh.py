@@ -82,6 +82,12 @@ class RefreshCall(StackCall):
         """The same tokens in all blocks."""
         return {"blocks": [round(self.fresh.shape[-1] / self.tokens.shape[1], 6)]}
 
+    @property
+    def recomputed(self):
+        if not self.skip:
+            return 1.0
+        return torch.zeros(self.tokens.shape[:2], device=self.fresh.device).scatter_(1, self.fresh, 1.0)
+
     def replacements(self):
         for stack in self.bound.stacks:
             for index, block in enumerate(stack.blocks):

@@ -31,6 +31,11 @@ class StackCall:
     def kind(self) -> str:
         return "partial" if self.skip else "full"
 
+    @property
+    def recomputed(self):
+        """Of the picture's tokens: one number, or (B, N), 0 where a token was forecast, 1 where it was computed."""
+        return 0.0 if self.skip else 1.0
+
     def replacements(self):
         for stack in self.bound.stacks:
             for index, block in enumerate(stack.blocks):

@@ -1,0 +1,1 @@
+"""Pictures of what a run did, drawn with Pillow; colours are told apart by colour-blind readers."""

@@ -1,0 +1,84 @@
+"""What the latest runs did, kept for the nodes that come after the sampler."""
+
+from dataclasses import dataclass
+
+from ...toca_core.recording import TokenMaps
+from ...toca_core.report import RunReport
+
+SAMPLERS, RUNS = 16, 16             # at most so many of each are kept
+
+
+@dataclass(frozen=True)
+class RunId:
+    """Which run this is: the ids of the ToCa Cache and of the sampler in the prompt, the prompt's, and the number of the sampler's runs
+    in it before this one. None where the host says nothing, as in a script."""
+    cache: str | None
+    sampler: str | None
+    prompt: str | None
+    run: int
+
+    def as_dict(self) -> dict:
+        return {"node": self.sampler, "cache": self.cache, "run": self.run}
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """Numbers and tensors on the CPU only; `maps` is None where no call was on whole pictures."""
+    id: RunId
+    report: RunReport
+    maps: TokenMaps | None
+
+
+class RunLog:
+    """The runs with one ToCa Cache, sampler by sampler: those of the last prompt that each ran in, since the host runs nothing twice."""
+
+    def __init__(self):
+        self.runs = {}                                              # sampler -> its runs; the sampler that ran last comes last
+
+    def begin(self, cache, context) -> RunId:
+        """A run begins in a node; context: what the host says of it, with `node_id` and `prompt_id`, or None."""
+        sampler, prompt = (None, None) if context is None else (context.node_id, context.prompt_id)
+        before = [logged for logged in self.runs.get(sampler, ()) if logged.id.prompt == prompt]
+        return RunId(cache, sampler, prompt, before[-1].id.run + 1 if before else 0)
+
+    def add(self, logged: LoggedRun):
+        earlier = self.runs.pop(logged.id.sampler, ())
+        same = [other for other in earlier if other.id.prompt == logged.id.prompt]
+        self.runs[logged.id.sampler] = [*same, logged][-RUNS:]
+        while len(self.runs) > SAMPLERS:
+            del self.runs[next(iter(self.runs))]
+
+    def before(self, node: str, prompt: dict) -> list[LoggedRun]:
+        """The runs whose results reach a node of a prompt {id: {"inputs": ...}}, in the order in which they ran."""
+        return [logged for sampler in self.samplers(distances(node, prompt), prompt) for logged in self.runs[sampler]]
+
+    def nearest(self, node: str, prompt: dict) -> LoggedRun | None:
+        """The last run of the sampler that is the fewest links before a node."""
+        away = distances(node, prompt)
+        samplers = self.samplers(away, prompt)
+        return self.runs[min(reversed(samplers), key=lambda sampler: away.get(sampler, 0))][-1] if samplers else None
+
+    def samplers(self, away: dict[str, int], prompt: dict) -> list:
+        """Those before the node, and those that stand in no prompt, because a node made them as it ran: of the newest prompt only."""
+        newest = next(reversed(self.runs.values()))[-1].id.prompt if self.runs else None
+        return [sampler for sampler, runs in self.runs.items()
+                if sampler in away or sampler not in prompt and runs[-1].id.prompt == newest]
+
+
+def name_of(logged: LoggedRun, prompt: dict) -> str:
+    """A run as a title: the sampler's kind and id, and which of its runs it was, where it was not the first."""
+    sampler = logged.id.sampler
+    kind = prompt.get(sampler, {}).get("class_type", "Sampler")
+    title = kind if sampler is None else f"{kind}, node {sampler}"
+    return f"{title}, run {logged.id.run + 1}" if logged.id.run else title
+
+
+def distances(node: str, prompt: dict) -> dict[str, int]:
+    """How many links lie between a node of a prompt and each of those that it comes after."""
+    away, ahead = {node: 0}, [node]
+    for current in ahead:
+        for value in prompt.get(current, {}).get("inputs", {}).values():
+            if isinstance(value, list) and len(value) == 2 and str(value[0]) in prompt and str(value[0]) not in away:
+                away[str(value[0])] = away[current] + 1
+                ahead.append(str(value[0]))
+    return away

@@ -1,0 +1,49 @@
+"""ToCa Report: what the cache did in the sampling runs before this node, as text, data and a picture."""
+
+import json
+
+from comfy_api.latest import io, ui
+
+from .drawing.canvas import as_images
+from .drawing.report import draw_runs, draw_sentence
+from .patching.run_log import name_of
+from .patching.seam import log_of
+
+NOTHING = ("No sampling run with this ToCa Cache came before this node. Connect `after` to what comes out of its sampler; if it is, the "
+           "sampler's result came from ComfyUI's cache: queue with another seed.")
+
+
+class ToCaReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ToCaReport",
+            display_name="ToCa Report",
+            category="model/patch",
+            description="Says what ToCa Cache did in the sampling runs before this node: which steps were full, partial or plain, the "
+                        "errors measured, the share of fresh tokens in every block, the work and time saved, the memory.",
+            search_aliases=["statistics", "timeline", "speed-up", "cache report", "benchmark"],
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache; other nodes may lie between."),
+                io.AnyType.Input("after", tooltip="Any result that comes after the sampler, such as its latent or the decoded picture. It "
+                                                  "passes through, so that the report waits for the run."),
+            ],
+            outputs=[
+                io.AnyType.Output("result", tooltip="What came in as after, untouched."),
+                io.String.Output("text", tooltip="The report in words, run by run."),
+                io.String.Output("json", tooltip="Every number of it, step by step, as JSON."),
+                io.Image.Output("picture", tooltip="Its picture: a panel for each run."),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+        )
+
+    @classmethod
+    def execute(cls, model, after) -> io.NodeOutput:
+        prompt = cls.hidden.prompt
+        runs = log_of(model).before(cls.hidden.unique_id, prompt)
+        named = [(name_of(logged, prompt), logged.report) for logged in runs]
+        text = "\n\n".join("\n".join([title, *report.lines()]) for title, report in named) or NOTHING
+        picture = as_images([draw_runs(named) if named else draw_sentence(NOTHING)])
+        data = json.dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs]}, indent=1)
+        return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})
