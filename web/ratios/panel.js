@@ -29,7 +29,6 @@ export class RatioPanel {
         this.paper = this.ratios = this.answer = {};
         this.chosen = "";
         this.block = 0;
-        this.stopping = new AbortController();
         this.cost = new Latest((signal) => this.ask(signal), (answer) => this.told(answer));
         this.model = new Latest((signal) => describe(source.node(), source.system(), signal), (model) => this.met(model));
         this.root = this.build();
@@ -55,27 +54,26 @@ export class RatioPanel {
     }
 
     listen() {
-        const options = { signal: this.stopping.signal };
-        this.plot.addEventListener("pointerdown", (event) => this.stroke(event), options);
-        this.plot.addEventListener("keydown", (event) => this.key(event), options);
+        this.plot.addEventListener("pointerdown", (event) => this.stroke(event));
+        this.plot.addEventListener("keydown", (event) => this.key(event));
         this.handles.forEach((handle, end) => {
-            handle.addEventListener("pointerdown", (event) => this.slope(event, end), options);
-            handle.addEventListener("keydown", (event) => this.slopeKey(event, end), options);
+            handle.addEventListener("pointerdown", (event) => this.slope(event, end));
+            handle.addEventListener("keydown", (event) => this.slopeKey(event, end));
         });
         this.toggle.addEventListener("click", () => {
             this.source.open(!this.source.isOpen());
             this.refresh();
-        }, options);
+        });
     }
 
     button(words, title, act) {
         const button = element("button", { type: "button", title }, words);
-        button.addEventListener("click", act, { signal: this.stopping.signal });
+        button.addEventListener("click", act);
         return button;
     }
 
+    /** Nothing more is asked for; its listeners are on elements of its own, and go with them. */
     stop() {
-        this.stopping.abort();
         this.cost.cancel();
         this.model.cancel();
     }
@@ -154,7 +152,7 @@ export class RatioPanel {
     /** Calls go(event) for every move until the button is let go. */
     drag(event, target, go) {
         const ended = new AbortController();
-        const options = { signal: AbortSignal.any([ended.signal, this.stopping.signal]) };
+        const options = { signal: ended.signal };
         target.setPointerCapture(event.pointerId);
         target.addEventListener("pointermove", go, options);
         for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) {
