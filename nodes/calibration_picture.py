@@ -122,10 +122,13 @@ def curve(canvas: Canvas, points, target, chosen):
     ends = [(target.value, value) for value in up] if target.kind == "speed" else [(value, target.value) for value in across]
     canvas.line([chart.place(*end) for end in ends], INK, 2, dash=10)
     canvas.line([chart.place(point.speedup, point.mean) for point in points], COLOURS[0], 2.5)
+    named = []
     for point in points:
         x, y = chart.place(point.speedup, point.mean)
         canvas.mark((x, y), "circle", COLOURS[0])
-        canvas.text((x - 10, y + 8), f"{point.tolerance:g}%", COLOURS[0], 18, anchor="ra")
+        if not any(abs(x - a) < 60 and abs(y - b) < 22 for a, b in named):          # where two are as good as one, the first is named
+            canvas.text((x - 10, y + 8), f"{point.tolerance:g}%", COLOURS[0], 18, anchor="ra")
+            named.append((x, y))
     canvas.mark(chart.place(chosen.speedup, chosen.mean), "diamond", CHOSEN, 11)
     legend(canvas, LEFT, [(f"tolerance: {len(points)} tried", COLOURS[0], "circle"), (f"chosen: {chosen.tolerance:g}%", CHOSEN, "diamond"),
                           (f"target: {target}", INK, None)])

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ..toca_core import quality
+from .drawing.canvas import INK, as_images, font, paper, ramp, scale
 
 WIDE = 256                          # pixels that a difference picture is enlarged to, in whole multiples, or its legend could not be read
 SMALLEST = quality.WINDOW           # pixels a side, which SSIM's window wants
@@ -86,9 +85,8 @@ def difference_picture(baseline, accelerated, gain: float, found: Likeness, floo
     A pixel's difference is that of the channel that differs most; the lightest colour is 1 / gain of the full range, or more.
     """
     zoom = max(1, -(-WIDE // baseline.shape[2]))
-    legends = [captions(found, floor, index) for index in range(len(baseline))]
-    return torch.stack([framed(quality.heat((one - other).abs().amax(-1).cpu().float() * gain), zoom, gain, legend)
-                        for one, other, legend in zip(accelerated, baseline, legends, strict=True)])
+    amplified = ((accelerated - baseline).abs().amax(-1) * gain).cpu().numpy()                         # (B, H, W)
+    return as_images([framed(shares, zoom, gain, captions(found, floor, index)) for index, shares in enumerate(amplified)])
 
 
 def captions(found: Likeness, floor: Likeness | None, index: int) -> list[str]:
@@ -97,24 +95,15 @@ def captions(found: Likeness, floor: Likeness | None, index: int) -> list[str]:
             for name, one in sides.items()]
 
 
-def framed(colours, zoom: int, gain: float, legend: list[str]):
-    """One picture (H, W, 3), enlarged, with its legend: a line for every caption and the scale of the colours."""
-    picture = Image.fromarray(eight_bit(colours)).resize((colours.shape[1] * zoom, colours.shape[0] * zoom), Image.Resampling.NEAREST)
-    size = max(13, picture.width // 40)
-    font, row = ImageFont.load_default(size), round(size * 1.5)
-    page = Image.new("RGB", (picture.width, picture.height + row * (len(legend) + 1) + size // 2), "black")
-    page.paste(picture)
-    draw = ImageDraw.Draw(page)
+def framed(shares, zoom: int, gain: float, legend: list[str]):
+    """One picture of shares (H, W), enlarged, with its legend: a line for every caption and the scale of the colours."""
+    high, wide = (side * zoom for side in shares.shape)
+    size = max(13, wide // 40)
+    row = round(size * 1.5)
+    page, draw = paper(wide, high + row * (len(legend) + 1) + size // 2)
+    page.paste(Image.fromarray(ramp(shares)).resize((wide, high), Image.Resampling.NEAREST))
     for number, caption in enumerate(legend):
-        draw.text((size // 2, picture.height + size // 4 + number * row), caption, "white", font)
-    top, full = picture.height + size // 4 + len(legend) * row, f"{255 / gain:.0f} of 255"
-    left, right = size * 3 // 2, page.width - size - round(font.getlength(full))
-    draw.text((size // 2, top), "0", "white", font)
-    draw.text((right + size // 2, top), full, "white", font)
-    scale = quality.heat(torch.linspace(0, 1, right - left)).expand(size, -1, -1)
-    page.paste(Image.fromarray(eight_bit(scale)), (left, top + size // 5))
-    return torch.from_numpy(np.asarray(page).copy()).float() / 255
-
-
-def eight_bit(colours) -> np.ndarray:
-    return (colours * 255).round().to(torch.uint8).numpy()
+        draw.text((size // 2, high + size // 4 + number * row), caption, INK, font(size))
+    top = high + size // 2 + len(legend) * row
+    scale(page, draw, (size // 2, top, wide - size // 2, top + size), "0", f"{255 / gain:.0f} of 255", size)
+    return page

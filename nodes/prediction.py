@@ -84,9 +84,10 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
     record = RECORDS.of(node)
     layout, depths = known(record, system)
     settings, run = settings_of(layout, widgets, ratios), record.run if record else None
+    drawn = settings_of(layout, widgets | {"preset": "custom", "tolerance": -1.0, "score": "random"}, ratios).custom
     if record is None:
-        depths = as_given(depths, dict(settings.custom.block_ratios))
-    drawn, _ = fit(replace(settings.custom, score="random"), layout, depths)        # whatever the preset, and whether the score is there
+        depths = as_given(depths, dict(drawn.block_ratios))
+    drawn, _ = fit(drawn, layout, depths)                           # whatever the preset, and whether the model gives the score
     config, remarks = settings.resolve(layout, depths, run.total if run else STEPS)
     answer = {"ratios": ratios_of(drawn, depths), "preset": settings.preset, "remarks": list(remarks), "work": "", "flops": None,
               "plain_flops": None, "speedup": None, "cache_bytes": None, "steps": None, "full": None, "note": ""}

@@ -35,7 +35,7 @@ class ToCaCompare(io.ComfyNode):
                                        "levels of 255, or more."),
             ],
             outputs=[
-                io.Image.Output(display_name="difference", tooltip="Where the pictures differ, with a legend: black not at all."),
+                io.Image.Output(display_name="difference", tooltip="Where the pictures differ, with a legend: light is much."),
                 io.String.Output(display_name="text", tooltip="A table: PSNR and SSIM of each picture or frame, mean and worst."),
                 io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB; a picture that is identical counts 99."),
                 io.Float.Output(display_name="ssim", tooltip="Mean SSIM; 1 is identical."),

@@ -1,13 +1,10 @@
-"""How alike pictures are, in numbers and as a picture. Pure functions of tensors."""
+"""How alike pictures are. Pure functions of tensors."""
 
 import torch
 from torch.nn import functional
 
 IDENTICAL = 99.0                    # dB that an identical picture counts in a mean, in place of infinity
 WINDOW, SIGMA = 11, 1.5             # of SSIM's Gaussian, in pixels
-# Colours of rising lightness, for differences from 0 to 1 in equal steps: told apart without seeing colour, and in print.
-HEAT = ((0.00, 0.00, 0.02), (0.20, 0.06, 0.38), (0.50, 0.12, 0.46), (0.80, 0.26, 0.33), (0.96, 0.52, 0.14), (0.98, 0.80, 0.30),
-        (1.00, 1.00, 0.80))
 
 
 def psnr(pictures, references):
@@ -39,11 +36,3 @@ def blurred(pictures):
 def mean_psnr(decibels) -> float:
     """The mean of PSNRs in dB, in which an identical picture counts 99 dB."""
     return torch.as_tensor(decibels).clamp(max=IDENTICAL).mean().item()
-
-
-def heat(values):
-    """Numbers (...) from 0 to 1, cut off there -> colours (..., 3) in 0..1, along HEAT."""
-    table = torch.tensor(HEAT, dtype=values.dtype, device=values.device)
-    place = values.clamp(0, 1) * (len(HEAT) - 1)
-    below = place.long().clamp(max=len(HEAT) - 2)
-    return torch.lerp(table[below], table[below + 1], (place - below).unsqueeze(-1))

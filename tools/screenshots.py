@@ -28,6 +28,7 @@ SCALE = 2                           # device pixels per pixel
 LARGEST = 60_000                    # bytes of a picture; what is larger gets a palette
 DEMO_MODEL = "shapes_dit.safetensors"
 MODELS = ("diffusion_models", "text_encoders", "vae")
+LONGEST = 900_000                   # ms that a demo may take
 SETTLE = 1200                       # ms for widgets to be laid out and painted
 
 ADD = """async (type) => {
@@ -73,7 +74,7 @@ def show(page, node: str, file: Path | None):
     page.evaluate("(workflow) => app.loadGraphData(workflow)", json.loads(file.read_text(encoding="utf-8")))
     page.wait_for_timeout(SETTLE)
     if file.stem.startswith("demo_"):
-        page.evaluate(RUN, 300_000)
+        page.evaluate(RUN, LONGEST)
 
 
 def take(page, node: str, theme: str) -> bytes:

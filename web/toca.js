@@ -3,7 +3,7 @@
  * setup() once, nodeCreated(node) for every node of the graph.
  */
 import { app } from "../../scripts/app.js";
-import { compare } from "./compare.js";
+import { compare } from "./compare/part.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";

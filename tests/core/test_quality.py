@@ -44,10 +44,3 @@ def test_windows_are_gaussian_and_whole():
 
 def test_an_identical_picture_counts_99_db_in_a_mean():
     assert quality.mean_psnr([math.inf, 41.0]) == 70.0 and quality.mean_psnr([math.inf]) == 99.0
-
-
-def test_heat_runs_from_the_first_colour_to_the_last_and_grows_lighter():
-    colours = quality.heat(torch.linspace(-0.5, 1.5, 101))
-    torch.testing.assert_close(colours[[0, 50, 100]], torch.tensor([quality.HEAT[index] for index in (0, 3, 6)]))
-    lightness = colours @ torch.tensor([0.2126, 0.7152, 0.0722])
-    assert (lightness[26:76].diff() > 0).all() and (lightness.diff() >= 0).all()

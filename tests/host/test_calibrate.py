@@ -7,6 +7,7 @@ import torch
 
 from tools.pack import pack_module
 
+SPLIT = [0, 6, 8, 14], [1, 7, 9, 15]    # of the demo model's classes: each side has every shape, in two of the four colours
 SMALL = {"steps": 9, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", "first_seed": 3, "effort": 1, "save_as": ""}
 
 
@@ -190,3 +191,20 @@ def test_a_fingerprint_is_of_values_and_of_what_is_done_with_a_model(tiny_dit):
     changed[4].model_options["transformer_options"]["mask"] = pack_module("nodes.patching.regions").TokenMask(torch.ones(1, 8, 8), 1)
     prints = [marks.fingerprint(marks.model_parts(one)) for one in changed]
     assert len(set(prints)) == 5 and marks.fingerprint(marks.model_parts(model.clone())) == prints[0]
+
+
+def test_what_was_chosen_holds_on_classes_and_seeds_not_seen(pack, demo, user):
+    """A small one of `python run.py calibration`: chosen on red circles and green squares, triangles and diamonds, tried on the others."""
+    seen, unseen = (type(demo)("demo", demo.model, pack.dit_loader.conditioning(labels), demo.negative) for labels in SPLIT)
+    sampled = {"steps": 12, "scheduler": "normal", "batch": 4, "size": (64, 64)}
+    tolerances = {target: calibrate(seen, target, sensitivity=False, **sampled)[2] for target in ("1.7x", "38 dB")}
+    plain = torch.cat([unseen.sample(seed=seed, **sampled) for seed in (100, 101)])
+    speed, likeness = {}, {}
+    for target, tolerance in tolerances.items():
+        reports = []
+        model = pack.seam.install(demo.model, pack.settings.Settings("auto", pack.config.ToCaConfig(), tolerance=tolerance), reports.append)
+        pictures = torch.cat([unseen.sample(model, seed=seed, **sampled) for seed in (100, 101)])
+        likeness[target] = float(pack_module("toca_core.calibration").psnr(pictures, plain, peak=2.0).mean())
+        speed[target] = sum(report.plain_flops for report in reports) / sum(report.flops for report in reports)
+    assert speed["1.7x"] == pytest.approx(1.7, rel=0.1)
+    assert likeness["38 dB"] == pytest.approx(38, abs=3)           # of 8 pictures; the script takes enough for 1 dB

@@ -74,9 +74,9 @@ def test_the_difference_picture_has_light_where_they_differ(client, picture):
     result = client.run(comparing("a", "b", a=load(picture("a.png", 100)), b=load(picture("b.png", brighter))))
     drawn = np.asarray(Image.open(io.BytesIO(client.image(**result.outputs["save"]["images"][0]))).convert("RGB")).astype(int)
     assert drawn.shape[1] == 256 and drawn.shape[0] > 48 * 4
-    light = drawn[:192].sum(-1) > 600
+    light = drawn[:192, :, 1] > 200
     assert light[32:96, 64:128].all() and light.sum() == 64 * 64
-    assert drawn[192:].max() == 255                                 # the legend's text
+    assert (drawn[192:].max(-1) < 60).any()                         # the legend's ink
 
 
 def test_a_batch_says_which_picture_is_worst_and_what_another_seed_scores(client, picture):

@@ -10,7 +10,7 @@ from tools.server import PROJECT
 
 LANGUAGES = sorted(path.name for path in (PROJECT / "locales").iterdir())
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-UNTRANSLATED = {"fps", "CLIP", "VAE", "Latent", "Sigmas", "PSNR", "SSIM"}      # names that are the same in every language
+UNTRANSLATED = {"CFG", "CLIP", "JSON", "Latent", "PSNR", "SSIM", "Sigmas", "VAE"}     # names that are the same in every language
 WORDS = {"on": "开", "off": "关", "empty": "空", "files": "文件"}
 COLUMNS = {"type": "类型", "default": "默认", "range": "范围"}
 SYNTAX = re.compile(r"[{}@|]")      # means something to the host's translator, which would not show it as it is

@@ -17,7 +17,7 @@ SELECT = """(type) => {
     app.graph.add(node);
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [700, 300];
-    app.canvas.select(node);
+    app.canvas.selectItems([node]);
 }"""
 
 

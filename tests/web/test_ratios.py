@@ -34,7 +34,7 @@ WATCH = """() => {
     const { addEventListener, removeEventListener } = EventTarget.prototype;
     const kept = [];
     EventTarget.prototype.addEventListener = function (type, listener, options) {
-        if (new Error().stack.includes("/ratios/")) kept.push({ target: this, type, listener, signal: options?.signal });
+        if (/\\/(ratios|live)\\//.test(new Error().stack)) kept.push({ target: this, type, listener, signal: options?.signal });
         return addEventListener.call(this, type, listener, options);
     };
     EventTarget.prototype.removeEventListener = function (type, listener, options) {
@@ -42,7 +42,8 @@ WATCH = """() => {
         if (found >= 0) kept.splice(found, 1);
         return removeEventListener.call(this, type, listener, options);
     };
-    window.alive = () => kept.filter(({ signal }) => !signal?.aborted).map(({ type }) => type);
+    const inPage = ({ target }) => !(target instanceof Node) || target.isConnected;
+    window.alive = () => kept.filter(({ signal }) => !signal?.aborted).filter(inPage).map(({ type }) => type);
 }"""
 
 
@@ -137,7 +138,7 @@ def test_what_the_editor_does_to_nodes_works(charted, renderer):
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
     [cache] = [node for node in prompt.values() if node["class_type"] == "ToCaCache"]
     assert "ratios" not in cache["inputs"] and "toca_chart" not in cache["inputs"]
-    page.complaints[:] = [one for one in page.complaints if "No input types match" not in one]      # which the host says to that
+    page.complaints[:] = [words for words in page.complaints if "No input types match" not in words]        # says the host to that
     page.evaluate(f"() => {{ {NODE('ToCaRatios')}.mode = 0; }}")
 
     page.evaluate("""() => {
@@ -184,7 +185,7 @@ def test_the_cache_has_the_chart_over_its_own_text(charted):
     """With preset custom and nothing connected; folded until it is asked for."""
     page = charted("canvas")
     cache = NODE("ToCaCache")
-    chart = f"{cache}.widgets.at(-1).element"
+    chart = f"{cache}.widgets.find((widget) => widget.name === 'toca_chart').element"
     widget = f"{cache}.widgets.find((widget) => widget.name === '{{}}')".format
     assert page.evaluate(f"() => {chart}.hidden")
     page.evaluate(f"() => app.graph.remove({NODE('ToCaRatios')})")
@@ -206,6 +207,7 @@ def test_a_deleted_node_leaves_no_listener(page):
     page.wait_for_function("() => document.querySelector('.toca-ratios .plot svg')")
     assert {"toca.report", "changed", "pointerdown", "keydown"} <= set(page.evaluate("() => alive()"))
     page.evaluate("() => { for (const node of [...app.graph.nodes]) app.graph.remove(node); }")
+    page.wait_for_function("() => !document.querySelector('.toca-ratios')")
     assert page.evaluate("() => alive()") == []
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "/toca/" in request.url else None)

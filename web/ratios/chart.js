@@ -46,7 +46,8 @@ export function reading({ name, ratios }, block) {
 export function cost({ speedup, flops, plain_flops: plain, cache_bytes: bytes, steps, full, work, note }) {
     const of = [steps && (full === null ? `${steps} steps` : `${steps} steps, ${full} full`), work].filter(Boolean).join(", ");
     if (flops === null) return [note, of];
-    return [`${speedup.toFixed(2)}x fewer FLOPs (${count(flops)} of ${count(plain)}), cache ${size(bytes)}`, [of, note].filter(Boolean).join(". ")];
+    const what = `${speedup.toFixed(2)}x fewer FLOPs (${count(flops)} of ${count(plain)}), cache ${size(bytes)}`;
+    return [what, [of, note].filter(Boolean).join(". ")];
 }
 
 export function count(flops) {

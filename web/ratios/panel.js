@@ -29,7 +29,6 @@ export class RatioPanel {
         this.paper = this.ratios = this.answer = {};
         this.chosen = "";
         this.block = 0;
-        this.stopping = new AbortController();
         this.cost = new Latest((signal) => this.ask(signal), (answer) => this.told(answer));
         this.model = new Latest((signal) => describe(source.node(), source.system(), signal), (model) => this.met(model));
         this.root = this.build();
@@ -46,35 +45,35 @@ export class RatioPanel {
         this.scale = element("div", { class: "scale" }, this.plot, ...this.handles, ...[0, 0.5, 1].map((value) =>
             element("span", { style: `top: ${100 * (1 - value)}%` }, String(value))));
         this.read = element("div", { class: "words" });
-        this.shapes = element("div", { class: "row" }, ...PRESETS.map(([name, words, title]) => this.button(words, title, () => this.preset(name))));
+        const shapes = PRESETS.map(([name, words, title]) => this.button(words, title, () => this.preset(name)));
         this.words = [element("div", { class: "words" }), element("div", { class: "words small" })];
-        this.body = element("div", { style: "display: contents" }, this.tabs, this.scale, this.read, this.shapes, ...this.words);
+        this.body = element("div", { style: "display: contents" }, this.tabs, this.scale, this.read,
+            element("div", { class: "row" }, ...shapes), ...this.words);
         this.listen();
         return element("div", { class: "toca-ratios" }, this.toggle, this.body);
     }
 
     listen() {
-        const options = { signal: this.stopping.signal };
-        this.plot.addEventListener("pointerdown", (event) => this.stroke(event), options);
-        this.plot.addEventListener("keydown", (event) => this.key(event), options);
+        this.plot.addEventListener("pointerdown", (event) => this.stroke(event));
+        this.plot.addEventListener("keydown", (event) => this.key(event));
         this.handles.forEach((handle, end) => {
-            handle.addEventListener("pointerdown", (event) => this.slope(event, end), options);
-            handle.addEventListener("keydown", (event) => this.slopeKey(event, end), options);
+            handle.addEventListener("pointerdown", (event) => this.slope(event, end));
+            handle.addEventListener("keydown", (event) => this.slopeKey(event, end));
         });
         this.toggle.addEventListener("click", () => {
             this.source.open(!this.source.isOpen());
             this.refresh();
-        }, options);
+        });
     }
 
     button(words, title, act) {
         const button = element("button", { type: "button", title }, words);
-        button.addEventListener("click", act, { signal: this.stopping.signal });
+        button.addEventListener("click", act);
         return button;
     }
 
+    /** Nothing more is asked for; its listeners are on elements of its own, and go with them. */
     stop() {
-        this.stopping.abort();
         this.cost.cancel();
         this.model.cancel();
     }
@@ -153,10 +152,12 @@ export class RatioPanel {
     /** Calls go(event) for every move until the button is let go. */
     drag(event, target, go) {
         const ended = new AbortController();
-        const options = { signal: AbortSignal.any([ended.signal, this.stopping.signal]) };
+        const options = { signal: ended.signal };
         target.setPointerCapture(event.pointerId);
         target.addEventListener("pointermove", go, options);
-        for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) target.addEventListener(type, () => ended.abort(), options);
+        for (const type of ["pointerup", "pointercancel", "lostpointercapture"]) {
+            target.addEventListener(type, () => ended.abort(), options);
+        }
     }
 
     /** Which block and which value a pointer is at, whatever the zoom. */
@@ -241,7 +242,8 @@ export class RatioPanel {
 
     say(first, second) {
         const wrong = this.broken || this.answer.error;
-        const lines = wrong ? [wrong, ""] : [first, [this.source.remark(), ...(this.answer.remarks ?? []), second].filter(Boolean).join(". ")];
+        const remarks = [this.source.remark(), ...(this.answer.remarks ?? []), second].filter(Boolean);
+        const lines = wrong ? [wrong, ""] : [first, remarks.join(". ")];
         lines.forEach((words, index) => {
             this.words[index].textContent = this.words[index].title = words;
             this.words[index].classList.toggle("error", Boolean(wrong));

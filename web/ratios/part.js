@@ -1,5 +1,6 @@
 /** Puts the chart on ToCa Ratios, and on ToCa Cache over the text that it has of its own. */
 import { api } from "../../../scripts/api.js";
+import { chain, listenWhileInGraph } from "../live/graph.js";
 import { cacheOf, executionId, isConnected, systemOf, widgetsOf } from "./graph.js";
 import { RatioPanel } from "./panel.js";
 import { CLOSED, CSS, HEIGHT } from "./style.js";
@@ -33,17 +34,11 @@ function attach(node, text) {
         panel.root.hidden = !isShown();
         if (isShown()) panel.refresh();
     };
-    const subscriptions = [
-        on(graph, "changed", refresh),
-        on(api, "toca.report", refresh),
-        ...node.widgets.filter((other) => other !== widget).map((other) => chained(other, "callback", announce)),
-        chained(node, "onConnectionsChange", announce),
-    ];
-    chained(node, "onAdded", announce);
-    chained(node, "onRemoved", () => {
-        for (const end of subscriptions) end();
-        panel.stop();
-    });
+    listenWhileInGraph(node, graph, { changed: refresh });
+    listenWhileInGraph(node, api, { "toca.report": refresh });
+    for (const other of node.widgets.filter((other) => other !== widget)) chain(other, "callback", announce);
+    for (const name of ["onConnectionsChange", "onAdded"]) chain(node, name, announce);
+    chain(node, "onRemoved", () => panel.stop());
 }
 
 function source(node, text, isCache) {
@@ -82,25 +77,4 @@ function announce() {
         telling = null;
         graph.dispatchEvent(new Event("changed"));
     });
-}
-
-function on(target, type, listener) {
-    target.addEventListener(type, listener);
-    return () => target.removeEventListener(type, listener);
-}
-
-/** Calls `also` after a method of an object; what is returned puts back what was there before, or stands aside for others. */
-function chained(object, name, also) {
-    const before = object[name];
-    let active = true;
-    const both = function (...args) {
-        const result = before?.apply(this, args);
-        if (active) also();
-        return result;
-    };
-    object[name] = both;
-    return () => {
-        active = false;
-        if (object[name] === both) object[name] = before;
-    };
 }

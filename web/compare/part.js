@@ -1,6 +1,7 @@
 /** ToCa Compare: the baseline and the accelerated pictures behind one slider. */
-import { api } from "../../scripts/api.js";
-import { compareView } from "./compare_view.js";
+import { api } from "../../../scripts/api.js";
+import { chain } from "../live/graph.js";
+import { compareView } from "./view.js";
 
 const NODE = "ToCaCompare";
 const SIZE = [360, 480];
@@ -22,13 +23,4 @@ export const compare = {
 function pairs({ a_images = [], b_images = [], figures = [] }) {
     const address = (image) => api.apiURL(`/view?${new URLSearchParams(image)}`);
     return figures.map((figure, index) => ({ before: address(a_images[index]), after: address(b_images[index]), ...figure }));
-}
-
-function chain(node, name, follow) {
-    const before = node[name];
-    node[name] = function (...values) {
-        const result = before?.apply(this, values);
-        follow(...values);
-        return result;
-    };
 }
