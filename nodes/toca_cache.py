@@ -108,6 +108,7 @@ class ToCaCache(io.ComfyNode):
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
             hidden=[io.Hidden.unique_id],
+            not_idempotent=True,            # or the host takes one such node's result for another's, and its runs for its own
         )
 
     @classmethod

@@ -76,7 +76,7 @@ class RunReport:
     def lines(self) -> list[str]:
         """The run in words, for people."""
         saved, errors = self.seconds_saved, [step.error for step in self.steps if step.error is not None]
-        estimate = f", about {saved:.2f} s saved (estimated from its full steps)" if saved and self.calls("partial") else ""
+        estimate = f", about {saved:.2f} s saved (estimated from its full steps)" if saved and saved > 0 else ""
         words = [f"{self.model}, preset {self.preset}, level {self.settings['level']}",
                  f"{len(self.steps)} evaluations: {self.calls('full')} full, {self.calls('partial')} partial, {self.calls('plain')} plain",
                  f"{self.flops_speedup:.2f}x fewer FLOPs; {self.seconds:.2f} s{estimate}",

@@ -98,7 +98,7 @@ def test_a_report_says_what_happened_and_why(subject, cached, show, settings):
     if settings.get("tolerance") == 0:
         assert "Every step is full" in text and "saved" not in text
     else:
-        assert "(estimated from its full steps)" in text or run["estimated_seconds_saved"] <= 0
+        assert "(estimated from its full steps)" in text or not run["calls"]["partial"] or run["estimated_seconds_saved"] <= 0
     if "level" not in settings:
         blocks = report.fresh_by_block()
         assert blocks.keys() == {site.name for site in run_sites(subject)} and max(max(shares) for shares in blocks.values()) > 0
@@ -136,6 +136,18 @@ def test_the_mean_over_tokens_is_the_share_that_the_report_tells(subject, cached
     if subject.name != "flux":                                      # whose text has fresh tokens too
         torch.testing.assert_close(recomputed.mean(), torch.tensor(expected), rtol=1e-4, atol=1e-4)
     assert per_step.count(1.0) / len(per_step) - 1e-5 <= recomputed.min() <= recomputed.max() <= 1
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, TOLERANT])
+def test_recording_does_not_change_the_picture(subject, cached, show, monkeypatch, settings):
+    from tools.pack import pack_module
+    model, _ = cached(subject, **settings)
+    recorded = subject.sample(model, steps=7, batch=2)
+    for method in ("call", "error"):
+        monkeypatch.setattr(pack_module("toca_core.recording").TokenRecord, method, lambda *_: None)
+    assert show.log_of(model).nearest("show", PROMPT).maps is not None
+    assert torch.equal(subject.sample(model, steps=7, batch=2), recorded)
+    assert show.log_of(model).nearest("show", PROMPT).maps is None
 
 
 def test_masked_tokens_are_recomputed_at_every_step(tiny_dit, cached, show):

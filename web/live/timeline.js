@@ -1,4 +1,5 @@
 /** What a run looks like: data in, SVG and words out. */
+import { size } from "../ratios/chart.js";
 
 export const COLOURS = { full: "#0072B2", partial: "#E69F00", plain: "#888A8E" };      // of Okabe and Ito, and a grey
 const HEIGHTS = { full: 1, plain: 1, partial: 0.3 };                    // kinds are told apart without colour too
@@ -50,9 +51,4 @@ export function figures({ steps, total, speedup, bytes, done }) {
 export function remark({ steps, note }) {
     const counts = Object.keys(COLOURS).map((kind) => [steps.filter((step) => step.kind === kind).length, kind]);
     return note || counts.filter(([count]) => count).map(([count, kind]) => `${count} ${kind}`).join(", ");
-}
-
-export function size(bytes) {
-    const [unit, name] = [[2 ** 30, "GB"], [2 ** 20, "MB"], [2 ** 10, "KB"]].find(([unit]) => bytes >= unit) ?? [1, "bytes"];
-    return `${(bytes / unit).toFixed(unit > 1 ? 1 : 0)} ${name}`;
 }
