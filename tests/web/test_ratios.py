@@ -105,7 +105,7 @@ def test_what_is_drawn_is_saved_and_run(charted, renderer):
     report = page.evaluate(RUN, [STEPS, 71 + len(renderer)])        # a seed of its own, or the run comes from the server's cache
     partial = [step["fresh_per_block"]["mlp"] for step in report["steps"] if step["kind"] == "partial"]
     assert partial and all(shares == pytest.approx(drawn, abs=1.01 / TOKENS) for shares in partial)
-    page.wait_for_function("(steps) => document.querySelector('.toca-ratios:not([hidden]) .small').textContent.includes(steps)",
+    page.wait_for_function("(steps) => document.querySelector('.toca-ratios:not([hidden]) .words.small').textContent.includes(steps)",
                            arg=f"{STEPS} steps")
     words = page.locator(".toca-ratios:not([hidden]) .words").all_inner_texts()
     assert words[1].startswith(f"{report['plain_flops'] / report['flops']:.2f}x fewer FLOPs")
