@@ -36,8 +36,8 @@ SMALL = {                           # in place of what Open-Sora's and FLUX's wo
 STEPS = 10                          # divides 1000, or ddim_uniform makes one more
 
 SET_SAMPLER = """(values) => {
-    for (const widget of app.graph.nodes.find((node) => node.type === "KSampler").widgets)
-        widget.value = values[widget.name] ?? widget.value;
+    for (const node of app.graph.nodes.filter((node) => ["KSampler", "ToCaCalibrate"].includes(node.type)))
+        for (const widget of node.widgets) widget.value = values[widget.name] ?? widget.value;
 }"""
 RUN = """async (timeout) => {
     const ended = new Promise((resolve, reject) => {
