@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..toca_core.memory import readable
 
-WIDTH, HEIGHT = 1600, 720
+WIDTH, HALF, HEIGHT = 1600, 820, 720
 FINE = 3                        # lines are drawn so many times as large, and made smaller, or they would have steps
 INK, FAINT, GRID, PAPER = "#1a1a1a", "#5c5c5c", "#dddddd", "white"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")  # Okabe and Ito's, for the colour-blind
@@ -79,7 +79,7 @@ class Canvas:
         image = self.image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
         pen = ImageDraw.Draw(image)
         for at, words, colour, size, anchor in self.texts:
-            pen.text(at, words, colour, ImageFont.load_default(size), anchor)
+            pen.text(at, words, colour, ImageFont.load_default(size), anchor, stroke_width=3, stroke_fill=PAPER)    # lines end before it
         return image
 
 
@@ -106,11 +106,13 @@ def span(values: list[float], room: float = 0.12) -> tuple[float, float]:
 
 
 def picture(left: Callable[[Canvas], None], sensitivity: dict[str, list[float]]):
-    """-> IMAGE (1, H, W, 3) in 0..1. left draws what was chosen from, `curve` or `sizes`."""
+    """-> IMAGE (1, H, W, 3) in 0..1. left draws what was chosen from, `curve` or `sizes`; without sensitivity that is all."""
     canvas = Canvas()
     left(canvas)
-    blocks(canvas, sensitivity)
-    return torch.from_numpy(np.asarray(canvas.finish()).astype(np.float32) / 255)[None]
+    if sensitivity:
+        blocks(canvas, sensitivity)
+    image = canvas.finish().crop((0, 0, WIDTH if sensitivity else HALF, HEIGHT))
+    return torch.from_numpy(np.asarray(image).astype(np.float32) / 255)[None]
 
 
 def curve(canvas: Canvas, points, target, chosen):
@@ -152,9 +154,7 @@ def sizes(canvas: Canvas, needs: list[tuple[str, int]], limit: float, chosen: st
 
 
 def blocks(canvas: Canvas, sensitivity: dict[str, list[float]]):
-    """A line for each module: what the output errs by where it is stale, block by block; nothing where that was not measured."""
-    if not sensitivity:
-        return
+    """A line for each module: what the output errs by where it is stale, block by block."""
     most, depth = 100 * max(map(max, sensitivity.values())) or 1.0, max(map(len, sensitivity.values()))
     chart = Chart(canvas, RIGHT, (-0.3, 0.0), (depth - 0.7, 1.35 * most), "Error of the output where one module is stale", "block")
     step = math.ceil(depth / 12)

@@ -37,7 +37,7 @@ SHOWN = {"demo_compare": (256, 322)}                    # pixels of what a demo 
 STEPS = 10                          # divides 1000, or ddim_uniform makes one more
 
 SET_SAMPLERS = """(values) => {
-    for (const node of app.graph.nodes.filter((node) => node.type === "KSampler"))
+    for (const node of app.graph.nodes.filter((node) => ["KSampler", "ToCaCalibrate"].includes(node.type)))
         for (const widget of node.widgets) widget.value = values[widget.name] ?? widget.value;
 }"""
 BOXES = {
