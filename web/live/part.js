@@ -3,11 +3,11 @@ import { api } from "../../../scripts/api.js";
 import { chain, listenWhileInGraph, nodeAt } from "./graph.js";
 import { NOTHING, drawing, figures, remark, reported, stepped } from "./timeline.js";
 
-const HEIGHT = 76;
+const HEIGHT = 80, MARGIN = 6;             // of the widget, and around what it shows
 const QUIET = "Shows each step while sampling.";
 
 const CSS = `
-.toca-live { display: flex; flex-direction: column; gap: 2px; height: ${HEIGHT}px; box-sizing: border-box; padding: 3px 2px; overflow: hidden;
+.toca-live { display: flex; flex-direction: column; gap: 2px; height: ${HEIGHT - 2 * MARGIN}px; box-sizing: border-box; padding: 2px; overflow: hidden;
     font: 13px/16px sans-serif; color: var(--input-text, #ddd); }
 .toca-live .plot { position: relative; flex: 1; min-height: 0; }
 .toca-live svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
@@ -28,7 +28,7 @@ export const live = {
 
 function attach(node) {
     const view = liveView();
-    const options = { serialize: false, hideOnZoom: false, margin: 6, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
+    const options = { serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
     node.addDOMWidget("toca_live", "toca_live", view.root, options).serialize = false;
 
     let run = NOTHING;

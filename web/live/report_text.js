@@ -1,9 +1,9 @@
 /** ToCa Report: its text, above its picture, to read and to copy. */
 import { chain } from "./graph.js";
 
-const HEIGHT = 132;
+const HEIGHT = 132, MARGIN = 6;
 const CSS = `
-.toca-report { margin: 0; height: ${HEIGHT}px; box-sizing: border-box; padding: 4px 6px; overflow: auto; user-select: text; white-space: pre-wrap;
+.toca-report { margin: 0; height: ${HEIGHT - 2 * MARGIN}px; box-sizing: border-box; padding: 4px 6px; overflow: auto; user-select: text; white-space: pre-wrap;
     font: 13px/17px sans-serif; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); border-radius: 4px; }
 `;
 
@@ -16,7 +16,7 @@ export const reportText = {
         if (node.comfyClass !== "ToCaReport") return;
         const text = Object.assign(document.createElement("pre"), { className: "toca-report", textContent: "Reads here after sampling." });
         text.dataset.captureWheel = "true";
-        const options = { serialize: false, hideOnZoom: false, margin: 6, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
+        const options = { serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
         node.addDOMWidget("toca_report", "toca_report", text, options).serialize = false;
         chain(node, "onExecuted", (output) => { text.textContent = output.text?.join("\n") ?? ""; });
     },
