@@ -34,6 +34,7 @@ import nodes as host_nodes
 from benchmarks import figures, measuring
 from benchmarks.variants import plain
 from demo import shapes
+from toca_core import quality
 
 SEEN, UNSEEN = list(range(0, 16, 2)), list(range(1, 16, 2))        # classes
 FIRST_UNSEEN_SEED, GUIDANCE, CYCLE = 1000, 3.0, 3
@@ -76,7 +77,7 @@ def measure(given) -> dict:
         reference, plain_seconds = measuring.sample(model, variant, batch, GUIDANCE)
         for name, (cached, _) in tried.items():
             pictures, seconds = measuring.sample(cached, variant, batch, GUIDANCE)
-            psnr.setdefault(name, []).extend(figures.psnr(pictures, reference).tolist())
+            psnr.setdefault(name, []).extend(quality.psnr(pictures, reference).tolist())
             ratios.setdefault(name, []).append(plain_seconds / seconds)
     rows = [{"run": name, "told": told(outputs[name]) if name in outputs else {}, "psnr": figures.mean_and_worst(psnr[name]),
              "error": statistics.stdev(psnr[name]) / len(psnr[name]) ** 0.5, "wall": statistics.median(ratios[name]),

@@ -10,14 +10,12 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from .config import ConfigError, ToCaConfig
 from .error_cycle import ErrorCycle
 from .presets import TOLERANCE
+from .quality import IDENTICAL
 from .schedule import Cycle, Step
 
-IDENTICAL = 99.0                # dB that an identical picture counts in a mean, in place of infinity
 STRIDE = 2.0                    # between tolerances on the way to a target
 LOOSEST, TIGHTEST = 12.8, 0.0125        # percent
 NEAR = 0.05                     # as a share: so near to a tolerance that was tried there is nothing to learn
@@ -90,11 +88,6 @@ class Point:
     def meets(self, target: Target) -> bool:
         """Whether the target is reached: a speed to a tenth, a likeness to 1 dB."""
         return self.speedup >= 0.9 * target.value if target.kind == "speed" else self.mean >= target.value - 1
-
-
-def psnr(pictures, references, peak: float = 1.0):
-    """Peak signal-to-noise ratio of each picture (B, ...) whose values span `peak`, in dB, `IDENTICAL` at most."""
-    return (10 * torch.log10(peak ** 2 / (pictures - references).square().flatten(1).mean(1))).clamp(max=IDENTICAL)
 
 
 # ---- the tolerance that reaches a target ----

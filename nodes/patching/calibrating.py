@@ -9,10 +9,11 @@ import comfy.utils
 from comfy.model_sampling import CONST
 
 from ...toca_core import memory
-from ...toca_core.calibration import Point, psnr
+from ...toca_core.calibration import Point
 from ...toca_core.config import ToCaConfig
 from ...toca_core.families.probe import probes
 from ...toca_core.forecast import time_of
+from ...toca_core.quality import IDENTICAL, psnr
 from ..models.table import layout_of
 from . import user_files
 from .fingerprint import fingerprint, model_parts
@@ -152,7 +153,7 @@ class Calibration:
                 reference, took = self.reference(offset)
                 latent, faster = self.sampling.run(model, offset, self.progress)
                 peak = 1.0 if self.vae else float(reference.amax() - reference.amin())
-                decibels += psnr(self.pictures(latent), reference, peak).tolist()
+                decibels += psnr(self.pictures(latent), reference, peak).clamp(max=IDENTICAL).tolist()
                 plain_seconds, seconds = plain_seconds + took, seconds + faster
             speedup = sum(report.plain_flops for report in reports) / sum(report.flops for report in reports)
             cycle = sum(len(report.steps) for report in reports) / sum(report.calls("full") + report.calls("plain") for report in reports)

@@ -3,18 +3,15 @@
 import math
 
 import pytest
-import torch
 
 from toca_core import presets
 from toca_core.calibration import (
-    IDENTICAL,
     Point,
     Target,
     choose,
     fewest_full,
     nearest,
     parse_target,
-    psnr,
     ratios_by_sensitivity,
     rising,
     search,
@@ -45,13 +42,6 @@ def test_anything_else_is_refused_with_the_forms(text):
 def test_a_target_out_of_reach_is_refused_with_the_limits(text, limits):
     with pytest.raises(ConfigError, match=limits):
         parse_target(text)
-
-
-def test_psnr_is_that_of_the_mean_square_error():
-    reference = torch.zeros(2, 3, 4, 4)
-    wrong = reference + torch.tensor([0.1, 0.0]).view(2, 1, 1, 1)
-    assert psnr(wrong, reference).tolist() == pytest.approx([20, IDENTICAL])
-    assert psnr(wrong, reference, peak=10.0)[0] == pytest.approx(40)
 
 
 def point(tolerance, speedup=1.0, psnr=(50.0,)):

@@ -15,6 +15,7 @@ def flat(value, side=16):
 def test_psnr_of_a_known_error():
     assert quality.psnr(flat(0.5), flat(0.6)).item() == pytest.approx(20.0, abs=1e-4)           # 10 log10(1 / 0.1^2)
     assert quality.psnr(flat(0.5), flat(0.5)).item() == math.inf
+    assert quality.psnr(flat(0.5), flat(0.6), peak=10.0).item() == pytest.approx(40.0, abs=1e-4)
 
 
 def test_ssim_of_identical_pictures_is_one():

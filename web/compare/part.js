@@ -1,6 +1,6 @@
 /** ToCa Compare: the baseline and the accelerated pictures behind one slider. */
 import { api } from "../../../scripts/api.js";
-import { chain } from "../live/graph.js";
+import { chain } from "../graph.js";
 import { compareView } from "./view.js";
 
 const NODE = "ToCaCompare";

@@ -1,6 +1,6 @@
 /** ToCa Cache: what it does, step by step, while the sampler runs. */
 import { api } from "../../../scripts/api.js";
-import { chain, listenWhileInGraph, nodeAt } from "./graph.js";
+import { chain, listenWhileInGraph, nodeAt } from "../graph.js";
 import { NOTHING, drawing, figures, remark, reported, stepped } from "./timeline.js";
 
 const HEIGHT = 80, MARGIN = 6;             // of the widget, and around what it shows

@@ -1,5 +1,5 @@
 /** ToCa Report: its text, above its picture, to read and to copy. */
-import { chain } from "./graph.js";
+import { chain } from "../graph.js";
 
 const HEIGHT = 132, MARGIN = 6;
 const CSS = `

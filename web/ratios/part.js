@@ -1,6 +1,6 @@
 /** Puts the chart on ToCa Ratios, and on ToCa Cache over the text that it has of its own. */
 import { api } from "../../../scripts/api.js";
-import { chain, listenWhileInGraph } from "../live/graph.js";
+import { chain, listenWhileInGraph } from "../graph.js";
 import { cacheOf, executionId, isConnected, systemOf, widgetsOf } from "./graph.js";
 import { RatioPanel } from "./panel.js";
 import { CLOSED, CSS, HEIGHT } from "./style.js";
