@@ -19,7 +19,7 @@ class StepReport:
     fresh_share: dict[str, float] = field(default_factory=dict)     # module -> mean over blocks, partial steps only
     fresh_per_block: dict[str, list[float]] = field(default_factory=dict)       # module -> share in each block, likewise
     error: float | None = None
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)              # two steps that did the same are equal
 
 
 @dataclass

@@ -56,7 +56,8 @@ def test_the_report_holds_the_figures_of_every_run(demo):
 def test_a_missing_model_is_said_in_one_sentence(tmp_path):
     (tmp_path / "demo").mkdir()
     shutil.copy(PROJECT / "demo" / "run_demo.py", tmp_path / "demo")
-    shutil.copytree(PROJECT / "tools", tmp_path / "tools")
+    for folder in ("tools", "toca_core"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder)
     done = subprocess.run([sys.executable, "demo/run_demo.py"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 1
     [line] = done.stderr.strip().splitlines()

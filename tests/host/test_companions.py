@@ -15,8 +15,7 @@ def compiled(model):
     return model
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("compile_first", [True, False])
+@pytest.mark.parametrize("compile_first, mode", [(True, "module"), (False, "module"), (True, "stack"), (True, "refresh")])
 def test_torch_compile_in_either_order(subject, cached, compile_first, mode):
     torch._dynamo.reset()
     plain_model, plain_reports = cached(subject, **MODES[mode])
