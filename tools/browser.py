@@ -6,7 +6,8 @@ from pathlib import Path
 
 CHROMIUM = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-READY = "window.app?.graph && window.app.extensionManager?.setting && 'ToCaCache' in window.LiteGraph.registered_node_types"
+READY = """window.app?.graph && window.app.extensionManager?.setting && 'ToCaCache' in window.LiteGraph.registered_node_types
+    && window.app.extensionManager.workflow?.activeWorkflow"""           # the graph that it begins with is there, and replaces no other
 
 RUN = """async (timeout) => {
     const ended = new Promise((resolve, reject) => {
@@ -17,7 +18,7 @@ RUN = """async (timeout) => {
     });
     const reports = [];
     app.api.addEventListener("toca.report", (event) => reports.push(event.detail));
-    await app.queuePrompt(0, 1);
+    if (await app.queuePrompt(0, 1) === false) throw new Error("the prompt was refused");
     await ended;
     return { outputs: app.nodeOutputs, reports };
 }"""
@@ -43,4 +44,4 @@ def open_front_end(page, url: str, **settings):
     # A user who is not new is spared the template browser.
     page.request.post(f"{url}/settings", data={"Comfy.TutorialCompleted": True, **settings})
     page.goto(url)
-    page.wait_for_function(READY, timeout=60_000)
+    page.wait_for_function(READY, timeout=180_000)

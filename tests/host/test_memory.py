@@ -171,6 +171,7 @@ def test_where_memory_runs_out_the_run_goes_on_plainly(subject, cached, monkeypa
         return torch.empty(1 << 60, dtype=torch.uint8) if len(calls) == failing else original(self, tensor)
 
     monkeypatch.setattr(store, method, fail)
+    gc.collect()                                                    # what earlier tests left lying about
     model, reports = cached(subject, **SETTINGS, **settings)
     left = []
     latent = subject.sample(model, steps=10, callback=lambda *_: left.append(sum(type(thing) is store for thing in gc.get_objects())))

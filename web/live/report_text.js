@@ -1,7 +1,7 @@
 /** ToCa Report: its text, above its picture, to read and to copy. */
 import { chain } from "../graph.js";
 
-const HEIGHT = 132, MARGIN = 6;
+const WIDTH = 330, HEIGHT = 132, MARGIN = 6;
 const CSS = `
 .toca-report { margin: 0; height: ${HEIGHT - 2 * MARGIN}px; box-sizing: border-box; padding: 4px 6px; overflow: auto; user-select: text; white-space: pre-wrap;
     font: 13px/17px sans-serif; color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); border-radius: 4px; }
@@ -18,6 +18,7 @@ export const reportText = {
         text.dataset.captureWheel = "true";
         const options = { serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
         node.addDOMWidget("toca_report", "toca_report", text, options).serialize = false;
+        node.setSize([Math.max(WIDTH, node.size[0]), node.computeSize()[1]]);            // or its title would be cut
         chain(node, "onExecuted", (output) => { text.textContent = output.text?.join("\n") ?? ""; });
     },
 };
