@@ -34,7 +34,7 @@ WATCH = """() => {
     const { addEventListener, removeEventListener } = EventTarget.prototype;
     const kept = [];
     EventTarget.prototype.addEventListener = function (type, listener, options) {
-        if (/\\/(ratios|live)\\//.test(new Error().stack)) kept.push({ target: this, type, listener, signal: options?.signal });
+XX
         return addEventListener.call(this, type, listener, options);
     };
     EventTarget.prototype.removeEventListener = function (type, listener, options) {

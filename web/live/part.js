@@ -18,6 +18,7 @@ const CSS = `
 
 export const live = {
     setup() {
+        for (const type of ["toca.step", "toca.report"]) api.addEventListener(type, () => {});      // or the host warns where no ToCa Cache is
         document.head.append(Object.assign(document.createElement("style"), { textContent: CSS }));
     },
 
