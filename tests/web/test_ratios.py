@@ -34,7 +34,8 @@ WATCH = """() => {
     const { addEventListener, removeEventListener } = EventTarget.prototype;
     const kept = [];
     EventTarget.prototype.addEventListener = function (type, listener, options) {
-XX
+        const ours = /\\/(ratios\\/|live\\/|graph\\.js)/.test(new Error().stack);
+        if (ours) kept.push({ target: this, type, listener, signal: options?.signal });
         return addEventListener.call(this, type, listener, options);
     };
     EventTarget.prototype.removeEventListener = function (type, listener, options) {
