@@ -27,5 +27,5 @@ def attention(batch: int, queries: int, keys: int, width: int) -> int:
 
 
 def attention_map(batch: int, queries: int, keys: int, width: int) -> int:
-    """QK^T once more, for the scores."""
+    """QK^T once more, for the scores; counted so where two fused attentions read them too (`attention.received_fused`)."""
     return 2 * batch * queries * keys * width
