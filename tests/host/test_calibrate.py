@@ -200,7 +200,7 @@ def test_a_speed_holds_on_classes_and_seeds_not_seen_and_a_likeness_is_what_a_ru
     tolerance, text = (calibrate(seen, "1.7x", sensitivity=False, **sampled)[index] for index in (2, 5))
     plain, reports = seen.sample(**sampled), []
     model = pack.seam.install(demo.model, pack.settings.Settings("auto", pack.config.ToCaConfig(), tolerance=tolerance), reports.append)
-    told = pack_module("toca_core.calibration").psnr(seen.sample(model, **sampled), plain, peak=float(plain.amax() - plain.amin()))
+    told = pack_module("toca_core.quality").psnr(seen.sample(model, **sampled), plain, peak=float(plain.amax() - plain.amin()))
     assert f"{told.mean():.1f} dB in the mean" in text and f"{told.min():.1f} dB at worst, of 4." in text
     assert f"{reports[0].flops_speedup:.2f}x fewer FLOPs" in text
     for seed in (100, 101):
