@@ -10,7 +10,8 @@ the weights.
 
 The shipped file was made on two CPU cores in two stages: the first 84 of 120 minutes, about 125,000 pictures, with a star as the
 fourth shape, which stayed ragged; then --resume with the diamond in its place, about 51,000 pictures in 29 minutes at a peak rate
-of 5e-4, 45% of them diamonds.
+of 5e-4, 45% of them diamonds. Its fast time features were set to zero afterwards (see `slow_features`): on 960 pictures that it
+had not seen the error stayed the same (0.02580 after, 0.02578 before, difference 0.00002 +- 0.00007).
 """
 
 import argparse
@@ -35,6 +36,7 @@ comfy.cli_args.args.use_pytorch_cross_attention = True              # fused atte
 dit = pack_module("nodes.models.dit")
 HEADS = 3
 TIME_MEAN = 1.1         # of the times' logit
+SHORTEST_PERIOD = 200   # of a time feature in use, where 1000 is the whole run
 
 
 def build(device):
@@ -59,6 +61,23 @@ def initialise(model, positions):
     model.pos_embed.copy_(positions)
 
 
+def slow_features(frequencies: int, max_period: int = 10000):
+    """Which of the host's time features (cosines, then sines) the network may use: (2 * frequencies,), 1 or 0.
+
+    Faster ones tell nothing about the picture, and so short a training leaves their first random weights standing: with them the
+    features of neighbouring steps differ at random, by 4% on this model, where what the steps do to them makes 1%.
+    """
+    rates = torch.exp(-math.log(max_period) * torch.arange(frequencies) / frequencies)
+    return (2 * math.pi / rates >= SHORTEST_PERIOD).float().repeat(2)
+
+
+def use_slow_features(weight):
+    """Set the others to zero in the time embedding's first weight, and keep them there."""
+    slow = slow_features(weight.shape[1] // 2).to(weight.device)
+    weight.data.mul_(slow)
+    weight.register_hook(lambda gradient: gradient * slow)
+
+
 def batches(batch, device, generator, null_class, pool=16):
     """Endless (pictures, labels); a tenth of the labels is dropped to the null class for guidance."""
     while True:
@@ -81,6 +100,7 @@ def train(minutes, batch, out, resume=None, peak=8e-4, warmup=200, seed=0):
     model = build(device).train()
     if resume:
         model.load_state_dict({name: value.float() for name, value in load_file(resume).items()})
+    use_slow_features(model.t_embedder.mlp[0].weight)
     weights = dict(model.named_parameters())
     trained = [weight for weight in weights.values() if weight.requires_grad]
     ema = {name: weight.detach().clone() for name, weight in weights.items()}
