@@ -171,6 +171,7 @@ def test_batching_that_changes_between_steps_is_answered_with_a_full_step(tiny_d
 def test_pictures_of_a_batch_do_not_mix(tiny_dit, cached, pack, mode):
     model, _ = cached(tiny_dit, **mode)
     batch = tiny_dit.sample(model, batch=4)
+    rounding = 1e-5 * batch.abs().max().item()                      # random weights end in values of thousands
     import comfy.sample
     noise = comfy.sample.prepare_noise(torch.zeros(4, 4, 16, 16), 3)
     conditioning = pack.dit_loader.conditioning
@@ -178,7 +179,7 @@ def test_pictures_of_a_batch_do_not_mix(tiny_dit, cached, pack, mode):
         for index, label in enumerate((1, 3, 1, 3)):
             one = comfy.sample.sample(model, noise[index:index + 1], 9, 3.0, "euler", "normal", conditioning([label]), tiny_dit.negative,
                                       torch.zeros(1, 4, 16, 16), disable_pbar=True, seed=3)
-            torch.testing.assert_close(one, batch[index:index + 1], rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(one, batch[index:index + 1], rtol=1e-3, atol=rounding)
 
 
 @pytest.mark.parametrize("size", [(16, 24), (15, 9), (7, 32)])

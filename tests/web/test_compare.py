@@ -37,7 +37,10 @@ def compared(request, open_page, run_graph):
     page.evaluate(BUILD)
     page.wait_for_timeout(500)
     run_graph(page)
-    page.wait_for_function("() => document.querySelector('.toca-compare img')?.naturalWidth === 64")
+    page.wait_for_function("""() => {
+        const pictures = [...document.querySelectorAll(".toca-compare img")];
+        return pictures.length && pictures.every((picture) => picture.naturalWidth === 64);
+    }""")
     return page
 
 
