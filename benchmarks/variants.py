@@ -22,7 +22,7 @@ CYCLES = (3, 5)
 PUBLISHED = {"ToCa, published": {}, "ToCa, random tokens": {"score": "random"}, "ToCa, no refresh": {"fresh_ratio": 0.0}}
 
 QUICK = {"solver": slice(1, None, 2), "cache": slice(0, None, 2), "ours": slice(0, None, 2)}   # from below to above 2x to 3x
-TOLERANCES = (0.1, 0.2, 0.4, 0.8, 1.2)
+TOLERANCES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2)
 ABLATED = (0.2, 0.4)
 REFRESHED = 0.1                 # share of tokens computed between full steps
 FIXED = {"tolerance": None, "cycle_rule": "fixed"}
