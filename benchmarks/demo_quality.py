@@ -46,7 +46,7 @@ points; a dash is a speed that one did not reach.
 def compare(model, work, batches, steps: int, given) -> dict:
     """One reference: every variant against the plain run of so many steps."""
     variants = [variant for variant in all_variants(given.sampler, steps, given.quick)
-                if not given.only or any(name in variant.family for name in given.only)]
+                if not given.only or any(name in f"{variant.family} {variant.setting}" for name in given.only)]
     comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance)
     with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
         comparison.count_flops(batches[0], bar.update)
@@ -116,7 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="also write every figure here")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "bench", help="where tables and curves go (default output/bench)")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 30, 50], help="steps of the plain runs to compare with")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="curves whose names contain one of these (default all)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only what contains one of these in run and setting")
     parser.add_argument("--sampler", default="euler", help="of the plain run and of all that cache (default euler)")
     parser.add_argument("--pictures", type=int, default=64, help="number of pictures (default 64)")
     parser.add_argument("--batch", type=int, default=4, help="pictures at a time (default 4)")

@@ -1,51 +1,74 @@
-"""Inpainting with the demo model: caching whole steps against computing the masked tokens at every step.
+"""Inpainting with the demo model: computing the masked tokens at every step, beside caching whole steps.
 
-    python run.py inpainting [--count 64] [--steps 30] [--side 24] [--json FILE]
+    python run.py inpainting [--count 64] [--steps 30] [--side 24] [--json FILE] [--out DIR]
 
 Pictures are sampled plainly; then a square in the middle of each, about 14% of it, is drawn anew as another class. What counts is
 the square: its PSNR to the uncached inpainting, at the same seeds. The settings take turns batch by batch, so that a machine that
-slows down slows all of them; a speed-up is the median over the batches. All settings measure the error inside the mask.
+slows down slows all of them; a speed-up is the median over the batches. All of ours measure the error inside the mask. inpainting.md
+with tables and curves goes to DIR.
 """
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-import torch  # noqa: E402
-from pack import ROOT, load_host, pack_module  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+import torch
+
+from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available())
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import comfy.sample
 
-import comfy.sample  # noqa: E402
+from benchmarks import drawing, figures, measuring, tables
+from benchmarks.demo_quality import finite, surroundings
+from benchmarks.variants import host_caches, presets, seam, settings
+from demo import shapes
 
-SIZE, BATCH, CLASSES, CFG = 64, 4, 16, 3.0
-WHOLE, MASKED = (0.1, 0.2, 0.3, 0.4, 0.6), (0.2, 0.4)
-dit_loader, seam = pack_module("nodes.models.dit_loader"), pack_module("nodes.patching.seam")
+BATCH, CFG, SCHEDULER = 4, 3.0, "simple"
+WHOLE, MASKED, DILATIONS = (0.1, 0.2, 0.3, 0.4, 0.6), (0.2, 0.4), (0, 1, 2)
+THRESHOLDS = tuple(f"threshold {value:g}" for value in (0.05, 0.1, 0.2))
+SPEEDS = (1.75, 2.0, 2.5)
+COLUMNS = {name: tables.COLUMNS[name]
+           for name in ("run", "setting", "speed-up", "FLOPs\nspeed-up", "wall /\nFLOPs", "PSNR\nmean", "worst\n5%")}
+INTRODUCTION = """# Inpainting with the bundled model
+
+{machine}; threads: {threads}; torch {torch}, ComfyUI {host}; {date}. Written by `python run.py inpainting`.
+
+A square of {side} x {side} of the {size} x {size} pixels is drawn anew as another class: {count} pictures in batches of {batch},
+{steps} euler steps. PSNR is that of the square to the uncached inpainting, in dB. *whole steps* are those of `auto`, with the error
+measured inside the mask; *mask + n* also computes the tokens of the mask, and n around it, at every step. Speed-up is of wall-clock
+time.
+
+![PSNR over speed-up](inpainting.png)
+
+"""
+dit_loader = pack_module("nodes.models.dit_loader")
 
 
-def settings() -> dict:
-    """What skips the blocks, how many tokens around the mask are computed with it, and the tolerance -> the settings."""
-    whole = {f"whole steps, {tolerance:g}": {"token_mask": False, "tolerance": tolerance} for tolerance in WHOLE}
-    masked = {f"mask + {dilation}, {tolerance:g}": {"token_mask": True, "mask_dilation": dilation, "tolerance": tolerance}
-              for dilation in (0, 1, 2) for tolerance in MASKED}
-    return whole | masked
+def candidates(steps: int) -> dict:
+    """(kind, family, setting) -> (what puts it on a MODEL, the list of its runs' reports)."""
+    found = {("cache", variant.family, variant.setting): (variant.prepare, []) for variant in host_caches("euler", steps)
+             if variant.family == "EasyCache" and variant.setting in THRESHOLDS}
+    found |= {("ours", "whole steps", f"tolerance {value:g}"): ours(steps, token_mask=False, tolerance=value) for value in WHOLE}
+    return found | {("ablation", f"mask + {dilation}", f"tolerance {value:g}"):
+                    ours(steps, token_mask=True, mask_dilation=dilation, tolerance=value) for dilation in DILATIONS for value in MASKED}
 
 
-def cached(plain, changes: dict, reports: list):
-    make, config = pack_module("nodes.patching.settings").Settings, pack_module("toca_core.config").ToCaConfig
-    return seam.install(plain, make("custom", config(level="stack", **changes)), reports.append)
+def ours(steps: int, **changes) -> tuple:
+    config, reports = replace(presets.auto("dit", steps), **changes), []
+    return (lambda model: seam.install(model, settings.Settings("custom", config), reports.append)), reports
 
 
 def square(side: int):
-    mask = torch.zeros(1, SIZE, SIZE)
-    edge = (SIZE - side) // 2
+    mask = torch.zeros(1, shapes.SIZE, shapes.SIZE)
+    edge = (shapes.SIZE - side) // 2
     mask[:, edge:edge + side, edge:edge + side] = 1
     return mask
 
@@ -53,61 +76,87 @@ def square(side: int):
 def sample(model, first: int, steps: int, latent=None, mask=None):
     """Pictures first..first + 3, seeds and classes by their number -> (pictures, seconds)."""
     again = latent is not None
-    latent = latent if again else torch.zeros(BATCH, 3, SIZE, SIZE)
+    latent, classes = latent if again else measuring.empty_latent(BATCH), len(shapes.CLASSES)
     noise = torch.cat([comfy.sample.prepare_noise(latent[:1], 100 + 1000 * again + first + index) for index in range(BATCH)])
-    labels = [(first + 5 * index + 7 * again) % CLASSES for index in range(BATCH)]
+    labels = [(first + 5 * index + 7 * again) % classes for index in range(BATCH)]
     began = time.perf_counter()
     with torch.inference_mode():
-        pictures = comfy.sample.sample(model, noise, steps, CFG, "euler", "simple", dit_loader.conditioning(labels),
-                                       dit_loader.conditioning([CLASSES]), latent, disable_pbar=True, seed=first, noise_mask=mask)
+        pictures = comfy.sample.sample(model, noise, steps, CFG, "euler", SCHEDULER, dit_loader.conditioning(labels),
+                                       dit_loader.conditioning([classes]), latent.clone(), disable_pbar=True, seed=first, noise_mask=mask)
     return pictures.float().cpu().clamp(-1, 1), time.perf_counter() - began
 
 
 def measure(count: int, steps: int, side: int) -> dict:
-    plain, mask, chosen = dit_loader.load_dit(str(ROOT / "demo/shapes_dit.safetensors")), square(side), settings()
-    reports, psnr, speedups = ({name: [] for name in chosen} for _ in range(3))
-    models = {name: cached(plain, changes, reports[name]) for name, changes in chosen.items()}
-    for first in range(0, count, BATCH):
-        base, _ = sample(plain, first, steps)
-        reference, plain_seconds = sample(plain, first, steps, base, mask)
-        for name, model in models.items():
-            pictures, seconds = sample(model, first, steps, base, mask)
-            error = (pictures - reference).square()[..., mask[0] > 0].flatten(1).mean(1)
-            psnr[name] += (10 * torch.log10(4 / error)).tolist()
-            speedups[name].append(plain_seconds / seconds)
-    runs = {name: summary(psnr[name], speedups[name], reports[name]) for name in chosen}
-    return {"count": -(-count // BATCH) * BATCH, "steps": steps, "side": side, "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
-            "runs": runs}
+    mask, chosen = square(side), candidates(steps)
+    psnr, speedups, work_shares = ({name: [] for name in chosen} for _ in range(3))
+    with measuring.counted(measuring.load_model()) as (plain, work):
+        models = {name: prepare(plain) for name, (prepare, _) in chosen.items()}
+        for first in range(0, count, BATCH):
+            base, _ = sample(plain, first, steps)
+            work.tokens = 0
+            reference, plain_seconds = sample(plain, first, steps, base, mask)
+            whole = work.tokens
+            for name, model in models.items():
+                work.tokens = 0
+                pictures, seconds = sample(model, first, steps, base, mask)
+                error = (pictures - reference).square()[..., mask[0] > 0].flatten(1).mean(1)
+                psnr[name] += (10 * torch.log10(4 / error)).tolist()
+                speedups[name].append(plain_seconds / seconds)
+                work_shares[name].append(work.tokens / whole)
+    rows = [row(name, psnr[name], speedups[name], flops_speedup(reports, work_shares[name])) for name, (_, reports) in chosen.items()]
+    return {**surroundings(), "count": -(-count // BATCH) * BATCH, "batch": BATCH, "steps": steps, "side": side, "size": shapes.SIZE,
+            "rows": rows}
 
 
-def summary(psnr: list, speedups: list, reports: list) -> dict:
-    return {"psnr": statistics.mean(psnr), "worst": statistics.mean(sorted(psnr)[:max(1, round(len(psnr) * 0.05))]),
-            "speedup": statistics.median(speedups),
-            "flops_speedup": sum(report.plain_flops for report in reports) / sum(report.flops for report in reports),
-            "full_steps": statistics.mean(report.calls("full") for report in reports)}
+def flops_speedup(reports: list, work_shares: list[float]) -> float:
+    """As our report counts them; of the host's caches, which skip a call or do not, by the tokens that were computed."""
+    if not reports:
+        return 1 / statistics.mean(work_shares)
+    return sum(report.plain_flops for report in reports) / sum(report.flops for report in reports)
 
 
-def show(report: dict):
-    table = Table(title=f"{report['count']} pictures, a square of {report['side']} of {SIZE} pixels, {report['steps']} euler steps, "
-                        f"{report['threads']} threads")
-    for column in ("run", "full steps", "speed-up", "FLOPs speed-up", "PSNR in the mask", "worst 5%"):
-        table.add_column(column, justify="left" if column == "run" else "right")
-    for name, run in report["runs"].items():
-        table.add_row(name, f"{run['full_steps']:.1f}", f"{run['speedup']:.2f}x", f"{run['flops_speedup']:.2f}x", f"{run['psnr']:.1f} dB",
-                      f"{run['worst']:.1f} dB")
-    Console().print(table)
+def row(name: tuple, psnr: list[float], speedups: list[float], flops: float) -> dict:
+    (kind, family, setting), (mean, worst), speedup = name, figures.mean_and_worst(psnr), statistics.median(speedups)
+    return {"kind": kind, "family": family, "setting": setting, "speedup": speedup, "flops_speedup": flops,
+            "wall_over_flops": speedup / flops, "psnr_mean": mean, "psnr_worst": worst}
 
 
-if __name__ == "__main__":
+def at_equal_speed(rows: list[dict], by: str) -> list[list[str]]:
+    """Titles, then a line for each speed-up: the dB that each way of caching reaches there."""
+    lines = [["speed-up", "figure", "EasyCache", "whole steps", "masked tokens at every step"]]
+    for speed in SPEEDS:
+        for key, title in tables.FIGURES.items():
+            best = [figures.best_at(rows, kind, key, speed, by) for kind in ("cache", "ours", "ablation")]
+            lines.append([f"{speed:g}x", title, *(f"{one['psnr']:.1f} ({one['family']})" if one else "-" for one in best)])
+    return lines
+
+
+def save(report: dict, out: Path):
+    """Curves as PNG, and inpainting.md, which shows them beside the tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    title = f"Inpainting, {report['count']} pictures: inside the mask"
+    drawing.draw(report["rows"], ("cache", "ours", "ablation"), title, out / "inpainting.png")
+    text = INTRODUCTION.format(**report)
+    for by, words in (("speedup", "wall-clock time"), ("flops_speedup", "FLOPs")):
+        text += f"At equal {words}:\n\n{tables.markdown(at_equal_speed(report['rows'], by))}\n"
+    (out / "inpainting.md").write_text(text + tables.markdown(tables.measured(report["rows"], COLUMNS)), encoding="utf-8")
+
+
+def main():
     parser = argparse.ArgumentParser(prog="run.py inpainting", description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=64, help="pictures, a multiple of 4 (default 64)")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--side", type=int, default=24, help="of the square, in pixels")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--out", type=Path, default=ROOT / "output/inpainting", help="default output/inpainting")
     given = parser.parse_args()
     report = measure(given.count, given.steps, given.side)
-    show(report)
+    tables.show(tables.measured(report["rows"], COLUMNS), f"{report['count']} pictures, {report['steps']} euler steps, inside the mask")
+    save(report, given.out)
     if given.json:
-        Path(given.json).write_text(json.dumps(report, indent=2), encoding="utf-8")
+        given.json.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
+    print(f"Tables and curves are in {given.out / 'inpainting.md'}")
+
+
+if __name__ == "__main__":
+    main()

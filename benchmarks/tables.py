@@ -26,9 +26,9 @@ def decibels(value: float) -> str:
     return "identical" if math.isinf(value) else f"{value:.1f}"
 
 
-def measured(rows: list[dict]) -> list[list[str]]:
-    """Titles, then a line for every row of `measuring.Comparison.rows`."""
-    return [list(COLUMNS), *([cell(row) for cell in COLUMNS.values()] for row in rows)]
+def measured(rows: list[dict], columns=COLUMNS) -> list[list[str]]:
+    """Titles, then a line for every row like those of `measuring.Comparison.rows`."""
+    return [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
 
 
 def at_equal_speed(leads: list[dict]) -> list[list[str]]:
