@@ -11,7 +11,7 @@ from PIL import Image
 from tools.server import PROJECT
 
 RUNS = ("baseline", "paper", "auto")
-STEPS = 10
+STEPS = 14
 
 
 @pytest.fixture(scope="module")
