@@ -20,8 +20,9 @@ class AttendedAnchors(Anchors):
     """Keys and values (B, M, ..., 2 C), side by side. They scatter more from step to step than the residual does.
 
     So of the forecast change only a part is believed: half where the step is as far from the newest anchor as that is from the one
-    before, less the farther it goes, and in all never more than the anchors differ. Measured on the demo model, masked tokens two
-    to five steps after a full step err by 0.04 to 0.1 of the prediction with all of the change, by 0.02 to 0.04 with half.
+    before, less the farther it goes, and in all never more than the anchors differ. Measured on the demo model, inpainting 12 pictures
+    with one token around the mask: 45.7 dB inside it with every second step full and 37.2 with every third, 44.7 and 36.0 with all of
+    the change.
     """
 
     def __init__(self, config: ToCaConfig):
