@@ -77,9 +77,14 @@ class Point:
         """Of that mean where other pictures are concerned: its standard error, dB; infinite for one picture."""
         return statistics.stdev(self.psnr) / len(self.psnr) ** 0.5 if len(self.psnr) > 1 else math.inf
 
+    @property
+    def expected(self) -> float:
+        """The PSNR to count on for other pictures: the mean less its standard error, dB."""
+        return self.mean - (self.uncertainty if len(self.psnr) > 1 else 0.0)
+
     def against(self, target: Target) -> tuple[float, float]:
         """What the target speaks of, and the target, both so that they rise with the tolerance."""
-        return (self.speedup, target.value) if target.kind == "speed" else (-self.mean, -target.value)
+        return (self.speedup, target.value) if target.kind == "speed" else (-self.expected, -target.value)
 
     def beyond(self, target: Target) -> bool:
         value, wanted = self.against(target)

@@ -53,6 +53,13 @@ def test_the_uncertainty_is_the_standard_error_of_the_mean():
     assert point(1).uncertainty == math.inf
 
 
+def test_a_likeness_is_reached_where_the_mean_less_its_standard_error_is():
+    """38, 40 and 42 are 40 in the mean, give or take 2 / sqrt(3): not surely 40, but 38.8. Of one picture nothing is known but itself."""
+    three = point(1, psnr=(38, 40, 42))
+    assert three.expected == pytest.approx(40 - 2 / math.sqrt(3)) and point(1, psnr=(40,)).expected == 40
+    assert three.beyond(Target("psnr", 38.9)) and not three.beyond(Target("psnr", 38.8))
+
+
 def test_what_falls_is_levelled():
     assert rising([1, 3, 2, 4]) == [1, 2.5, 2.5, 4]
     assert rising([3, 2, 1]) == [2, 2, 2] and rising([1, 2]) == [1, 2]
@@ -60,7 +67,7 @@ def test_what_falls_is_levelled():
 
 def test_a_target_is_read_off_the_line_in_the_logarithm_of_the_tolerance():
     """2.5x is half way from 2x to 3x, and so is 0.2 from 0.1 to 0.4 in its logarithm; 40 dB is half way from 44 to 36."""
-    points = [point(0.4, 3, (36, 36)), point(0.1, 2, (43, 45))]
+    points = [point(0.4, 3, (36, 36)), point(0.1, 2, (44, 44))]
     assert choose(points, SPEED) == choose(points, LIKENESS) == 0.2
     assert choose(points, Target("speed", 4)) == 0.4 and choose(points, Target("speed", 1.5)) == 0.1
     assert choose(points, Target("psnr", 50)) == 0.1 and choose(points, Target("psnr", 20)) == 0.4
