@@ -21,7 +21,7 @@ sys.path.append(str(ROOT))
 
 import torch
 
-from tools.pack import load_host, pack_module
+from tools.pack import load_host
 
 load_host(cpu=not torch.cuda.is_available())
 import comfy.sample
@@ -30,8 +30,10 @@ from benchmarks import drawing, figures, measuring, tables
 from benchmarks.demo_quality import finite, surroundings
 from benchmarks.variants import host_caches, presets, seam, settings
 from demo import shapes
+from toca_core import quality
 
 BATCH, CFG, SCHEDULER = 4, 3.0, "simple"
+PEAK = 2.0                          # of pictures in -1..1
 WHOLE, MASKED, DILATIONS = (0.1, 0.2, 0.3, 0.4, 0.6), (0.2, 0.4), (0, 1, 2)
 THRESHOLDS = tuple(f"threshold {value:g}" for value in (0.05, 0.1, 0.2))
 SPEEDS = (1.75, 2.0, 2.5)
@@ -49,7 +51,6 @@ time.
 ![PSNR over speed-up](inpainting.png)
 
 """
-dit_loader = pack_module("nodes.models.dit_loader")
 
 
 def candidates(steps: int) -> dict:
@@ -81,13 +82,15 @@ def sample(model, first: int, steps: int, latent=None, mask=None):
     labels = [(first + 5 * index + 7 * again) % classes for index in range(BATCH)]
     began = time.perf_counter()
     with torch.inference_mode():
-        pictures = comfy.sample.sample(model, noise, steps, CFG, "euler", SCHEDULER, dit_loader.conditioning(labels),
-                                       dit_loader.conditioning([classes]), latent.clone(), disable_pbar=True, seed=first, noise_mask=mask)
+        pictures = comfy.sample.sample(model, noise, steps, CFG, "euler", SCHEDULER, measuring.dit_loader.conditioning(labels),
+                                       measuring.dit_loader.conditioning([classes]), latent.clone(), disable_pbar=True, seed=first,
+                                       noise_mask=mask)
     return pictures.float().cpu().clamp(-1, 1), time.perf_counter() - began
 
 
 def measure(count: int, steps: int, side: int) -> dict:
     mask, chosen = square(side), candidates(steps)
+    inside = mask[0] > 0
     psnr, speedups, work_shares = ({name: [] for name in chosen} for _ in range(3))
     with measuring.counted(measuring.load_model()) as (plain, work):
         models = {name: prepare(plain) for name, (prepare, _) in chosen.items()}
@@ -99,8 +102,7 @@ def measure(count: int, steps: int, side: int) -> dict:
             for name, model in models.items():
                 work.tokens = 0
                 pictures, seconds = sample(model, first, steps, base, mask)
-                error = (pictures - reference).square()[..., mask[0] > 0].flatten(1).mean(1)
-                psnr[name] += (10 * torch.log10(4 / error)).tolist()
+                psnr[name] += quality.psnr(pictures[..., inside], reference[..., inside], PEAK).tolist()
                 speedups[name].append(plain_seconds / seconds)
                 work_shares[name].append(work.tokens / whole)
     rows = [row(name, psnr[name], speedups[name], flops_speedup(reports, work_shares[name])) for name, (_, reports) in chosen.items()]
