@@ -5,7 +5,8 @@ its anchors (`forecast.growth`), so that measurement says how large it will be a
 the sample by then; once that passes the tolerance, a step is full. What is added early decides more of the picture than what is
 added late: an error counts with the square of the share of noise still in the sample, and a little besides, since the last errors
 are not mended by any step after them (measured on the demo model: at equal cost 3 dB above counting all alike, and the worst
-pictures 5 dB; without the little, 5 dB lower with schedules that end in a step from next to no noise).
+pictures 5 dB; without the little, 5 dB lower with schedules that end in a step from next to no noise). Where what surrounds the
+drawn part is known, as in inpainting, the early steps have less to decide: the smaller that part, the nearer to the share itself.
 """
 
 from .config import ToCaConfig
@@ -20,6 +21,7 @@ SMALL_SHARE = 1 / 3             # of the tolerance: where the forecast adds less
 class ErrorCycle:
     """Decides evaluation by evaluation which steps are full; one per sampling run. Numbers only.
 
+    drawn      share of the picture that is drawn, 0..1; the rest is known
     anchors    times of the last full steps, newest first
     error      of the last forecast measured, relative to the prediction; `unit` is the growth it was measured at
     computed   share of that error which stays where tokens are computed between full steps
@@ -28,8 +30,8 @@ class ErrorCycle:
     skipped    (time, share) of those steps
     """
 
-    def __init__(self, config: ToCaConfig, fixed: Cycle):
-        self.config, self.fixed = config, fixed
+    def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0):
+        self.config, self.fixed, self.drawn = config, fixed, drawn
         self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
         self.anchors, self.last_full, self.error, self.unit = [], None, None, 0.0
         self.computed, self.worthwhile = 1.0, True
@@ -41,7 +43,7 @@ class ErrorCycle:
 
         share: how much of a change of the prediction goes into the sample in this step; noise: its share in the sample, both 0..1.
         """
-        full = self.due(step, time, share * (noise ** 2 + LATE_WEIGHT), step.position >= step.total - 1 and noise > NO_NOISE)
+        full = self.due(step, time, share * self.weight(noise), step.position >= step.total - 1 and noise > NO_NOISE)
         if full:
             self.last_full, self.earlier = step.index, self.anchors
             self.anchors = [time, *(anchor for anchor in self.anchors if anchor != time)][:self.config.order + 1]
@@ -49,6 +51,10 @@ class ErrorCycle:
         else:
             self.skipped.append((time, share))
         return full
+
+    def weight(self, noise: float) -> float:
+        """How much an error counts, by the share of noise; the same in the mean over all shares, whatever is drawn."""
+        return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + LATE_WEIGHT
 
     def due(self, step: Step, time: float, weight: float, last: bool) -> bool:
         if self.config.tolerance is None:

@@ -28,6 +28,11 @@ class Region:
         """Of the tokens that have to be computed."""
         return self.tokens.flatten(1).float().mean(1).max().item()
 
+    @property
+    def drawn(self) -> float:
+        """Share of the latent that lies inside."""
+        return self.area.float().mean().item()
+
     def fits(self, x) -> bool:
         """Whether this speaks of latents like x (B, C, [frames,] H, W); of the crops of area conditioning it does not."""
         return tuple(x.shape[-2:]) == tuple(self.area.shape[-2:]) and x.shape[0] % len(self.area) == 0

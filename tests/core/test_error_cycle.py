@@ -7,10 +7,10 @@ from toca_core.error_cycle import ErrorCycle
 from toca_core.schedule import Cycle, Step
 
 
-def kinds(total, error=None, share=0.1, noise=1.0, **settings):
+def kinds(total, error=None, share=0.1, noise=1.0, drawn=1.0, **settings):
     """F and s for every step of a run in which each full step finds the same error per squared step."""
     config = ToCaConfig(level="stack", **settings)
-    cycle, word = ErrorCycle(config, Cycle(config)), ""
+    cycle, word = ErrorCycle(config, Cycle(config), drawn), ""
     for index in range(total):
         full = cycle.is_full(Step(index, index, total), float(index), share, noise)
         if full and index and error is not None:
@@ -50,6 +50,15 @@ def test_a_tolerance_bounds_what_a_gap_adds():
 
 def test_noise_counts_with_its_square():
     assert kinds(30, error=0.005, noise=0.5, tolerance=1.0) == kinds(30, error=0.005, tolerance=4.0)
+
+
+def test_the_less_of_a_picture_is_drawn_the_more_late_errors_count():
+    """The same in the mean over all shares of noise, so that a tolerance means the same."""
+    weights = [[ErrorCycle(ToCaConfig(), None, drawn).weight((index + 0.5) / 100) for index in range(100)] for drawn in (1.0, 0.5, 0.0)]
+    whole, half, little = weights
+    assert sum(whole) == pytest.approx(sum(half), rel=1e-3) and sum(whole) == pytest.approx(sum(little), rel=1e-3)
+    assert whole[10] < half[10] < little[10] and whole[99] > half[99] > little[99]
+    assert kinds(30, error=0.005, noise=0.2, tolerance=1.0, drawn=0.1).count("F") > kinds(30, error=0.005, noise=0.2, tolerance=1.0).count("F")
 
 
 def test_the_debt_is_each_skipped_steps_share_of_the_error_found():

@@ -193,16 +193,28 @@ def test_a_picture_of_a_batch_without_a_mask_does_not_stop_the_cycle(refreshing,
     assert reports[0].calls("partial") == 0
 
 
+def run_inside(tiny_dit, pack, given=None):
+    """A run with the square as its region, given by the user or not; without one where that is None."""
+    from tools.pack import pack_module
+    region = None if given is None else pack_module("nodes.patching.regions").Region(square()[:, None] > 0, 0, (1, 2, 2), given)
+    record = pack_module("toca_core.recording").TokenRecord((2, 4, 16, 16), (1, 2, 2))
+    return pack.run.SamplingRun(pack.settings.Settings("custom", pack.config.ToCaConfig(**STACK)), tiny_dit.diffusion_model, [1.0, 0.0],
+                                (1.0, 0.0), 0, None, record, region=region)
+
+
 def test_the_error_counts_inside_the_mask(tiny_dit, pack):
     """Also where its tokens are not computed."""
-    from tools.pack import pack_module
-    region = pack_module("nodes.patching.regions").Region(square()[:, None] > 0, 0, (1, 2, 2))
-    TokenRecord = pack_module("toca_core.recording").TokenRecord
-    run = pack.run.SamplingRun(pack.settings.Settings("custom", pack.config.ToCaConfig(**STACK)), tiny_dit.diffusion_model, [1.0, 0.0],
-                               (1.0, 0.0), 0, None, TokenRecord((2, 4, 16, 16), (1, 2, 2)), region=region)
+    run = run_inside(tiny_dit, pack, given=False)
     output, error = torch.ones(2, 4, 16, 16), torch.zeros(2, 4, 16, 16)
     error[0, :, 0, 0], error[1, :, 4:8, 4:8] = 9.0, 0.5
     torch.testing.assert_close(run.stack.relative(error, output), torch.tensor([0.0, 0.5]))
+
+
+def test_only_a_noise_mask_says_that_the_rest_is_known(tiny_dit, pack):
+    """A user's mask says what matters; all of the picture is drawn all the same."""
+    assert run_inside(tiny_dit, pack, given=False).stack.errors.drawn == pytest.approx(1 / 16)
+    assert run_inside(tiny_dit, pack, given=True).stack.errors.drawn == 1
+    assert run_inside(tiny_dit, pack).stack.errors.drawn == 1
 
 
 def test_at_module_level_a_mask_says_what_it_needs(tiny_dit, cached, masks):
