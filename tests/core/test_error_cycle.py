@@ -58,7 +58,8 @@ def test_the_less_of_a_picture_is_drawn_the_more_late_errors_count():
     whole, half, little = weights
     assert sum(whole) == pytest.approx(sum(half), rel=1e-3) and sum(whole) == pytest.approx(sum(little), rel=1e-3)
     assert whole[10] < half[10] < little[10] and whole[99] > half[99] > little[99]
-    assert kinds(30, error=0.005, noise=0.2, tolerance=1.0, drawn=0.1).count("F") > kinds(30, error=0.005, noise=0.2, tolerance=1.0).count("F")
+    late = {"error": 0.005, "noise": 0.2, "tolerance": 1.0}
+    assert kinds(30, **late, drawn=0.1).count("F") > kinds(30, **late).count("F")
 
 
 def test_the_debt_is_each_skipped_steps_share_of_the_error_found():
