@@ -6,7 +6,8 @@ the sample by then; once that passes the tolerance, a step is full. What is adde
 added late: an error counts with the square of the share of noise still in the sample, and a little besides, since the last errors
 are not mended by any step after them (measured on the demo model: at equal cost 3 dB above counting all alike, and the worst
 pictures 5 dB; without the little, 5 dB lower with schedules that end in a step from next to no noise). Where what surrounds the
-drawn part is known, as in inpainting, the early steps have less to decide: the smaller that part, the nearer to the share itself.
+drawn part is known, as in inpainting, the early steps have less to decide: the smaller that part, the nearer to the share itself
+(there, with 14% and 56% of the picture drawn, 1 to 2 dB above the square).
 """
 
 from .config import ToCaConfig

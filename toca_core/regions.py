@@ -30,8 +30,8 @@ class Region:
 
     @property
     def drawn(self) -> float:
-        """Share of the latent that lies inside."""
-        return self.area.float().mean().item()
+        """Share of the picture that is drawn, 0..1: around a noise mask it is known, a user's mask only says what matters."""
+        return 1.0 if self.given else self.area.float().mean().item()
 
     def fits(self, x) -> bool:
         """Whether this speaks of latents like x (B, C, [frames,] H, W); of the crops of area conditioning it does not."""

@@ -22,7 +22,7 @@ from .probing import SHARES, Probing, probed
 from .seam import check_latent, install, uninstalled
 from .settings import Settings
 
-VERSION = 1                     # of what is remembered; another number makes it forgotten
+VERSION = 2                     # of what is remembered; another number makes it forgotten
 EXPECTED = 5                    # runs per seed, for the progress bar
 REMEMBERED = {}                 # fingerprint -> what was measured, beside the files
 

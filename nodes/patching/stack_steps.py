@@ -18,8 +18,7 @@ class StackSteps:
 
     def __init__(self, config, cycle, refresh, record, euler: bool):
         self.config, self.refresh, self.record, self.euler = config, refresh, record, euler
-        region = refresh.region
-        self.errors = ErrorCycle(config, cycle, 1.0 if region is None or region.given else region.drawn)
+        self.errors = ErrorCycle(config, cycle, 1.0 if refresh.region is None else refresh.region.drawn)
         self.found = []                                             # errors of this evaluation's forecasts, relative to the prediction
 
     def is_full(self, step, time: float, share: float, noise: float) -> bool:
