@@ -39,8 +39,8 @@ from toca_core import quality
 SEEN, UNSEEN = list(range(0, 16, 2)), list(range(1, 16, 2))        # classes
 FIRST_UNSEEN_SEED, GUIDANCE, CYCLE = 1000, 3.0, 3
 TARGETS = ("PSNR >= 35", "2x")
-calibration, config, presets, seam, settings, node = (pack_module(name) for name in (
-    "toca_core.calibration", "toca_core.config", "toca_core.presets", "nodes.patching.seam", "nodes.patching.settings",
+calibration, config, published, seam, settings, node = (pack_module(name) for name in (
+    "toca_core.calibration", "toca_core.config", "toca_core.published", "nodes.host.seam", "nodes.host.settings",
     "nodes.toca_calibrate"))
 
 
@@ -55,7 +55,7 @@ def calibrate(model, target: str, seeds: int, steps: int) -> tuple:
 
 def by_module(ratios) -> config.ToCaConfig:
     """Published settings with shares of fresh tokens of our own, and a fixed cycle."""
-    return replace(presets.DIT_DDIM_50, cycle_rule="fixed", cycle=CYCLE, step_slope=0.0, block_ratios=ratios)
+    return replace(published.DIT_DDIM_50, cycle_rule="fixed", cycle=CYCLE, step_slope=0.0, block_ratios=ratios)
 
 
 def contenders(model, outputs: dict[str, tuple]) -> dict:

@@ -30,7 +30,7 @@ import comfy.sample
 
 from benchmarks import drawing, figures, measuring, tables
 from benchmarks.demo_quality import finite, surroundings
-from benchmarks.variants import host_caches, presets, seam, settings
+from benchmarks.variants import host_caches, presets, published, seam, settings
 from demo import shapes
 from toca_core import quality
 
@@ -68,7 +68,7 @@ def candidates(steps: int) -> dict:
 
 
 def ours(steps: int, **changes) -> tuple:
-    config, reports = replace(presets.auto("dit", steps), **changes), []
+    config, reports = replace(presets.auto(steps, base=published.dit(steps)), **changes), []
     return (lambda model: seam.install(model, settings.Settings("custom", config), reports.append)), reports
 
 

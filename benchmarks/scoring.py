@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import measuring, tables
-from benchmarks.variants import plain, presets, toca
+from benchmarks.variants import plain, presets, published, toca
 from tools.pack import pack_module
 
 attention, selection, regions = (pack_module(f"toca_core.{name}") for name in ("attention", "selection", "regions"))
@@ -126,7 +126,7 @@ def share_of(model, batch, config) -> float:
 
 
 def shares(model, batch) -> list[dict]:
-    auto, paper = presets.auto("dit", STEPS), presets.paper("dit", STEPS)
+    auto, paper = presets.auto(STEPS, base=published.dit(STEPS)), published.dit(STEPS)
     settings = {"auto": auto, "auto, tenth of the tokens by s1": replace(auto, refresh_ratio=0.1, refresh="self_attn"),
                 "auto, tenth of the tokens by error": replace(auto, refresh_ratio=0.1), "paper": paper,
                 "paper, random tokens": replace(paper, score="random")}

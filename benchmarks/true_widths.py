@@ -88,10 +88,10 @@ def build(system, depth):
 def measure(system, depth, steps, repeats):
     torch.manual_seed(0)
     model, shape, own_steps, cfg, (positive, negative) = build(system, depth)
-    steps, settings = steps or own_steps, pack_module("nodes.patching.settings").Settings
+    steps, settings = steps or own_steps, pack_module("nodes.host.settings").Settings
     noise, reports = torch.randn(shape), []
-    published = replace(pack_module("toca_core.presets").paper(system, steps), layer_divisor=None)
-    cached = pack_module("nodes.patching.seam").install(model, settings("custom", published), reports.append)
+    published = replace(pack_module("nodes.systems").SYSTEMS[system].paper(steps), layer_divisor=None)
+    cached = pack_module("nodes.host.seam").install(model, settings("custom", published), reports.append)
 
     def sample(chosen, steps):
         torch.cuda.reset_peak_memory_stats() if GPU else None

@@ -10,7 +10,8 @@ from tools.pack import load_host, pack_module
 load_host(cpu=not torch.cuda.is_available())
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
-presets, seam, settings = (pack_module(name) for name in ("toca_core.presets", "nodes.patching.seam", "nodes.patching.settings"))
+presets, published, seam, settings = (
+    pack_module(name) for name in ("toca_core.presets", "toca_core.published", "nodes.host.seam", "nodes.host.settings"))
 
 SOLVERS = ("dpmpp_2m", "res_multistep", "uni_pc")                   # second order, one call a step
 SHARES = (0.6, 0.5, 0.4, 1 / 3)                # of the reference's steps
@@ -94,14 +95,14 @@ def toca(config):
 
 def published(sampler: str, steps: int) -> list[Variant]:
     """The paper's settings over its cycle N, and the same with random tokens and with none."""
-    paper = presets.paper("dit", steps)
+    paper = published.dit(steps)
     return [Variant("cache", name, f"N = {cycle}", sampler, steps, toca(replace(paper, cycle=cycle, **changes)))
             for name, changes in PUBLISHED.items() for cycle in CYCLES]
 
 
 def own_variants(sampler: str, steps: int) -> list[Variant]:
     """Preset auto over its tolerance, and with one thing changed at a time."""
-    auto = presets.auto("dit", steps)
+    auto = presets.auto(steps, base=published.dit(steps))
     rows = [("ours", "ours", {}, "tolerance", TOLERANCES), *(("ablation", name, *row) for name, row in ABLATION.items())]
     return [Variant(kind, family, setting_of(knob, value, auto), sampler, steps, toca(replace(auto, **{**changes, knob: value})))
             for kind, family, changes, knob, values in rows for value in values]

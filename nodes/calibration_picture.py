@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..toca_core.memory import readable
+from ..toca_core.keep.memory import readable
 
 WIDTH, HALF, HEIGHT = 1600, 820, 720
 FINE = 3                        # lines are drawn so many times as large, and made smaller, or they would have steps

@@ -5,7 +5,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import ComfyExtension
 
-from .patching.publish import prompt_server
+from .host.publish import prompt_server
 from .routes import add_routes
 from .toca_cache import ToCaCache
 from .toca_calibrate import ToCaCalibrate

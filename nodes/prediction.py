@@ -2,68 +2,53 @@
 
 from dataclasses import dataclass, replace
 
-from ..toca_core import memory, presets
 from ..toca_core.config import ConfigError, ToCaConfig
-from ..toca_core.families.base import Layout
-from ..toca_core.families.costs import Sizes
+from ..toca_core.families.layout import Layout
+from ..toca_core.keep import memory
 from ..toca_core.predict import Shape, predict
+from ..toca_core.predict import need_of as need_of_call
 from ..toca_core.schedule import Step, fresh_ratio
-from .models.table import LAYOUTS
-from .patching.block_ratios import parse_block_ratios
-from .patching.records import RECORDS, Record
-from .patching.settings import PRESETS, fit, read
-from .patching.user_files import saved_presets
+from ..toca_core.system import System
+from .host.block_ratios import parse_block_ratios
+from .host.records import RECORDS, Record
+from .host.settings import PRESETS, fit, read
+from .host.user_files import saved_presets
+from .systems import SYSTEMS
 from .toca_cache import ToCaCache
 
 STEPS = 30
-
-
-@dataclass(frozen=True)
-class Usual:
-    """A system as it was released: blocks of every stack, and one call of a usual size with its conditionings."""
-    layout: Layout
-    blocks: tuple[int, ...]
-    sizes: Sizes
-    conds: int
-    words: str
-
-    @property
-    def depths(self) -> dict:
-        return {site: depth for stack, depth in zip(self.layout.stacks, self.blocks, strict=True) for site in stack.sites}
-
-
-LAYOUT_OF = {layout.system: layout for layout in LAYOUTS.values()}
-USUAL = {
-    "dit": Usual(LAYOUT_OF["dit"], (28,), Sizes(2, (1, 16, 16)), 2, "256 px, one picture, guidance"),
-    "pixart": Usual(LAYOUT_OF["pixart"], (28,), Sizes(2, (1, 64, 64), 0, 600), 2, "1024 px, one picture, guidance"),
-    "open_sora": Usual(LAYOUT_OF["open_sora"], (28, 28), Sizes(2, (15, 30, 53), 0, 600), 2, "51 frames at 480p, guidance"),
-    "flux": Usual(LAYOUT_OF["flux"], (19, 38), Sizes(1, (1, 64, 64), 0, 512), 1, "1024 px, one picture"),
-}
 GENERIC = "pixart"      # whose modules stand for those of a model not known yet
 
 
 def describe(node: str, system: str) -> dict:
-    """The model of a ToCa Cache node, by the node's id; before it has run, one of that system, else any."""
+    """The model of a ToCa Cache node, by the node's id; before it has run, one of that system, else any.
+
+    Of a model whose modules are not told apart there are none.
+    """
     record = RECORDS.of(node)
-    layout, depths = known(record, system)
-    paper = presets.paper(layout.system, record.run.total if record and record.run else STEPS)
-    return {"known": record is not None, "model": record.model if record else "", "system": layout.system,
+    entry, depths = known(record, system)
+    steps = record.run.total if record and record.run else None
+    paper = entry.paper(steps or STEPS) if entry is not None and entry.paper is not None else None
+    return {"known": record is not None, "model": record.model if record else "", "system": entry.name if entry else "",
             "modules": [{"name": site.name, "kind": site.kind, "stream": site.stream, "blocks": depth,
                          "share": share_of(record, site) if record else None} for site, depth in depths.items()],
-            "paper": ratios_of(paper, depths), "steps": record.run.total if record and record.run else None}
+            "paper": ratios_of(paper, depths) if paper else {}, "steps": steps}
 
 
-def known(record: Record | None, system: str) -> tuple[Layout, dict]:
-    """-> (layout, {site: blocks})."""
-    if record is not None:
-        return record.costs.layout, record.costs.depths
-    usual = USUAL.get(system, USUAL[GENERIC])
-    return usual.layout, usual.depths
+def known(record: Record | None, system: str) -> tuple[System | None, dict]:
+    """-> (the model's entry, {site: blocks} of the modules that can be told apart)."""
+    if record is None:
+        entry = SYSTEMS.get(system)
+        entry = entry if entry is not None and entry.usual is not None else SYSTEMS[GENERIC]
+        return entry, {site: depth for stack, depth in zip(entry.stacks, entry.usual.blocks, strict=True) for site in stack.sites}
+    entry = SYSTEMS.get(record.system)
+    modular = record.costs is not None and "module" in record.costs.layout.levels
+    return entry, record.costs.depths if modular else {}
 
 
 def share_of(record: Record, site) -> float:
     """Of the model's FLOPs, how much a site takes in all its blocks."""
-    sizes = record.run.calls[0][0] if record.run else USUAL[record.costs.layout.system].sizes
+    sizes = record.run.calls[0][0] if record.run else SYSTEMS[record.system].usual.sizes
     stack = record.costs.stack_of[site]
     tokens = stack.tokens_of(site, sizes)
     return round(stack.depth * stack.module_flops(site, sizes.batch, tokens, tokens, sizes) / record.costs.plain_flops(sizes), 4)
@@ -82,17 +67,20 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
     Raises ConfigError for what the node would refuse.
     """
     record = RECORDS.of(node)
-    layout, depths = known(record, system)
-    settings, run = settings_of(layout, widgets, ratios), record.run if record else None
-    drawn = settings_of(layout, widgets | {"preset": "custom", "tolerance": -1.0, "score": "random"}, ratios).custom
+    entry, depths = known(record, system)
+    costs = record.costs if record else Drawn(entry.layout, depths)
+    settings, run = settings_of(costs, widgets, ratios), record.run if record else None
+    drawn = settings_of(costs, widgets | {"preset": "custom", "tolerance": -1.0, "score": "random", "level": "module"}, ratios).custom
     if record is None:
         depths = as_given(depths, dict(drawn.block_ratios))
-    drawn, _ = fit(drawn, layout, depths)                           # whatever the preset, and whether the model gives the score
-    config, remarks = settings.resolve(layout, depths, run.total if run else STEPS)
+    drawn, _ = fit(drawn, entry, Drawn(entry.layout, depths)) if depths else (drawn, [])        # whatever the preset
+    config, remarks = settings.resolve(entry, costs, run.total if run else STEPS)
     answer = {"ratios": ratios_of(drawn, depths), "preset": settings.preset, "remarks": list(remarks), "work": "", "flops": None,
               "plain_flops": None, "speedup": None, "cache_bytes": None, "steps": None, "full": None, "note": ""}
     if record is None:
         return answer | {"note": "The cost appears once ToCa Cache has run with a model."}
+    if record.costs is None or run is None and (entry is None or entry.usual is None):
+        return answer | {"note": "Nothing is known of what this model's parts cost."}
     shape, work = shape_of(record, config)
     config, why = fitted(record, config, shape)
     found = predict(record.costs, config, shape) if config else None
@@ -105,13 +93,20 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
                      "speedup": round(found.speedup, 4), "cache_bytes": found.cache_bytes, "note": why}
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What stands for a bound model before there is one: where its modules are, and how many blocks each has."""
+    layout: Layout
+    depths: dict
+
+
 def as_given(depths: dict, ratios: dict) -> dict:
     """As many blocks as there are ratios: a model not known yet may well be the one that they were made for."""
     given = {site: len(ratios.get(site.name, ratios.get(site.kind, ()))) for site in depths}
     return {site: given[site] if given[site] > 1 else depth for site, depth in depths.items()}
 
 
-def settings_of(layout, widgets: dict, ratios: str | None):
+def settings_of(bound, widgets: dict, ratios: str | None):
     defaults = {entry.id: entry.default for entry in ToCaCache.define_schema().inputs if getattr(entry, "default", None) is not None}
     for name, value in widgets.items():
         if name not in defaults:
@@ -122,16 +117,16 @@ def settings_of(layout, widgets: dict, ratios: str | None):
     presets_known = (*PRESETS, *saved_presets())
     if values["preset"] not in presets_known:
         raise ConfigError(f"preset is {values['preset']!r}; choose one of {', '.join(presets_known)}.")
-    return read(layout, **values, ratios=None if ratios is None else parse_block_ratios(ratios, "ratios"))
+    return read(bound and bound.layout, **values, ratios=None if ratios is None else parse_block_ratios(ratios, "ratios"))
 
 
 def shape_of(record: Record, config: ToCaConfig) -> tuple[Shape, str]:
     """A run like the last one, or a usual one, and words for it."""
     if record.run is not None:
         return record.run.shape(config.start_percent, config.end_percent), "as in the last run"
-    usual = USUAL[record.costs.layout.system]
+    usual = SYSTEMS[record.system].usual
     places = tuple((step, config.start_percent <= step / STEPS < config.end_percent) for step in range(STEPS))
-    return Shape(STEPS, places, ((usual.sizes, usual.conds),), itemsize=2, repays=True), usual.words
+    return Shape(STEPS, places, ((usual.sizes, usual.conds),), itemsize=2), usual.words
 
 
 def fitted(record: Record, config: ToCaConfig, shape: Shape) -> tuple[ToCaConfig | None, str]:
@@ -142,5 +137,5 @@ def fitted(record: Record, config: ToCaConfig, shape: Shape) -> tuple[ToCaConfig
     budget = replace(record.run.budget, device=given) if given else record.run.budget
 
     def need_of(config):
-        return sum((record.costs.cache_need(config, sizes, conds, shape.itemsize) for sizes, conds in shape.calls), start=memory.Need())
+        return sum((need_of_call(config, sizes, conds, shape.itemsize, record.costs) for sizes, conds in shape.calls), start=memory.Need())
     return memory.choose(config, need_of, budget)

@@ -5,11 +5,12 @@ from functools import partial
 from comfy_api.latest import io
 
 from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS, STALE_TOKENS
-from .models.table import layout_of
-from .patching.records import RECORDS
-from .patching.seam import install
-from .patching.settings import PRESETS, SCORES, fit, read
-from .patching.user_files import preset_file, saved_presets
+from .host.calls import plain_model
+from .host.records import RECORDS
+from .host.seam import install
+from .host.settings import PRESETS, SCORES, fit, read
+from .host.user_files import preset_file, saved_presets
+from .systems import bound_of, system_of
 from .toca_ratios import Ratios
 
 CUSTOM = " Used with preset custom."
@@ -26,7 +27,7 @@ class ToCaCache(io.ComfyNode):
                         "tokens that need it are recomputed (token-wise feature caching, ToCa). Put it between the model and the sampler.",
             search_aliases=["speed up", "accelerate", "feature cache", "token cache", "TeaCache", "EasyCache"],
             inputs=[
-                io.Model.Input("model", tooltip="A diffusion transformer: DiT, PixArt, Open-Sora or FLUX."),
+                io.Model.Input("model", tooltip="Any diffusion model."),
                 io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
                 io.Combo.Input("preset", options=list(dict.fromkeys((*PRESETS, *saved_presets()))), default="auto",
                                tooltip="auto: whole steps are forecast, as far as the error measured on the way allows; tolerance says "
@@ -121,12 +122,11 @@ class ToCaCache(io.ComfyNode):
     def execute(cls, model, enable, preset, **widgets) -> io.NodeOutput:
         if not enable:
             return io.NodeOutput(model)
-        diffusion_model = model.get_model_object("diffusion_model")
-        layout = layout_of(diffusion_model)
-        settings = read(layout, preset, **widgets)
-        bound = layout.bind(diffusion_model)
+        diffusion_model = plain_model(model.get_model_object("diffusion_model"))
+        system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
+        settings = read(bound and bound.layout, preset, **widgets)
         if preset not in ("auto", "paper"):
-            fit(settings.custom, layout, bound.depths)
+            fit(settings.custom, system, bound)
         node = cls.hidden.unique_id if cls.hidden else None
-        RECORDS.loaded(node, type(diffusion_model).__name__, bound.costs)
+        RECORDS.loaded(node, type(diffusion_model).__name__, system.name if system else "", bound and bound.costs)
         return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node), node=node))

@@ -7,13 +7,14 @@ from functools import partial
 from comfy.samplers import SAMPLER_NAMES, SCHEDULER_NAMES
 from comfy_api.latest import io
 
-from ..toca_core import calibration, memory, presets
+from ..toca_core import calibration
 from ..toca_core.config import ConfigError, ToCaConfig
+from ..toca_core.keep import memory
 from .calibration_picture import curve, picture, sizes
-from .patching import user_files
-from .patching.calibrating import Calibration, Sampling
-from .patching.seam import install
-from .patching.settings import PRESETS, Settings
+from .host import user_files
+from .host.calibrating import Calibration, Sampling
+from .host.seam import install
+from .host.settings import PRESETS, Settings
 
 ONE_CALL = ("euler", "euler_ancestral", "ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "lms", "lcm", "res_multistep", "uni_pc",
             "deis", "ipndm")    # samplers that ask the model once a step; of others it is known when they have run
@@ -94,7 +95,7 @@ class Chosen:
 
 def reaching(runs: Calibration, target: calibration.Target) -> Chosen:
     """The tolerance that reaches a speed or a likeness."""
-    sampling, auto = runs.sampling, presets.auto(runs.layout.system, runs.steps)
+    sampling, auto = runs.sampling, runs.settings("auto")
     if sampling.sampler_name in ONE_CALL:
         full = calibration.fewest_full(auto, runs.steps, runs.last_noise)
         fastest = runs.steps / full
@@ -121,9 +122,9 @@ def told(runs: Calibration, target, points, best) -> list[str]:
 
 def within(runs: Calibration, target: calibration.Target) -> Chosen:
     """Preset auto, in the largest form of its cache that the target has room for."""
-    auto, budget = presets.auto(runs.layout.system, runs.steps), runs.budget(target.value)
+    auto, budget = runs.settings("auto"), runs.budget(target.value)
     config, why = memory.choose(auto, runs.cache_need, budget)
-    forms = {form: runs.cache_need(wanted).total for wanted in (presets.paper(runs.layout.system, runs.steps), auto)
+    forms = {form: runs.cache_need(wanted).total for wanted in (runs.settings("paper"), auto)
              for form, wanted in forms_of(wanted)}
     if config is None:
         raise ConfigError(f"target is {target}, but the smallest cache takes {memory.readable(min(forms.values()))}; give at least that.")
@@ -151,7 +152,7 @@ def ratios_of(runs: Calibration) -> tuple:
     errors = {name: blocks for name, blocks in runs.sensitivity().items() if name in kinds}
     if not errors:
         return ()
-    paper, cost = presets.paper(runs.layout.system, runs.steps), runs.known["cost"]
+    paper, cost = runs.settings("paper"), runs.known["cost"]
     weight = {name: cost[name] * len(blocks) for name, blocks in errors.items()}
     mean = paper.fresh_ratio * sum(weight[name] * paper.share_of(kinds[name]) for name in errors) / sum(weight.values())
     return calibration.ratios_by_sensitivity(errors, cost, mean)

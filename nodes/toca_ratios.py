@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..toca_core.config import check_block_ratios
-from .patching.block_ratios import parse_block_ratios
+from .host.block_ratios import parse_block_ratios
 
 Ratios = io.Custom("TOCA_RATIOS")       # as ToCaConfig.block_ratios: ((module, (share in 0..1, ...)), ...)
 FLAT = "mlp: 0.16"                      # what ToCa Cache's fresh_ratio and mlp_share give by default

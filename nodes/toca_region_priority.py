@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .patching.regions import PRIORITY_KEY, RegionPriority, with_option
+from .host.regions import PRIORITY_KEY, RegionPriority, with_option
 
 
 class ToCaRegionPriority(io.ComfyNode):

@@ -6,8 +6,8 @@ from comfy_api.latest import io, ui
 
 from .drawing.canvas import as_images
 from .drawing.report import draw_runs, draw_sentence
-from .patching.run_log import name_of
-from .patching.seam import log_of
+from .host.run_log import name_of
+from .host.seam import log_of
 
 NOTHING = ("No sampling run with this ToCa Cache came before this node. Connect `after` to what comes out of its sampler; if it is, the "
            "sampler's result came from ComfyUI's cache: queue with another seed.")

@@ -3,8 +3,8 @@
 from comfy_api.latest import io, ui
 
 from .drawing.tokens import draw_maps, over_pictures
-from .patching.run_log import name_of
-from .patching.seam import log_of
+from .host.run_log import name_of
+from .host.seam import log_of
 
 TITLES = {"recomputed": "how often a token was recomputed", "error": "error of a token's forecasts"}
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from .patching.regions import MASK_KEY, TokenMask, with_option
+from .host.regions import MASK_KEY, TokenMask, with_option
 
 
 class ToCaTokenMask(io.ComfyNode):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 KINDS = ("self_attn", "cross_attn", "mlp", "parallel_mlp")      # of modules; the last one runs beside attention (FLUX single blocks)
 SCORES = ("self_attn", "cross_attn", "random")
 CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
-LEVELS = ("module", "stack")
+LEVELS = ("module", "stack", "output")
 STALE_TOKENS = ("reuse", "forecast")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
 REFRESHES = ("error", "self_attn", "random")
@@ -36,7 +36,8 @@ class ToCaConfig:
     score             what ranks the tokens: s1 ("self_attn"), s2 ("cross_attn") or "random"
     staleness_weight  weight of s3
     spread_bonus, spread_cell    s4: the best token of every cell x cell square is raised by `bonus x` itself
-    level             "module": each module keeps its output (the paper); "stack": one residual per token for all blocks together
+    level             "module": each module keeps its output (the paper); "stack": one residual per token for all blocks together;
+                      "output": what the model predicts, of any model
     stale_tokens      what is not recomputed is taken as it was ("reuse") or continued from the last full steps ("forecast")
     order             of that continuation: 0, 1 or 2
     basis             what is continued: the polynomial through the last full steps ("taylor"), or a smooth fit ("chebyshev")
@@ -44,7 +45,7 @@ class ToCaConfig:
     trust             scale every token's continuation by how well the last one fitted
     tolerance         full steps where the measured error asks for them: the error that the steps between two full ones may add
                       to the sample, in percent of the prediction, early steps counting most (`error_cycle.py`); at 0 every step
-                      is full; None means the fixed `cycle`. For level "stack"
+                      is full; None means the fixed `cycle`. For levels "stack" and "output"
     max_gap           at most this distance between full steps, with a tolerance
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
     memory_budget     GB (2**30 bytes) that the cache may take of the model's device; 0 means what is free there
@@ -101,20 +102,26 @@ class ToCaConfig:
         if self.start_percent > self.end_percent:
             raise ConfigError(f"start_percent is {self.start_percent}, after end_percent {self.end_percent}; "
                               f"set start_percent at or before end_percent.")
-        if self.tolerance is not None and self.level != "stack":
-            raise ConfigError(f"tolerance is {self.tolerance}, which needs level stack; set level to stack, or tolerance to -1.")
+        if self.tolerance is not None and not self.forecasts:
+            raise ConfigError(f"tolerance is {self.tolerance}, which needs level stack or output; "
+                              f"set level to one of them, or tolerance to -1.")
 
     @property
     def always_full(self) -> bool:
         """True where these settings leave nothing to cache, so that the model runs plainly."""
-        if self.level == "stack":
+        if self.forecasts:
             return self.tolerance == 0 or self.tolerance is None and self.cycle == 1
         return self.fresh_ratio >= 1 or all(self.cycle_of(kind) == 1 for kind in KINDS)
 
     @property
+    def forecasts(self) -> bool:
+        """Whether whole steps are forecast, in place of module outputs being reused."""
+        return self.level != "module"
+
+    @property
     def forecast_order(self) -> int:
         """Of what is kept: 0 where stale tokens are taken as they were."""
-        return self.order if self.level == "stack" or self.stale_tokens == "forecast" else 0
+        return self.order if self.forecasts or self.stale_tokens == "forecast" else 0
 
     def cycle_of(self, kind: str) -> int:
         own = {"cross_attn": self.cross_attn_cycle, "mlp": self.mlp_cycle, "parallel_mlp": self.mlp_cycle}.get(kind)

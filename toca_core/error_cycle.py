@@ -11,7 +11,7 @@ drawn part is known, as in inpainting, the early steps have less to decide: the 
 """
 
 from .config import ToCaConfig
-from .forecast import growth
+from .keep.forecast import growth
 from .schedule import Cycle, Step
 
 LATE_WEIGHT = 0.02              # of an error where no noise is left

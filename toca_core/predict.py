@@ -1,9 +1,11 @@
-"""What a sampling run will cost, before it runs: the steps that its settings make full, and the account of every call (`costs.py`)."""
+"""What a sampling run will cost, before it runs: the steps that its settings make full, and what every call computes at its level."""
 
 from dataclasses import dataclass
 
+from .calls.context import CallContext, Moment
 from .config import ToCaConfig
-from .families.costs import Account, ModelCosts, Sizes
+from .costs.account import ModelCosts, Sizes
+from .levels import LEVELS
 from .schedule import Cycle, Step
 
 
@@ -15,13 +17,11 @@ class Shape:
     places     of each evaluation: (position in the sampler's list of sigmas, whether it may be partial)
     calls      of each evaluation: (Sizes, conditionings) of every call of the model
     itemsize   bytes of one number of the tokens
-    repays     whether the known error is taken back, which costs a forecast at each full step of level "stack"
     """
     total: int
     places: tuple[tuple[float, bool], ...]
     calls: tuple[tuple[Sizes, int], ...]
     itemsize: int
-    repays: bool = False
 
 
 @dataclass
@@ -40,47 +40,29 @@ class Prediction:
 
 def predict(costs: ModelCosts, config: ToCaConfig, shape: Shape) -> Prediction | None:
     """The account of a run; None where its full steps depend on the picture, as with a tolerance above 0."""
-    if config.level == "stack" and config.tolerance:
+    if config.forecasts and config.tolerance:
         return None
-    cycle, kinds, found, cached = Cycle(config), frozenset(costs.layout.kinds), Prediction(), False
+    level, cycle, kinds = LEVELS[config.level], Cycle(config), frozenset(costs.layout.kinds)
+    found, cached = Prediction(), False
     for index, (position, active) in enumerate(shape.places):
         step, active = Step(index, position, shape.total), active and not config.always_full
         full = cycle.full_kinds(step) & kinds if active else kinds
         full = full if cached else kinds                            # nothing is kept yet
+        if config.forecasts:
+            full = kinds if "self_attn" in full else frozenset()
         for sizes, conds in shape.calls:
+            about = CallContext(config, cycle, Moment(step), sizes, conds, full)
             plain = costs.plain_flops(sizes)
             found.plain_flops += plain
-            if not active:
-                found.flops += plain
-            elif config.level == "stack":
-                found.flops += stack_flops(costs, sizes, "self_attn" in full, trial=cached and shape.repays and config.repayment > 0)
-            else:
-                found.flops += account(costs, config, step, cycle, sizes, conds, full).flops
-        is_full = "self_attn" in full if config.level == "stack" else full == kinds
-        found.full, found.partial = found.full + is_full, found.partial + (not is_full)
+            found.flops += level.flops(costs, about) if active else plain
+        found.full, found.partial = found.full + (full == kinds), found.partial + (full != kinds)
         cached = active
     if any(active for _, active in shape.places) and not config.always_full:
-        found.cache_bytes = sum(costs.cache_need(config, sizes, conds, shape.itemsize).total for sizes, conds in shape.calls)
+        found.cache_bytes = sum(need_of(config, sizes, conds, shape.itemsize, costs).total for sizes, conds in shape.calls)
     return found
 
 
-def stack_flops(costs: ModelCosts, sizes: Sizes, full: bool, trial: bool) -> int:
-    """One call at level "stack"; trial: at a full step the forecast that would have spared it is made too."""
-    if not full:
-        return costs.skipped_flops(sizes)
-    return costs.plain_flops(sizes) + (costs.skipped_flops(sizes) if trial else 0)
-
-
-def account(costs: ModelCosts, config: ToCaConfig, step: Step, cycle: Cycle, sizes: Sizes, conds: int, full: frozenset[str]) -> Account:
-    """What one call at level "module" will compute, told from its settings."""
-    call = Account(costs, config, step, cycle, sizes, conds, full)
-    for stack in costs.stacks:
-        scoring, scored_by = call.scoring(stack), stack.scored_by(config.score)
-        for site in stack.sites:
-            tokens, whole = stack.tokens_of(site, sizes), stack.whole(site, full)
-            counts = [tokens] * stack.depth if whole else call.fresh_counts(site, tokens)
-            for block, count in enumerate(counts):
-                call.count(site, block, tokens, count)
-                if site == scored_by and (scoring if whole else count):
-                    call.count_scores(stack, count)
-    return call
+def need_of(config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int, costs: ModelCosts, attended: bool = False):
+    """Bytes that the cache of one call will hold at most (`keep.memory.Need`)."""
+    about = CallContext(config, Cycle(config), Moment(Step(0, 0, 1)), sizes, conds, bound=costs)
+    return LEVELS[config.level].need(about, itemsize, attended)

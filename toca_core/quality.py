@@ -7,6 +7,11 @@ IDENTICAL = 99.0                    # dB that an identical picture counts in a m
 WINDOW, SIGMA = 11, 1.5             # of SSIM's Gaussian, in pixels
 
 
+def rms(pictures):
+    """Root mean square of each picture of (B, ...) -> (B,) float32."""
+    return pictures.float().flatten(1).square().mean(1).sqrt()
+
+
 def psnr(pictures, references, peak: float = 1.0):
     """Peak signal-to-noise ratio of each picture (B, ...) whose values span `peak`, in dB; inf where the two are identical."""
     return 10 * torch.log10(peak ** 2 / (pictures - references).square().flatten(1).mean(1))

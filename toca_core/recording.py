@@ -35,7 +35,7 @@ class TokenRecord:
 
     def __init__(self, shape, patch: tuple[int, int, int]):
         self.batch, self.sides, self.patch = shape[0], tuple(shape[2:]), patch
-        self.latent = (1, *self.sides)[-3:]
+        self.latent = (1, 1, *self.sides)[-3:]
         self.grid = tuple(-(-side // step) for side, step in zip(self.latent, patch, strict=True))
         self.calls, self.whole, self.parts = 0, 0.0, {}             # conditionings, those computed in full, device -> sums (b, tokens)
         self.measured, self.errors = 0, {}                          # likewise, of squared errors, (b, *grid)
@@ -55,17 +55,25 @@ class TokenRecord:
             tokens = recomputed[:, :math.prod(self.grid)].unflatten(0, (-1, self.batch)).mean(0) * conds
             self.parts[x.device] = self.parts.get(x.device, 0) + tokens
 
+    def token_error(self, x, squared):
+        """Squared errors (B, N) of the tokens of a call on x (B, C, ...), relative to the prediction; those after the grid do not count."""
+        if self.fits(x) and squared.shape[1] >= math.prod(self.grid):
+            self.add_errors(squared[:, :math.prod(self.grid)].unflatten(1, self.grid))
+
     def error(self, error, output):
         """The error (B, C, ...) of a forecast of the prediction `output`."""
         if not self.fits(output):
             return
-        squared = error.float().square().mean(1)
-        squared = squared[:, None] if squared.ndim == 4 else squared[:, None, None]
+        squared = error.float().square().mean(1).view(-1, 1, *self.latent)
         tokens = F.avg_pool3d(squared, self.patch, ceil_mode=True)[:, 0]
         relative = tokens / output.float().square().flatten(1).mean(1).clamp_min(1e-12)[:, None, None, None]
+        self.add_errors(relative)
+
+    def add_errors(self, relative):
+        """(B, frames, rows, columns)."""
         each = relative.unflatten(0, (-1, self.batch))
         self.measured += len(each)
-        self.errors[output.device] = self.errors.get(output.device, 0) + each.sum(0)
+        self.errors[relative.device] = self.errors.get(relative.device, 0) + each.sum(0)
 
     def maps(self) -> TokenMaps | None:
         """None where no call was on whole pictures of the run."""

@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import asdict, dataclass, field
 
-from .memory import readable
+from .keep.memory import readable
 
 
 @dataclass

@@ -23,7 +23,7 @@ def load_host(cpu: bool = True):
 
 
 def pack_module(path: str):
-    """A module of the pack, such as `nodes.patching.seam`."""
+    """A module of the pack, such as `nodes.host.seam`."""
     if NAME not in sys.modules:
         spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
         sys.modules[NAME] = importlib.util.module_from_spec(spec)

@@ -118,15 +118,15 @@ def load_flux(path: str, heads: int, axes: list[int]):
 
 def settings_of(recording: Recording):
     """The published preset with what the recording varies, as the node's custom settings."""
-    presets, given = pack_module("toca_core.presets"), recording.settings
+    published, given = pack_module("toca_core.published"), recording.settings
     if recording.family == "dit" and given["sched"] not in SCHEDULES:
         raise SystemExit(f"The recording follows the schedule {given['sched']!r}; known are {', '.join(SCHEDULES)}.")
-    preset = getattr(presets, SCHEDULES[given["sched"]] if recording.family == "dit" else PRESETS[recording.family])
+    preset = getattr(published, SCHEDULES[given["sched"]] if recording.family == "dit" else PRESETS[recording.family])
     varied = {"fresh_ratio": float(given["R"]), "staleness_weight": float(given["soft"])}
     if recording.family != "stdit3":                                # whose released code holds its three cycles fixed
         varied["cycle"] = int(given["N"])
     config = dataclasses.replace(preset, **varied)
-    return pack_module("nodes.patching.settings").Settings("custom", config)
+    return pack_module("nodes.host.settings").Settings("custom", config)
 
 
 class Feeder(comfy.samplers.Sampler):
@@ -210,7 +210,7 @@ def replay(weights: str, io_path: str) -> dict:
     model.add_object_patch("model_sampling", RecordedTimes())
     comparison = Comparison(recording, model.model.diffusion_model)
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "replay", comparison)
-    model = pack_module("nodes.patching.seam").install(model, settings_of(recording))
+    model = pack_module("nodes.host.seam").install(model, settings_of(recording))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(recording.positive, recording.negative)
     guider.set_cfg(2.0 if recording.guided else 1.0)                # at anything but 1 both conditionings run

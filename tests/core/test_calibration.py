@@ -97,7 +97,7 @@ def test_a_target_that_is_never_reached_ends_the_search():
 @pytest.mark.parametrize("steps, noise, full", [(1, 1.0, 1), (4, 1.0, 4), (4, 0.0, 3), (20, 1.0, 6), (50, 1.0, 9), (50, 0.0, 8)])
 def test_how_few_steps_can_be_full(steps, noise, full):
     """Three at the start and the last, where it starts from noise; one after each gap of 8, or of 2 in runs of fewer than 10 steps."""
-    assert fewest_full(presets.auto("dit", steps), steps, noise) == full
+    assert fewest_full(presets.auto(steps), steps, noise) == full
 
 
 def test_shares_are_in_proportion_and_keep_the_mean():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from toca_core.forecast import Anchors, chebyshev_weights, growth, taylor_weights, time_of
+from toca_core.keep.forecast import Anchors, chebyshev_weights, growth, taylor_weights, time_of
 
 
 def features(*values):

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from toca_core import memory
 from toca_core.config import ConfigError, ToCaConfig
-from toca_core.forecast import Anchors
-from toca_core.memory import Budget, Need
-from toca_core.storage import Kept, Store
+from toca_core.keep import memory
+from toca_core.keep.forecast import Anchors
+from toca_core.keep.memory import Budget, Need
+from toca_core.keep.storage import Kept, Store
 
 MODULE, STACK = ToCaConfig(), ToCaConfig(level="stack")
 

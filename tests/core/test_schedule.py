@@ -2,9 +2,9 @@
 
 import pytest
 
-from toca_core import presets, schedule
+from toca_core import presets, published, schedule
+from toca_core.calls.module import Site
 from toca_core.config import ConfigError, ToCaConfig
-from toca_core.families.base import Site
 from toca_core.schedule import Cycle, Step
 
 ATTENTION, CROSS, MLP = (Site("", kind, kind) for kind in ("self_attn", "cross_attn", "mlp"))
@@ -48,8 +48,8 @@ def test_self_attention_is_never_partial():
 
 def test_ratio_is_the_product_of_its_factors():
     # 0.30 x (1 + 0.6 - 1.2 x 9/27) x (1.9 - 1.8 x 5/20) x 1.6
-    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), MLP, 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 1.6)
-    assert schedule.fresh_ratio(presets.PIXART, step(5, 20), CROSS, 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 0.6)
+    assert schedule.fresh_ratio(published.PIXART, step(5, 20), MLP, 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 1.6)
+    assert schedule.fresh_ratio(published.PIXART, step(5, 20), CROSS, 9, 28) == pytest.approx(0.30 * 1.2 * 1.45 * 0.6)
 
 
 def test_own_schedules_divide_by_the_models_depth():
@@ -75,8 +75,8 @@ def test_kinds_of_modules_have_cycles_of_their_own():
 
 
 def test_published_cycles_of_open_sora_and_flux():
-    assert kinds(presets.OPEN_SORA, 10) == "FFFFppFppF" and kinds(presets.OPEN_SORA, 10, "cross_attn") == "FFFpppFppp"
-    assert kinds(presets.FLUX, 12) == "FFFpppFpppFp"
+    assert kinds(published.OPEN_SORA, 10) == "FFFFppFppF" and kinds(published.OPEN_SORA, 10, "cross_attn") == "FFFpppFppp"
+    assert kinds(published.FLUX, 12) == "FFFpppFpppFp"
 
 
 def test_fixed_cycle():
@@ -88,19 +88,19 @@ def test_fixed_cycle():
 
 def test_dit_cycle_at_50_steps():
     # the first interval is round(3 / (1.4 - 0.8 x 49/50)) = round(4.87) = 5: full again where (49 - i) is a multiple of 5
-    assert kinds(presets.DIT_DDIM_50, 50).startswith("FpppFFpppFpppFpppF")
-    assert kinds(presets.DIT_DDIM_50, 50).endswith("FpFpFpF")
+    assert kinds(published.DIT_DDIM_50, 50).startswith("FpppFFpppFpppFpppF")
+    assert kinds(published.DIT_DDIM_50, 50).endswith("FpFpFpF")
 
 
 def test_pixart_cycle_at_20_steps():
-    assert kinds(presets.PIXART, 20) == "FpppFpFppFppFppFppFp"
+    assert kinds(published.PIXART, 20) == "FpppFpFppFppFppFppFp"
 
 
 def test_partial_steps_ahead_end_at_the_next_full_step():
-    cycle = Cycle(presets.FLUX)
+    cycle = Cycle(published.FLUX)
     cycle.full_kinds(step(0, 20))
     assert cycle.partial_steps_ahead(step(0, 20), "mlp") == 0       # the next steps are full as well
-    for config in (ToCaConfig(cycle=4), presets.DIT_DDIM_50, presets.PIXART):
+    for config in (ToCaConfig(cycle=4), published.DIT_DDIM_50, published.PIXART):
         cycle, text = Cycle(config), kinds(config, 50)
         for i in range(49):
             if "mlp" in cycle.full_kinds(step(i, 50)):
@@ -110,12 +110,12 @@ def test_partial_steps_ahead_end_at_the_next_full_step():
 
 
 def test_presets_by_length_of_the_run():
-    assert presets.paper("dit", 50) is presets.DIT_DDIM_50
-    assert presets.paper("dit", 250) is presets.DIT_DDPM_250
-    assert presets.paper("pixart", 20).layer_divisor == 27
-    assert presets.auto("pixart", 20).layer_divisor is None and presets.auto("pixart", 20).level == "stack"
-    assert kinds(presets.paper("pixart", 4), 4) == "Fppp"
-    assert [presets.auto("pixart", steps).max_gap for steps in (4, 9, 10)] == [2, 2, 8]
+    assert published.dit(50) is published.DIT_DDIM_50
+    assert published.dit(250) is published.DIT_DDPM_250
+    assert published.PIXART.layer_divisor == 27
+    assert presets.auto(20).layer_divisor is None and presets.auto(20).level == "stack"
+    assert kinds(published.PIXART, 4) == "Fppp"
+    assert [presets.auto(steps).max_gap for steps in (4, 9, 10)] == [2, 2, 8]
 
 
 @pytest.mark.parametrize("settings, named", [

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from toca_core import attention, scores
 from toca_core.config import ToCaConfig
-from toca_core.selection import Selector
+from toca_core.select import attention, scores
+from toca_core.select.selection import Selector
 
 
 def dense_map(q, k):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from toca_core.calls.module import Layout, Sizes
 from toca_core.config import ToCaConfig
-from toca_core.families.base import Layout, Sizes
 from toca_core.families.sequential import SequentialStack
 from toca_core.schedule import Cycle, Step
 from toca_core.swap import swapped

@@ -18,10 +18,11 @@ def pack():
     return SimpleNamespace(
         dit_loader=pack_module("nodes.models.dit_loader"), pixart=pack_module("nodes.models.pixart"),
         stdit3_loader=pack_module("nodes.models.stdit3_loader"),
-        loading=pack_module("nodes.models.loading"), table=pack_module("nodes.models.table"),
-        seam=pack_module("nodes.patching.seam"), run=pack_module("nodes.patching.run"),
-        settings=pack_module("nodes.patching.settings"), config=pack_module("toca_core.config"),
-        presets=pack_module("toca_core.presets"), block_ratios=pack_module("nodes.patching.block_ratios"))
+        loading=pack_module("nodes.models.loading"), systems=pack_module("nodes.systems"),
+        seam=pack_module("nodes.host.seam"), run=pack_module("toca_core.run"),
+        settings=pack_module("nodes.host.settings"), config=pack_module("toca_core.config"),
+        presets=pack_module("toca_core.presets"), published=pack_module("toca_core.published"),
+        block_ratios=pack_module("nodes.host.block_ratios"))
 
 
 def dit_weights(hidden=48, depth=4, classes=5, channels=4, patch=2, grid=8, seed=0) -> dict:
@@ -163,7 +164,7 @@ def demo(pack):
 def cached(pack):
     """cached(subject, preset="custom", **settings) -> (a MODEL with ToCa, the list its runs' reports go to)."""
     def install(subject, preset="custom", **settings):
-        score = settings.pop("score", None) or pack.settings.score_of("auto", pack.table.layout_of(subject.diffusion_model))
+        score = settings.pop("score", None) or pack.settings.score_of("auto", pack.systems.system_of(subject.diffusion_model).layout)
         config = pack.config.ToCaConfig(**{"fresh_ratio": 0.3, "cycle": 3, "spread_bonus": 0.4, "score": score, **settings})
         reports = []
         model = pack.seam.install(subject.model, pack.settings.Settings(preset, config), reports.append)

@@ -16,14 +16,14 @@ def user(tmp_path, monkeypatch):
     """A user folder of its own."""
     import folder_paths
     monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path))
-    monkeypatch.setattr(pack_module("nodes.patching.calibrating"), "REMEMBERED", {})
+    monkeypatch.setattr(pack_module("nodes.host.calibrating"), "REMEMBERED", {})
     return tmp_path / "toca"
 
 
 def sensitivity(subject, last: float):
     """What three evaluations tell when the last one's input is `last` times that of the first."""
     import comfy.samplers
-    probing = pack_module("nodes.patching.probing")
+    probing = pack_module("nodes.host.probing")
 
     class Repeat(comfy.samplers.Sampler):
         def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
@@ -58,7 +58,7 @@ def test_a_module_that_reuses_errs_only_where_its_input_has_changed(subject):
 
 
 def test_probing_leaves_a_run_as_it_is(subject):
-    probing = pack_module("nodes.patching.probing")
+    probing = pack_module("nodes.host.probing")
     run = probing.Probing(9)
     assert torch.equal(subject.sample(probing.probed(subject.model, run)), subject.sample())
     assert run.moments == {2, 4, 7} and len(run.calls) in (1, 2) and not run.kept
@@ -86,7 +86,7 @@ def test_every_system_is_calibrated(subject, user):
 
 def test_what_is_known_is_not_sampled_again(tiny_dit, user, monkeypatch):
     first = calibrate(tiny_dit, "1.3x")
-    calibrating = pack_module("nodes.patching.calibrating")
+    calibrating = pack_module("nodes.host.calibrating")
     monkeypatch.setattr(calibrating, "REMEMBERED", {})             # as after a restart
     monkeypatch.setattr(calibrating.Sampling, "run", lambda *_, **__: pytest.fail("it sampled"))
     again = calibrate(tiny_dit, "1.3x")
@@ -96,7 +96,7 @@ def test_what_is_known_is_not_sampled_again(tiny_dit, user, monkeypatch):
 
 
 def test_a_damaged_file_is_passed_over(tiny_dit, user, caplog):
-    calibrating = pack_module("nodes.patching.calibrating")
+    calibrating = pack_module("nodes.host.calibrating")
     latent = {"samples": torch.zeros(1, 4, 16, 16)}
     sampling = calibrating.Sampling(tiny_dit.model, tiny_dit.positive, tiny_dit.negative, latent, 9, 3.0, "euler", "simple", 3)
     runs = calibrating.Calibration(sampling, 1, probe=True)
@@ -155,7 +155,7 @@ def test_other_samplers_are_calibrated_too(tiny_dit, user, sampler, steps):
 
 
 def test_presets_are_saved_used_and_checked(tiny_dit, pack, user):
-    files, cache = pack_module("nodes.patching.user_files"), pack_module("nodes.toca_cache").ToCaCache
+    files, cache = pack_module("nodes.host.user_files"), pack_module("nodes.toca_cache").ToCaCache
     outputs = calibrate(tiny_dit, "1.3x", save_as="my style-2")
     assert files.saved_presets() == ["my style-2"] and files.load_preset("my style-2").tolerance == outputs[2]
     [listed] = [entry for entry in cache.define_schema().inputs if entry.id == "preset"]
@@ -179,7 +179,7 @@ def test_widgets_that_were_changed_go_before_a_saved_preset(pack):
 
 
 def test_a_fingerprint_is_of_values_and_of_what_is_done_with_a_model(tiny_dit):
-    marks = pack_module("nodes.patching.fingerprint")
+    marks = pack_module("nodes.host.fingerprint")
     ones, again, zeros = (marks.fingerprint(1, {"a": values}) for values in (torch.ones(2), torch.ones(2), torch.zeros(2)))
     assert ones == again != zeros
     assert marks.fingerprint(object()) != marks.fingerprint([]) and marks.fingerprint(["a", "b"]) != marks.fingerprint(["ab"])
@@ -188,7 +188,7 @@ def test_a_fingerprint_is_of_values_and_of_what_is_done_with_a_model(tiny_dit):
     guide(changed[1], 3)
     guide(changed[2], 2)
     changed[3].add_patches({"diffusion_model.blocks.0.mlp.fc1.bias": ("diff", (torch.ones(192),))})
-    changed[4].model_options["transformer_options"]["mask"] = pack_module("nodes.patching.regions").TokenMask(torch.ones(1, 8, 8), 1)
+    changed[4].model_options["transformer_options"]["mask"] = pack_module("nodes.host.regions").TokenMask(torch.ones(1, 8, 8), 1)
     prints = [marks.fingerprint(marks.model_parts(one)) for one in changed]
     assert len(set(prints)) == 5 and marks.fingerprint(marks.model_parts(model.clone())) == prints[0]
 

@@ -56,7 +56,7 @@ def test_without_toca_it_ends_where_the_released_sampler_does(pack, load, record
 
 def test_with_toca_it_ends_where_the_authors_toca_does(pack, load, recording):
     settings, tensors = recording
-    preset = pack.presets.DIT_DDIM_50
+    preset = pack.published.DIT_DDIM_50
     assert (preset.fresh_ratio, preset.cycle, preset.staleness_weight) == tuple(float(settings[name]) for name in ("R", "N", "soft"))
     reports = []
     model = pack.seam.install(load("first three"), pack.settings.Settings("paper", preset), reports.append)

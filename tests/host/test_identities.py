@@ -109,7 +109,7 @@ def test_an_interrupt_leaves_the_next_run_clean(subject, cached, mode):
 def test_an_error_inside_a_block_leaves_the_next_run_clean(subject, cached, monkeypatch, pack, mode):
     model, _ = cached(subject, **mode)
     expected, before = subject.sample(model), marks(subject)
-    last = subject.diffusion_model.get_submodule(pack.table.layout_of(subject.diffusion_model).stacks[-1].path)[-1]
+    last = subject.diffusion_model.get_submodule(pack.systems.system_of(subject.diffusion_model).stacks[-1].path)[-1]
     calls = []
 
     def failing(*args, **kwargs):

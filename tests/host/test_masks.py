@@ -9,7 +9,7 @@ STACK = {"level": "stack", "cycle": 4, "fresh_ratio": 0.0, "tolerance": None, "r
 @pytest.fixture(scope="module")
 def masks():
     from tools.pack import pack_module
-    return pack_module("nodes.patching.regions"), pack_module("nodes.toca_token_mask").ToCaTokenMask, \
+    return pack_module("nodes.host.regions"), pack_module("nodes.toca_token_mask").ToCaTokenMask, \
         pack_module("nodes.toca_region_priority").ToCaRegionPriority
 
 
@@ -163,7 +163,7 @@ def test_refresh_without_a_mask(refreshing, cached, refresh):
 def test_waiting_tokens_get_their_turn(pack, masks):
     from tools.pack import pack_module
     config = pack.config.ToCaConfig(level="stack", refresh_ratio=0.25, staleness_weight=10.0, cycle=1)
-    plan = pack_module("toca_core.regions").Plan(config, 8)
+    plan = pack_module("toca_core.select.regions").Plan(config, 8)
     plan.renew(torch.rand(1, 8), 4)
     assert sorted(torch.cat([plan.at(step) for step in (1, 2, 3, 4)], dim=1)[0].tolist()) == list(range(8))
 
@@ -196,7 +196,7 @@ def test_a_picture_of_a_batch_without_a_mask_does_not_stop_the_cycle(refreshing,
 def run_inside(tiny_dit, pack, given=None):
     """A run with the square as its region, given by the user or not; without one where that is None."""
     from tools.pack import pack_module
-    region = None if given is None else pack_module("nodes.patching.regions").Region(square()[:, None] > 0, 0, (1, 2, 2), given)
+    region = None if given is None else pack_module("nodes.host.regions").Region(square()[:, None] > 0, 0, (1, 2, 2), given)
     record = pack_module("toca_core.recording").TokenRecord((2, 4, 16, 16), (1, 2, 2))
     return pack.run.SamplingRun(pack.settings.Settings("custom", pack.config.ToCaConfig(**STACK)), tiny_dit.diffusion_model, [1.0, 0.0],
                                 (1.0, 0.0), 0, None, record, region=region)
@@ -236,7 +236,7 @@ def test_priority_moves_the_fresh_tokens_at_module_level(subject, cached, masks,
 
 def test_priority_ranks_the_tokens(pack):
     from tools.pack import pack_module
-    selection = pack_module("toca_core.selection")
+    selection = pack_module("toca_core.select.selection")
     config = pack.config.ToCaConfig(score="random", staleness_weight=0.0)
     priority = 1 + 1e6 * torch.tensor([[0.0, 1, 0, 1]])
     selector = selection.Selector(config, 2, ("mlp",), (1, 2, 2), 0, priority)

@@ -163,7 +163,7 @@ def test_the_hosts_memory_is_the_models_on_a_cpu(subject, cached, mode):
 def test_where_memory_runs_out_the_run_goes_on_plainly(subject, cached, monkeypatch, settings, method, failing):
     """The allocator's own error, in the first step's cache, in a later one's and where something kept is read."""
     from tools.pack import pack_module
-    store, calls = pack_module("toca_core.storage").Store, []
+    store, calls = pack_module("toca_core.keep.storage").Store, []
     original = getattr(store, method)
 
     def fail(self, tensor):

@@ -16,11 +16,11 @@ SYSTEMS = {"dit": ("self_attn", "random"), "demo": ("self_attn", "random"), "pix
 @pytest.fixture
 def predicted(pack):
     """predicted(subject, config, **how to sample) -> (Prediction of a run like one that has been, RunReport of a run with config)."""
-    records, prediction = pack_module("nodes.patching.records"), pack_module("toca_core.predict")
+    records, prediction = pack_module("nodes.host.records"), pack_module("toca_core.costs.predict")
 
     def call(subject, config, **sampling):
         kept, reports = records.Records(), []
-        layout = pack.table.layout_of(subject.diffusion_model)
+        layout = pack.systems.system_of(subject.diffusion_model)
         costs = layout.bind(subject.diffusion_model).costs
         kept.loaded("1", "model", costs)
         for settings in (pack.settings.Settings("paper", pack.config.ToCaConfig()), pack.settings.Settings("custom", config)):
@@ -85,7 +85,7 @@ def test_nothing_cached_costs_as_much_as_without(tiny_dit, pack, predicted):
 
 def test_no_model_is_kept_for_it(pack, tiny_dit):
     """Of the costs that a record holds, everything is plain: numbers, names and rows of the table."""
-    costs = pack.table.layout_of(tiny_dit.diffusion_model).bind(tiny_dit.diffusion_model).costs
+    costs = pack.systems.bound_of(tiny_dit.diffusion_model)[0].costs
     seen, reached = set(), [costs]
     while reached:
         thing = reached.pop()
@@ -96,9 +96,9 @@ def test_no_model_is_kept_for_it(pack, tiny_dit):
 
 
 def test_only_the_latest_nodes_are_known(pack):
-    records = pack_module("nodes.patching.records")
+    records = pack_module("nodes.host.records")
     kept = records.Records()
-    costs = pack_module("toca_core.families.costs").ModelCosts(None, [], (0, 0, 0), 0)
+    costs = pack_module("toca_core.costs.account").ModelCosts(None, [], (0, 0, 0), 0)
     for node in range(records.LIMIT + 5):
         kept.loaded(str(node), "model", costs)
     assert len(kept.known) == records.LIMIT and kept.of("4") is None and kept.of("5") is not None

@@ -46,7 +46,7 @@ def test_dit_xl_2(pack, tmp_path, pixels, grid):
     assert len(model.blocks) == 28 and model.classes == 1000 and model.grid == grid and model.out_channels == 8
     assert model.blocks[0].attn.num_heads == 16 and len(config.class_names) == 1000
     assert isinstance(config.latent_format, comfy.latent_formats.SD15)
-    assert set(pack.table.layout_of(model).bind(model).depths.values()) == {28}
+    assert set(pack.systems.bound_of(model)[0].depths.values()) == {28}
 
 
 # ---- PixArt ----
@@ -68,7 +68,7 @@ def check_pixart(pack, config, weights, captions, micro, extent):
     assert model.y_embedder.y_embedding.shape == (captions, 4096)
     assert model.micro_conditioning == micro and model.position_extent == extent
     assert isinstance(config.latent_format, comfy.latent_formats.SDXL if captions == 300 else comfy.latent_formats.SD15)
-    assert set(pack.table.layout_of(model).bind(model).depths.values()) == {28}
+    assert set(pack.systems.bound_of(model)[0].depths.values()) == {28}
 
 
 @pytest.mark.parametrize("file, pixels, captions, micro, extent", PIXART)
@@ -109,7 +109,7 @@ def test_the_hosts_own_detection_gives_a_pixart_we_can_cache(pack):
     """What the stock loader builds, for the file on which it and ours agree."""
     weights = without_memory(released.pixart(1024, 120, micro=True, positions=False))
     model = built(pack, comfy.model_detection.model_config_from_unet(weights, ""), weights)
-    layout = pack.table.layout_of(model)
+    layout = pack.systems.system_of(model)
     assert layout.system == "pixart" and set(layout.bind(model).depths.values()) == {28}
 
 

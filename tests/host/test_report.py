@@ -23,7 +23,7 @@ TOLERANT = {"level": "stack", "tolerance": 20.0}
 def show():
     from tools.pack import pack_module
     return SimpleNamespace(report=pack_module("nodes.toca_report").ToCaReport, map=pack_module("nodes.toca_token_map").ToCaTokenMap,
-                           log_of=pack_module("nodes.patching.seam").log_of, log=pack_module("nodes.patching.run_log"),
+                           log_of=pack_module("nodes.host.seam").log_of, log=pack_module("nodes.host.run_log"),
                            tokens=pack_module("nodes.drawing.tokens"))
 
 
@@ -106,7 +106,7 @@ def test_a_report_says_what_happened_and_why(subject, cached, show, settings):
 
 def run_sites(subject):
     from tools.pack import pack_module
-    return pack_module("nodes.models.table").layout_of(subject.diffusion_model).bind(subject.diffusion_model).depths
+    return pack_module("nodes.systems").bound_of(subject.diffusion_model)[0].depths
 
 
 def test_a_model_without_the_cache_is_refused_by_name(tiny_dit, show):

@@ -50,12 +50,12 @@ def test_flops_are_those_that_torch_counts(subject, cached, settings):
 def test_skipped_steps_run_no_block(subject, cached, monkeypatch, pack):
     model, reports = cached(subject, level="stack", cycle=3, repayment=0.0)
     calls = []
-    for stack in pack.table.layout_of(subject.diffusion_model).stacks:
+    for stack in pack.systems.system_of(subject.diffusion_model).stacks:
         block = subject.diffusion_model.get_submodule(stack.path)[0]
         monkeypatch.setitem(block.__dict__, "forward", lambda *args, block=block, **kwargs: (
             calls.append(block), type(block).forward(block, *args, **kwargs))[1])
     subject.sample(model)
-    stacks = len(pack.table.layout_of(subject.diffusion_model).stacks)
+    stacks = len(pack.systems.system_of(subject.diffusion_model).stacks)
     assert len(calls) == stacks * reports[0].model_calls["full"] == stacks * 3
 
 

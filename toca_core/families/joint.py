@@ -11,10 +11,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from .. import attention, flops
+from ..calls.module import BlockForward, Call
+from ..costs import flops
+from ..costs.account import Site, Sizes, StackCosts
+from ..select import attention
 from ..swap import swapped
-from .base import BlockForward, Call
-from .costs import Site, Sizes, StackCosts
+from .contract import Claims
 
 STREAMS = ("img", "txt")
 
@@ -30,7 +32,7 @@ class JointStack:
     path: str
     watch: Callable
     attending: Callable
-    scores = ("self_attn",)
+    scores, modular, on_grid = ("self_attn",), True, True
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -72,9 +74,12 @@ class JointCosts(StackCosts):
 
 class BoundJoint(JointCosts):
     def __init__(self, stack: JointStack, model: nn.Module):
-        self.blocks = model.get_submodule(stack.path)
+        claims = Claims(model, stack.name)
+        self.blocks = claims.blocks(stack.path)
         first = self.blocks[0]
-        macs_of = {site: flops.macs(first.get_submodule(site.module)) for site in stack.sites}
+        for name in ("img", "txt"):
+            claims.argument(first, name)
+        macs_of = {site: flops.macs(claims.module(site.module, first, "block's ")) for site in stack.sites}
         super().__init__(stack, len(self.blocks), first.hidden_size, macs_of)
         self.site = {site.module: site for site in self.sites}
         self.macs = self.depth * sum(macs_of.values())
@@ -91,6 +96,9 @@ class BoundJoint(JointCosts):
 
     def passed(self, args, kwargs, picture=None):
         return kwargs["img"] if picture is None else picture, kwargs["txt"]
+
+    def changed(self, output, picture):
+        return picture, *output[1:]
 
     def fresh_in(self, args, kwargs, call, first: bool):
         """A block's arguments with the fresh tokens of the picture alone, and the positions of these and the text."""

@@ -11,10 +11,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from .. import attention, flops
+from ..calls.module import BlockForward, Call
+from ..costs import flops
+from ..costs.account import Site, Sizes, StackCosts
+from ..select import attention
 from ..swap import swapped
-from .base import BlockForward, Call
-from .costs import Site, Sizes, StackCosts
+from .contract import Claims
 from .joint import no_overflow, per_token
 
 
@@ -29,7 +31,7 @@ class ParallelStack:
     path: str
     watch: Callable
     attending: Callable
-    scores = ("self_attn",)
+    scores, modular, on_grid = ("self_attn",), True, True
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -73,8 +75,11 @@ class ParallelCosts(StackCosts):
 
 class BoundParallel(ParallelCosts):
     def __init__(self, stack: ParallelStack, model: nn.Module):
-        self.blocks = model.get_submodule(stack.path)
+        claims = Claims(model, stack.name)
+        self.blocks = claims.blocks(stack.path)
         first = self.blocks[0]
+        for name in ("linear1", "linear2", "pre_norm", "mlp_act"):
+            claims.module(name, first, "block's ")
         super().__init__(stack, len(self.blocks), first.hidden_size, flops.macs(first.linear1) + flops.macs(first.linear2))
         self.attn, self.mlp = self.sites
         self.macs = self.depth * self.linear_macs
@@ -91,7 +96,10 @@ class BoundParallel(ParallelCosts):
         return output[:, -count:]
 
     def passed(self, args, kwargs, picture=None):
-        return args[0] if picture is None else torch.cat((args[0][:, :-picture.shape[1]], picture), dim=1)
+        return args[0] if picture is None else self.changed(args[0], picture)
+
+    def changed(self, output, picture):
+        return torch.cat((output[:, :-picture.shape[1]], picture), dim=1)
 
     def fresh_in(self, args, kwargs, call, first: bool):
         x = args[0]

@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from .. import attention, flops
+from ..calls.module import Call, Chosen
+from ..costs import flops
+from ..costs.account import Site, Sizes, StackCosts
+from ..select import attention
 from ..swap import swapped
-from .base import Call, Chosen
-from .costs import Site, Sizes, StackCosts
+from .contract import Claims
 
 
 @dataclass(frozen=True)
 class SequentialStack:
     """
     modules        kind -> attribute of a block
-    projections    kind -> attributes of the linear layers that make its queries and keys: one fused "qkv" layer, or a query
-                   layer and a fused "kv" layer; without them that attention gives no scores
+    projections    kind -> attributes of the linear layers that make its queries, keys and values: one fused "qkv" layer, a query
+                   layer and a fused "kv" layer, or three layers; without them that attention gives no scores
     mask           position, after the tokens, of the argument of cross-attention that masks the context, (B, 1, L), added to the logits
     attends        Sizes -> (sequences per sample, their length) of self-attention; by default one sequence of all tokens
     norms          kind -> attribute of the norm that stands, with one modulation for all tokens, between the tokens and that module
@@ -34,6 +36,7 @@ class SequentialStack:
     attends: Callable[[Sizes], tuple[int, int]] = lambda sizes: (1, sizes.tokens)
     norms: dict[str, str] = field(default_factory=dict)
     attending: Callable | None = None
+    modular = on_grid = True
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -82,15 +85,19 @@ class SequentialCosts(StackCosts):
 
 class BoundSequential(SequentialCosts):
     def __init__(self, stack: SequentialStack, model: nn.Module):
-        self.blocks = blocks = model.get_submodule(stack.path)
-        self.modules = {(site, index): block.get_submodule(stack.modules[site.kind])
+        claims = Claims(model, stack.name)
+        self.blocks = blocks = claims.blocks(stack.path)
+        self.modules = {(site, index): claims.module(stack.modules[site.kind], block, "block's ")
                         for site in stack.sites for index, block in enumerate(blocks)}
-        self.norms = {(site, index): block.get_submodule(stack.norms[site.kind])
+        self.norms = {(site, index): claims.module(stack.norms[site.kind], block, "block's ")
                       for site in stack.sites if site.kind in stack.norms for index, block in enumerate(blocks)}
         first = {site.kind: self.modules[site, 0] for site in stack.sites}
-        width = next(layer.in_features for layer in first["mlp"].modules() if isinstance(layer, nn.Linear))
-        context = flops.macs(first["cross_attn"].get_submodule(stack.projections["cross_attn"][-1])) if "cross_attn" in first else 0
-        super().__init__(stack, len(blocks), width, {kind: flops.macs(module) for kind, module in first.items()}, context)
+        for kind, paths in stack.projections.items():
+            claims.projections(first[kind], paths, stack.modules[kind])
+        keys = stack.projections.get("cross_attn", ())[1:]          # the layers that read the context
+        context = sum(flops.macs(first["cross_attn"].get_submodule(path)) for path in keys)
+        super().__init__(stack, len(blocks), flops.width_of(first["mlp"]), {kind: flops.macs(module) for kind, module in first.items()},
+                         context)
         self.heads = getattr(first["self_attn"], "num_heads", None)
         self.macs = self.depth * sum(self.macs_of.values())
 
@@ -116,6 +123,9 @@ class BoundSequential(SequentialCosts):
         """What a block returns that is passed by: the tokens as they came, or in place of the picture's others."""
         return args[0] if picture is None else picture
 
+    def changed(self, output, picture):
+        return picture
+
     def fresh_in(self, args, kwargs, call, first: bool):
         """A block's arguments with the fresh tokens alone; what comes out of one block goes into the next as it is."""
         return ((call.take(args[0]), *args[1:]) if first else args), kwargs
@@ -139,7 +149,9 @@ class BoundSequential(SequentialCosts):
 
         with swapped([(module.get_submodule(path), watch(path)) for path in paths]):
             output = compute()
-        q, k = seen[paths[0]].chunk(3, dim=-1)[:2] if len(paths) == 1 else (seen[paths[0]], seen[paths[1]].chunk(2, dim=-1)[0])
+        q = seen[paths[0]] if len(paths) > 1 else seen[paths[0]].chunk(3, dim=-1)[0]
+        k = seen[paths[0]].chunk(3, dim=-1)[1] if len(paths) == 1 else seen[paths[1]]
+        k = k.chunk(2, dim=-1)[0] if len(paths) == 2 else k         # a fused key-value layer
         batch = output.shape[0]
         return output, *(attention.split_heads(x.reshape(batch, -1, output.shape[-1]), module.num_heads) for x in (q, k))
 

@@ -1,0 +1,186 @@
+"""The sampling runs of a calibration, and what is remembered of them."""
+
+import time
+from dataclasses import asdict, dataclass, fields, replace
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+from comfy.model_sampling import CONST
+
+from ...toca_core.calibration import Point
+from ...toca_core.calls.probe import probes
+from ...toca_core.config import ToCaConfig
+from ...toca_core.keep import memory
+from ...toca_core.keep.forecast import time_of
+from ...toca_core.predict import need_of
+from ...toca_core.quality import IDENTICAL, psnr
+from ..systems import bound_of, system_of
+from . import user_files
+from .fingerprint import fingerprint, model_parts
+from .memory import HostMemory
+from .probing import SHARES, Probing, probed
+from .seam import check_latent, install, uninstalled
+from .settings import Settings
+
+VERSION = 2                     # of what is remembered; another number makes it forgotten
+EXPECTED = 5                    # runs per seed, for the progress bar
+REMEMBERED = {}                 # fingerprint -> what was measured, beside the files
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a KSampler is given. latent: the host's LATENT, whose size and batch count."""
+    model: object
+    positive: list
+    negative: list
+    latent: dict
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+    seed: int
+
+    def run(self, model, offset: int = 0, callback=None, last_step: int | None = None):
+        """-> (latent (B, C, ...), seconds) of one run with the seed `offset` after the first."""
+        start = self.start
+        noise = comfy.sample.prepare_noise(start, self.seed + offset, self.latent.get("batch_index"))
+        began = time.perf_counter()
+        result = comfy.sample.sample(
+            model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, self.positive, self.negative, start,
+            noise_mask=self.latent.get("noise_mask"), last_step=last_step, callback=callback, disable_pbar=True, seed=self.seed + offset)
+        return result.float().cpu(), time.perf_counter() - began
+
+    @property
+    def start(self):
+        """The latent as the model takes it: an empty one is brought to its channels and scale."""
+        scales = [self.latent[name] for name in ("downscale_ratio_spacial", "downscale_ratio_temporal") if name in self.latent]
+        return comfy.sample.fix_empty_latent_channels(self.model, self.latent["samples"], *scales)
+
+    @property
+    def sigmas(self) -> list[float]:
+        return comfy.samplers.KSampler(self.model, self.steps, "cpu", self.sampler_name, self.scheduler).sigmas.tolist()
+
+
+class Calibration:
+    """Plain runs, and runs of preset auto at one tolerance or another from the same noise; what is known is not sampled again.
+
+    seeds    how many samplings are compared at each tolerance
+    probe    whether modules are probed in the first plain run
+    vae      pictures are compared with it, latents without
+    known    what was measured, as in its file: "points" by tolerance; where modules were probed, their "sensitivity" and "cost" in FLOPs
+    """
+
+    def __init__(self, sampling: Sampling, seeds: int, probe: bool, vae=None):
+        self.sampling, self.seeds, self.vae = sampling, seeds, vae
+        self.plain = uninstalled(sampling.model)
+        diffusion_model = self.plain.get_model_object("diffusion_model")
+        self.system, (self.bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
+        self.probe = probe = probe and self.bound is not None and "module" in self.bound.layout.levels
+        check_latent(self.plain, sampling.start)
+        self.references, self.calls, self.done = {}, [], 0
+        probed_calls = len(SHARES) * len(list(probes(self.bound))) if probe else 0
+        self.bar = comfy.utils.ProgressBar(EXPECTED * seeds * sampling.steps + probed_calls)
+        given = [getattr(sampling, field.name) for field in fields(sampling) if field.name != "model"]
+        self.key = fingerprint(VERSION, model_parts(self.plain), sampling.sigmas, given, seeds, vae and model_parts(vae.patcher))
+        self.known = REMEMBERED.setdefault(self.key, self.recall())
+
+    def settings(self, preset: str) -> ToCaConfig:
+        """Those of preset auto or paper, for this model and run."""
+        return Settings(preset, ToCaConfig()).resolve(self.system, self.bound, self.steps)[0]
+
+    @property
+    def steps(self) -> int:
+        """As the sampler counts them; some schedulers make one more or less than asked for."""
+        return len(self.sampling.sigmas) - 1
+
+    @property
+    def last_noise(self) -> float:
+        """The share of noise at the last step, 0..1."""
+        return time_of(self.sampling.sigmas[-2], "sigma", isinstance(self.plain.get_model_object("model_sampling"), CONST))
+
+    @property
+    def file(self):
+        return user_files.folder("calibrations") / f"{self.key}.json"
+
+    def recall(self) -> dict:
+        """What an earlier process has measured."""
+        held = user_files.read(self.file)
+        if held is None:
+            return {"points": {}, "sensitivity": {}, "cost": {}}
+        try:
+            points = [Point(**{**point, "psnr": tuple(map(float, point["psnr"]))}) for point in held["points"]]
+            sensitivity = {name: list(map(float, blocks)) for name, blocks in held["sensitivity"].items()}
+            cost = {name: float(held["cost"][name]) for name in sensitivity}
+            return {"points": {point.tolerance: point for point in points}, "sensitivity": sensitivity, "cost": cost}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            user_files.log.warning("ToCa: %s is passed over, since it holds no calibration (%r)", self.file, error)
+            return {"points": {}, "sensitivity": {}, "cost": {}}
+
+    def remember(self):
+        try:
+            user_files.write(self.file, {**self.known, "points": [asdict(point) for point in self.known["points"].values()]})
+        except OSError as error:
+            user_files.log.warning("ToCa: a calibration lasts until ComfyUI ends, since %s cannot be written (%s)", self.file, error)
+
+    def progress(self, *_):
+        self.done += 1
+        self.bar.update_absolute(self.done, max(self.bar.total, self.done + 1))
+
+    def reference(self, offset: int):
+        """-> (pictures, seconds) of a plain run."""
+        if offset not in self.references:
+            self.first_calls()                                      # or the first run would be timed with the loading
+            shares = SHARES if self.probe and offset == 0 and not self.known["sensitivity"] else ()
+            probing = Probing(self.sampling.steps, self.progress, shares)
+            latent, seconds = self.sampling.run(probed(self.plain, probing), offset, self.progress)
+            self.references[offset] = self.pictures(latent), seconds - probing.seconds
+            if probing.errors:
+                self.known.update(sensitivity=probing.sensitivity, cost=probing.cost)
+        return self.references[offset]
+
+    def pictures(self, latent):
+        """What is compared, (B, ...)."""
+        return latent if self.vae is None else self.vae.decode(latent).float().cpu()
+
+    def sensitivity(self) -> dict[str, list[float]]:
+        """The error that each stale module of each block makes in the model's output; empty where none is to be probed."""
+        if self.probe and not self.known["sensitivity"]:
+            self.reference(0)
+            self.remember()
+        return self.known["sensitivity"] if self.probe else {}
+
+    def point(self, tolerance: float) -> Point:
+        """What preset auto does at a tolerance."""
+        if tolerance not in self.known["points"]:
+            reports, plain_seconds, seconds, decibels = [], 0.0, 0.0, []
+            model = install(self.plain, Settings("auto", ToCaConfig(), tolerance=tolerance), reports.append)
+            for offset in range(self.seeds):
+                reference, took = self.reference(offset)
+                latent, faster = self.sampling.run(model, offset, self.progress)
+                peak = 1.0 if self.vae else float(reference.amax() - reference.amin())
+                decibels += psnr(self.pictures(latent), reference, peak).clamp(max=IDENTICAL).tolist()
+                plain_seconds, seconds = plain_seconds + took, seconds + faster
+            speedup = sum(report.plain_flops for report in reports) / sum(report.flops for report in reports)
+            cycle = sum(len(report.steps) for report in reports) / sum(report.calls("full") + report.calls("plain") for report in reports)
+            self.known["points"][tolerance] = Point(tolerance, speedup, plain_seconds / seconds, cycle, tuple(decibels))
+            self.remember()
+        return self.known["points"][tolerance]
+
+    # ---- memory ----
+
+    def first_calls(self) -> list[tuple]:
+        """What the calls of one evaluation of the model work on; it is run once for that."""
+        if not self.calls:
+            probing = Probing(self.sampling.steps, shares=())
+            replace(self.sampling, sampler_name="euler").run(probed(self.plain, probing), last_step=1)
+            self.calls = probing.calls
+        return self.calls
+
+    def cache_need(self, config: ToCaConfig) -> memory.Need:
+        """Of all conditionings together."""
+        itemsize = HostMemory(self.plain.model).itemsize
+        return sum((need_of(config, sizes, conds, itemsize, bound) for bound, sizes, conds in self.first_calls()), start=memory.Need())
+
+    def budget(self, gigabytes: float) -> memory.Budget:
+        return HostMemory(self.plain.model).budget(gigabytes, self.sampling.start.shape, self.plain.load_device)

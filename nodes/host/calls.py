@@ -1,0 +1,42 @@
+"""One call of the model as the host makes it, told in the core's words."""
+
+from ...toca_core.run import CallKey
+from ..systems import system_of
+from ..systems.sizes import latent_sizes
+
+
+def plain_model(diffusion_model):
+    """Without torch.compile's shell."""
+    return getattr(diffusion_model, "_orig_mod", diffusion_model)
+
+
+def sizes_of(diffusion_model, x, context, arguments: dict):
+    """What a call works on; arguments: whatever else the host passes to the model."""
+    system = system_of(diffusion_model)
+    return (system and system.sizes or latent_sizes)(diffusion_model, x, context, arguments)
+
+
+def key_of(context, options: dict) -> CallKey:
+    """Which conditionings a call is for."""
+    window = options.get("context_window")
+    window = None if window is None else tuple(window.index_list)
+    shape = None if context is None else tuple(context.shape)
+    conditionings = (shape, tuple(options.get("uuids", ())), tuple(options.get("cond_or_uncond", ())), window)
+    return CallKey(conditionings, conds_of(options))
+
+
+def conds_of(options: dict) -> int:
+    """How many conditionings the host computes together in a call."""
+    return len(options.get("cond_or_uncond", (0,)))
+
+
+def hindrance(region, x, arguments: dict, options: dict) -> str:
+    """What works on the tokens of all blocks by their places in the picture, so that none can be computed alone; "" where nothing does."""
+    for name, given in (("a ControlNet", arguments.get("control") is not None),
+                        ("an attention mask", arguments.get("attention_mask") is not None),
+                        ("a patch of another node", bool(options.get("patches") or options.get("patches_replace"))),
+                        ("a conditioning for a part of the picture", region is not None and not region.fits(x)),
+                        ("reference pictures' own timestep", arguments.get("ref_latents_method") == "index_timestep_zero")):
+        if given:
+            return name
+    return ""

@@ -1,0 +1,162 @@
+"""The one seam into the host: four wrappers on a cloned ModelPatcher.
+
+OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, CALC_COND_BATCH sees how many
+conditionings each takes, APPLY_MODEL answers the calls (`comfy/patcher_extension.py`). The model itself is never changed.
+"""
+
+import math
+import time
+
+from comfy.k_diffusion.sampling import sample_euler
+from comfy.model_sampling import CONST
+from comfy.patcher_extension import WrappersMP
+from comfy_execution.utils import get_executing_context
+
+from ...toca_core.levels.base import Run
+from ...toca_core.recording import TokenRecord
+from ...toca_core.report import RunReport
+from ...toca_core.run import SamplingRun
+from ..systems import bound_of, system_of
+from ..systems.sizes import patch_of
+from . import companions
+from .calls import hindrance, key_of, plain_model, sizes_of
+from .memory import HostMemory
+from .publish import publish, publish_step
+from .regions import priority_of, region_of
+from .run_log import LoggedRun, RunLog
+from .settings import Settings
+
+KEY = "toca"
+WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREDICT_NOISE: "predict_noise",
+            WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
+
+
+def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
+    """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced.
+
+    on_report: called with the RunReport of every run; by default it is logged and sent to the front end.
+    on_end: called with the SamplingRun of every run that came to its end, and the host's percent_to_sigma.
+    node: the id of the ToCa Cache in the prompt.
+    """
+    model = uninstalled(model)
+    seam = Seam(settings, on_report, on_end, node)
+    for kind, name in WRAPPERS.items():
+        model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
+    return model
+
+
+def uninstalled(model):
+    """A clone of a MODEL without ToCa."""
+    model = model.clone()
+    for kind in WRAPPERS:
+        model.remove_wrappers_with_key(kind, KEY)
+    return model
+
+
+def log_of(model) -> RunLog:
+    """What the latest runs with a MODEL did, or with any other that has the same ToCa Cache before it. Raises ValueError without one."""
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    if not wrappers:
+        raise ValueError("The model carries no ToCa Cache: connect the model that goes into the sampler, after a ToCa Cache whose enable "
+                         "is on and which is not bypassed.")
+    return wrappers[-1].__self__.log
+
+
+class Seam:
+    """The wrappers; they hold settings, and what runs leave to read. The run travels in the run's own copy of the model options."""
+
+    def __init__(self, settings: Settings, on_report, on_end, node: str | None):
+        self.settings, self.on_report, self.on_end = settings, on_report, on_end
+        self.node, self.log = node, RunLog()
+
+    def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        guider = executor.class_obj
+        seed = kwargs.get("seed", args[3] if len(args) > 3 else 0)
+        options = guider.model_options.setdefault("transformer_options", {})
+        noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
+        run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed, options, noise_mask, kwargs.get("latent_shapes"))
+        options[KEY] = run
+        began = time.perf_counter()
+        try:
+            with companions.left_out(options) as others:
+                if others:
+                    run.report.remark(companions.sentence(others))
+                samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            if self.on_end:
+                self.on_end(run, guider.model_patcher.get_model_object("model_sampling").percent_to_sigma)
+            return samples
+        except BaseException as error:
+            run.report.remark(f"Stopped early by {type(error).__name__}")
+            raise
+        finally:
+            options.pop(KEY, None)
+            run.finish()
+            run.report.seconds = time.perf_counter() - began
+            self.log.add(LoggedRun(run.id, run.report, run.record.maps()))
+            if self.on_report is None:
+                publish(run.id, run.report, self.settings.verbose)
+            else:
+                self.on_report(run.report)
+
+    def start(self, patcher, latent_image, sampler, sigmas, seed, options, noise_mask, latent_shapes=None) -> SamplingRun:
+        """Everything that can be refused is refused here, before the model loads."""
+        settings, sampling, custom = self.settings, patcher.get_model_object("model_sampling"), self.settings.custom
+        diffusion_model = plain_model(patcher.get_model_object("diffusion_model"))
+        packed = latent_shapes is not None and len(latent_shapes) > 1
+        if not packed:
+            check_latent(patcher, latent_image)
+        system, (bound, misfit) = system_of(diffusion_model), bound_of(diffusion_model)
+        config, remarks = settings.resolve(system, bound, len(sigmas) - 1, companions.keeping_state(options))
+        report = RunReport(type(diffusion_model).__name__, settings.preset, {})
+        for remark in (*([misfit] if misfit else ()), *remarks):
+            report.remark(remark)
+        region, masked = region_of(options, noise_mask, latent_image, diffusion_model, custom.mask_dilation)
+        about = Run(
+            config, None, frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)), report.remark,
+            seed or 0, getattr(sampler, "sampler_function", None) is sample_euler, region, masked,
+            priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes, report.model)
+        sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (custom.start_percent, custom.end_percent))
+        return SamplingRun(config, bound and bound.layout, diffusion_model, about, report, sigmas.tolist(), sigma_range,
+                           isinstance(sampling, CONST), HostMemory(patcher.model), self.log.begin(self.node, get_executing_context()),
+                           system.plain if system else "")
+
+    def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
+        run = model_options.get("transformer_options", {}).get(KEY)
+        if run is not None:
+            run.begin_evaluation(float(timestep.flatten()[0]))
+            if len(run.report.steps) > 1 and self.on_report is None:
+                publish_step(run.id, run.report, run.levels.total)
+        return executor(x, timestep, model_options, seed)
+
+    def calc_cond_batch(self, executor, model, conds, x_in, timestep, model_options):
+        run = model_options.get("transformer_options", {}).get(KEY)
+        if run is not None and run.report.steps:
+            sigma = run.report.steps[-1].sigma
+            run.memory.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
+        return executor(model, conds, x_in, timestep, model_options)
+
+    def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+        def call():
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+        run = transformer_options.get(KEY)
+        if run is None or run.step is None:
+            return call()
+        diffusion_model, arguments = plain_model(executor.class_obj.diffusion_model), {"control": control, **kwargs}
+        sizes = sizes_of(diffusion_model, x, c_crossattn, arguments)
+        hindered = hindrance(run.about.region, x, arguments, transformer_options)
+        return run.call(call, diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered)
+
+
+def takes_part(cond: dict, sigma: float) -> bool:
+    """Whether a conditioning counts at a noise level; some are for a part of the run (`comfy/samplers.py`, get_area_and_mult)."""
+    return cond.get("timestep_end", -math.inf) <= sigma <= cond.get("timestep_start", math.inf)
+
+
+def check_latent(patcher, latent_image):
+    """A latent the model cannot read is refused by name, before sampling."""
+    latents = patcher.get_model_object("latent_format")
+    expected, given = latents.latent_channels, latent_image.shape[1]
+    if given != expected and latent_image.ndim == latents.latent_dimensions + 2:
+        raise ValueError(f"The latent has {given} channels, {type(patcher.model.diffusion_model).__name__} works on {expected}; "
+                         f"connect an empty latent, or encode the image with the VAE this model was trained with.")

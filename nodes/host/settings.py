@@ -1,0 +1,132 @@
+"""From the node's widgets to the settings of one run: which preset, and what it leaves to the user."""
+
+from dataclasses import dataclass, replace
+
+from ...toca_core import presets
+from ...toca_core.config import ConfigError, ToCaConfig
+from ...toca_core.ratios import adapt
+from ..systems import MODULES
+from .block_ratios import parse_block_ratios
+from .user_files import load_preset
+
+PRESETS = ("auto", "paper", "custom")                          # beside those that users have saved (`user_files.py`)
+ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
+SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`custom` holds what the widgets say; of them only those `ALWAYS` count with auto and paper.
+
+    preset       of any other name: its settings are `custom`
+    tolerance    of preset auto, where a user has set one
+    remarks      what a user should know about the widgets, for the report
+    """
+    preset: str
+    custom: ToCaConfig
+    verbose: bool = False
+    tolerance: float | None = None
+    remarks: tuple[str, ...] = ()
+
+    def resolve(self, system, bound, steps: int, state: str = "") -> tuple[ToCaConfig, tuple[str, ...]]:
+        """The settings of a run over `steps` sampling steps, and remarks.
+
+        system    the model's entry (`toca_core/system.py`), None where its class has none
+        bound     its stacks, None where they are not used
+        state     a node whose patch keeps something between calls of the blocks, by name
+        """
+        levels = levels_of(system, bound)
+        if self.preset in ("auto", "paper"):
+            chosen, remarks = self.chosen(system, bound, levels, steps)
+        else:
+            chosen, remarks = fit(self.custom, system, bound)
+        if state and chosen.level != "output":
+            remarks.append(f"{state} keeps something from one call of the blocks to the next, so what the model predicts is cached "
+                           f"(level output)")
+            chosen = at_level(chosen, "output")
+        return chosen, (*self.remarks, *remarks)
+
+    def chosen(self, system, bound, levels, steps: int) -> tuple[ToCaConfig, list[str]]:
+        """The settings of preset paper or auto."""
+        paper = system.paper(steps) if system is not None and system.paper is not None and bound is not None else None
+        remarks = []
+        if self.preset == "paper" and paper is not None:
+            chosen = paper
+        else:
+            if self.preset == "paper":
+                remarks.append(f"Nothing was published for {system.words if system else 'this model'}: the settings are those of preset auto")
+            chosen = presets.auto(steps, presets.level_for(levels), paper or ToCaConfig())
+            if self.tolerance is not None:
+                chosen = replace(chosen, tolerance=self.tolerance)
+        return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS}), remarks
+
+
+def levels_of(system, bound) -> tuple[str, ...]:
+    """The levels that a model can be cached at; the blocks of one without an entry may be found in its first call."""
+    if system is None:
+        return "stack", "output"
+    return ("output",) if bound is None else system.levels
+
+
+def at_level(config: ToCaConfig, level: str) -> ToCaConfig:
+    """The same at another level; whole steps are forecast by tolerance where they were not before."""
+    if config.forecasts:
+        return replace(config, level=level, trust=config.trust and level in presets.TRUSTED)
+    return presets.auto(presets.SHORT_RUN, level, config)
+
+
+def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tolerance=-1.0, ratios=None, **widgets) -> Settings:
+    """The widgets of ToCa Cache -> Settings; `ratios`, of ToCa Ratios, go before block_ratios. Raises ConfigError."""
+    cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
+    tolerance = None if tolerance < 0 else tolerance
+    config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
+                        tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
+    if preset not in PRESETS:
+        config = with_widgets(load_preset(preset), config, tolerance)
+    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios)))
+
+
+def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
+    """A saved preset, and of the widgets those `ALWAYS` that are not as they come, and a tolerance where one is set."""
+    changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
+    return replace(saved, **changed, **({} if tolerance is None else {"tolerance": tolerance}))
+
+
+def unused(preset: str, config: ToCaConfig, ratios):
+    """Ratios that a user has set, but that do not count."""
+    if preset != "custom" and ratios is not None:
+        yield f"The connected ratios were not used, since preset is {preset}; choose custom"
+    elif preset == "custom" and config.block_ratios and config.level != "module":
+        yield f"The ratios by block were not used, since level is {config.level}; choose module"
+
+
+def fit(config: ToCaConfig, system, bound) -> tuple[ToCaConfig, list[str]]:
+    """Settings that the model can follow, and what was changed.
+
+    A level that it does not have becomes the next one; ratios for other modules or another depth are adapted (`ratios.adapt`). Raises
+    ConfigError for a score that the model does not give, and for ratios of a module that no model has.
+    """
+    levels, remarks = levels_of(system, bound), []
+    if config.level not in levels:
+        remarks.append(f"level is {config.level}, which this model cannot be cached at: {levels[0]} is used")
+        config = at_level(config, levels[0])
+    if config.level != "module":
+        return replace(config, block_ratios=()), remarks
+    if config.score != "random" and config.score not in bound.layout.scores:
+        word = {value: word for word, value in SCORES.items()}[config.score]
+        raise ConfigError(f"score is {word}, which this model does not give; choose one of {', '.join(score_words(bound.layout))}.")
+    ratios, adapted = adapt(config.block_ratios, bound.depths, MODULES)
+    return replace(config, block_ratios=ratios), remarks + adapted
+
+
+def score_words(layout) -> list[str]:
+    return ["auto", *(word for word, value in SCORES.items() if value == "random" or value in layout.scores)]
+
+
+def score_of(choice: str, layout) -> str:
+    """The widget's word -> a score; auto is what the paper uses: cross-attention where the model has it. layout: None where not known."""
+    if choice == "auto":
+        return "cross_attn" if layout is not None and "cross_attn" in layout.scores else "self_attn"
+    if choice not in SCORES:
+        raise ConfigError(f"score is {choice!r}; choose one of auto, {', '.join(SCORES)}.")
+    return SCORES[choice]

@@ -1,0 +1,54 @@
+"""What one evaluation and one call of the model are about; handed along in place of its parts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import ToCaConfig
+from ..costs.account import Sizes
+from ..schedule import Cycle, Step
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One evaluation of the model by the sampler.
+
+    sigma    its noise level
+    time     of forecasts (`keep.forecast.time_of`)
+    share    how much of a change of the prediction goes into the sample in this step, 0..1
+    noise    share of noise in the sample, 0..1
+    """
+    step: Step
+    sigma: float = 1.0
+    time: float = 0.0
+    share: float = 1.0
+    noise: float = 1.0
+
+
+@dataclass(frozen=True)
+class CallContext:
+    """One call of the model, for the conditionings that are computed together.
+
+    full        the kinds of modules that compute every token
+    bound       the model's stacks (`families.layout.BoundModel`), None where they are not known
+    x           the sample (B, C, ...) that the model is asked about; None where a call is only foreseen
+    model       whose call it is
+    hindered    why no single token can be computed in this call, in words; empty where nothing hinders
+    """
+    config: ToCaConfig
+    cycle: Cycle
+    moment: Moment
+    sizes: Sizes
+    conds: int = 1
+    full: frozenset[str] = frozenset()
+    bound: Any = None
+    x: Any = None
+    model: Any = None
+    hindered: str = ""
+
+    @property
+    def step(self) -> Step:
+        return self.moment.step
+
+    @property
+    def time(self) -> float:
+        return self.moment.time

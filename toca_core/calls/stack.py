@@ -1,0 +1,133 @@
+"""Level stack: one residual per token stands for all blocks together, whatever their family.
+
+On a full step the host's blocks run as they are, and what they add to the picture's tokens, from before the first block to after
+the last, is kept. On a skipped step no block runs: the tokens get the residual expected at that time, and the final layer, whose
+modulation depends on the timestep, runs as always. What the host adds between blocks (ControlNet) is part of the residual, so it
+is neither lost nor added twice.
+
+The model runs once either way. What skipping a full step would have given is compared with the truth in the tokens that leave the
+last block, as the final layer sees them, normalised; and there what the comparison says of earlier forecasts is taken back.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from ..keep.cache import StackCache
+from .context import CallContext
+
+
+class StackCall:
+    """One call of the model. `replacements` are the forwards to swap in for its length.
+
+    skip        whether the blocks are skipped; settled at the first block, since only there it shows whether what is kept fits
+    compares    whether a full step's forecast is compared with the truth
+    repayment   how much of its error is taken back from the tokens
+    inside      (B, N) how much each token's error counts, None where all count alike
+    owed        (B, N) 0 where a token was computed between full steps, so that nothing of it is in debt; None where none was
+    entered     whether the first block was reached: another node may have answered in the model's place
+    error       (B,) of the forecast that would have spared this step: root mean square difference of the normalised tokens
+    """
+
+    def __init__(self, about: CallContext, cache: StackCache, skip: bool, compares: bool = False, repayment: float = 0.0,
+                 inside=None, owed=None):
+        self.about, self.bound, self.cache, self.time, self.skip = about, about.bound, cache, about.time, skip
+        self.compares, self.repayment, self.inside, self.owed = compares and not skip, repayment, inside, owed
+        self.first, self.last = (self.bound.stacks[0], 0), (self.bound.stacks[-1], self.bound.stacks[-1].depth - 1)
+        self.plain_flops = self.bound.plain_flops(about.sizes)
+        self.flops = self.bound.skipped_flops(about.sizes) if skip else self.plain_flops
+        self.tokens = None                                          # before the first block; on a skipped step those after the last
+        self.entered, self.error, self.token_error = False, None, None
+
+    fresh_per_block = {}            # no module is computed in part
+
+    @property
+    def kind(self) -> str:
+        return "partial" if self.skip else "full"
+
+    @property
+    def recomputed(self):
+        """Of the picture's tokens: one number, or (B, N), 0 where a token was forecast, 1 where it was computed."""
+        return 0.0 if self.skip else 1.0
+
+    def replacements(self):
+        for stack in self.bound.stacks:
+            for index, block in enumerate(stack.blocks):
+                at = stack, index
+                if at in (self.first, self.last) or self.skip:
+                    yield block, BlockPass(self, stack, block, at == self.first, at == self.last)
+        if self.skip:
+            for side, block in self.bound.sides:
+                yield block, SidePass(self, side, block)
+
+    def enter(self, tokens):
+        """The picture's tokens (B, N, C) before the first block."""
+        self.entered = True
+        if self.skip and not self.cache.anchors.fits(tokens):
+            self.skip, self.flops = False, self.plain_flops
+        self.tokens = self.cache.anchors.onto(tokens, self.time) if self.skip else tokens.clone()   # which the host may change in place
+
+    def leave(self, tokens):
+        """The picture's tokens after the last block of a full step -> those that go on, or None where they go on as they are."""
+        residual, repaid = tokens - self.tokens, None
+        if self.compares and self.cache.anchors.fits(residual):
+            repaid = self.compare(tokens, residual)
+        self.cache.anchors.add(self.time, residual)
+        return repaid
+
+    def compare(self, tokens, residual):
+        """Measure the forecast of the residual against the truth -> the tokens, with its share of the error taken back, or None."""
+        expected = self.cache.anchors.at(self.time)
+        difference = normalised(self.tokens + expected).sub_(normalised(tokens))
+        self.token_error = difference.square_().mean(-1)            # (B, N)
+        self.error = weighted_mean(self.token_error, self.inside).sqrt()
+        if not self.repayment:
+            return None
+        error = expected.sub_(residual)
+        if self.owed is not None:
+            error.mul_(self.owed[..., None])
+        return torch.add(tokens, error, alpha=-self.repayment)
+
+
+def normalised(tokens):
+    """Tokens (..., C) as a final layer sees them, in float32."""
+    return F.layer_norm(tokens.float(), tokens.shape[-1:])
+
+
+def weighted_mean(values, weights):
+    """Of (B, N) over the tokens; a picture none of whose tokens counts has an error of 0."""
+    if weights is None:
+        return values.mean(-1)
+    return (values * weights).sum(-1) / weights.sum(-1).clamp_min(1e-12)
+
+
+class BlockPass:
+    """The forward of one block for the length of one call: it runs as it is, or is passed by."""
+
+    def __init__(self, call: StackCall, stack, block, first: bool, last: bool):
+        self.call, self.stack, self.forward, self.first, self.last = call, stack, block.forward, first, last
+
+    @torch.compiler.disable(recursive=False)    # whether a step is skipped must not be frozen into a compiled graph
+    def __call__(self, *args, **kwargs):
+        call = self.call
+        if self.first:
+            call.enter(self.stack.picture_in(args, kwargs))
+        if not call.skip:
+            output = self.forward(*args, **kwargs)
+            return output if not self.last else self.left(output)
+        return self.stack.passed(args, kwargs, call.tokens if self.last else None)
+
+    def left(self, output):
+        """What the last block returned, with what is owed taken back."""
+        repaid = self.call.leave(self.stack.picture_out(output, self.call.tokens.shape[1]))
+        return output if repaid is None else self.stack.changed(output, repaid)
+
+
+class SidePass:
+    """The forward of a block beside the stacks: passed by where they are."""
+
+    def __init__(self, call: StackCall, side, block):
+        self.call, self.side, self.forward = call, side, block.forward
+
+    @torch.compiler.disable(recursive=False)
+    def __call__(self, *args, **kwargs):
+        return self.side.passed(args, kwargs) if self.call.skip else self.forward(*args, **kwargs)

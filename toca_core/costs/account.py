@@ -1,0 +1,190 @@
+"""What a call of a model computes and costs: the one account that a run keeps and its prediction makes beforehand (`predict.py`).
+
+Plain numbers; no module and no tensor is held, so that costs outlive the model they were read from.
+"""
+
+import math
+from dataclasses import dataclass
+
+from ..config import ToCaConfig
+from ..keep import memory
+from ..schedule import Step, fresh_counts
+
+
+@dataclass(frozen=True)
+class Site:
+    """One module per block of a stack. `kind` is what the settings speak of (`config.KINDS`), `stream` whose tokens it works on."""
+    stack: str
+    module: str
+    kind: str
+    stream: str = ""
+
+    @property
+    def name(self) -> str:
+        """As users read and write it: "mlp", "spatial.mlp", "double.img_mlp"."""
+        return f"{self.stack}.{self.module}" if self.stack else self.module
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What one call works on.
+
+    grid       tokens of the picture (frames, rows, columns)
+    beside     further tokens in the picture's stream, after the grid: reference pictures
+    context    context tokens of the whole batch
+    joined     context tokens of one sample that lie in the picture's stream too
+    numbers    of the sample, whole batch
+    """
+    batch: int
+    grid: tuple[int, int, int]
+    beside: int = 0
+    context: int = 0
+    joined: int = 0
+    numbers: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(self.grid) + self.beside
+
+    @property
+    def stream(self) -> int:
+        """Tokens of one sample in the picture's stream."""
+        return self.tokens + self.joined
+
+    @property
+    def context_each(self) -> int:
+        return self.context // self.batch
+
+
+class StackCosts:
+    """The numbers of one stack; every family has its own: module_flops, score_flops, fresh_flops, tokens_of and the fields
+
+    stack, depth, width    its row of the table, its number of blocks and the size of a token
+    """
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return self.stack.sites
+
+    def whole(self, site: Site, full: frozenset[str]) -> bool:
+        """Whether a site computes every token in a call that is full for these kinds."""
+        return site.kind in full
+
+    def scored_by(self, score: str) -> Site | None:
+        """The attention that gives the stack's scores."""
+        return next((site for site in self.sites if site.kind == score), None)
+
+    def plain_flops(self, sizes: Sizes) -> int:
+        """One call of all blocks for all tokens."""
+        return self.depth * sum(self.module_flops(site, sizes.batch, tokens, tokens, sizes)
+                                for site in self.sites for tokens in [self.tokens_of(site, sizes)])
+
+
+class ModelCosts:
+    """The numbers of one model.
+
+    stacks        StackCosts, in the order in which they run
+    outside       multiply-adds outside the stacks per sample, per token and per context token
+    modulation    of what all blocks compute once per sample
+    side          per token, of the blocks that run between those of the stacks
+    """
+
+    def __init__(self, layout, stacks, outside: tuple[int, int, int], modulation: int, side: int = 0):
+        self.layout, self.stacks, self.outside, self.modulation, self.side = layout, stacks, outside, modulation, side
+        self.stack_of = {site: stack for stack in stacks for site in stack.sites}
+        self.depths = {site: stack.depth for site, stack in self.stack_of.items()}
+
+    def outside_flops(self, sizes: Sizes) -> int:
+        sample, token, context = self.outside
+        return 2 * (sizes.batch * sample + sizes.batch * sizes.tokens * token + sizes.context * context)
+
+    def skipped_flops(self, sizes: Sizes) -> int:
+        """One call in which no block runs; what a block computes once per sample is not run either."""
+        return self.outside_flops(sizes) - 2 * sizes.batch * self.modulation
+
+    def refreshed_flops(self, sizes: Sizes, fresh: int) -> int:
+        """One call in which `fresh` of each sample's tokens go through the blocks."""
+        return self.outside_flops(sizes) + sum(stack.fresh_flops(sizes, fresh) for stack in self.stacks) + self.side_flops(sizes)
+
+    def plain_flops(self, sizes: Sizes) -> int:
+        """One call of the whole model with nothing cached."""
+        return self.outside_flops(sizes) + sum(stack.plain_flops(sizes) for stack in self.stacks) + self.side_flops(sizes)
+
+    def side_flops(self, sizes: Sizes) -> int:
+        return 2 * sizes.batch * sizes.tokens * self.side
+
+    def stack_need(self, config: ToCaConfig, sizes: Sizes, itemsize: int, attended: bool = False) -> memory.Need:
+        """What the residual of all blocks takes at most, for tokens of `itemsize` bytes a number.
+
+        attended: whether keys and values are kept beside it (`calls.refresh`).
+        """
+        need = memory.anchored(config, sizes.batch * sizes.stream, self.stacks[0].width, itemsize)
+        tokens = sum(stack.depth * stack.tokens_of(site, sizes) * stack.width
+                     for site, stack in self.stack_of.items() if site.kind == "self_attn")
+        return need + memory.attended(config, sizes.batch * tokens, itemsize) if attended else need
+
+    def module_need(self, config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int) -> memory.Need:
+        """What the outputs of all modules take at most, in a call of `conds` conditionings."""
+        need, streams = memory.Need(), {}
+        for site, stack in self.stack_of.items():
+            tokens = stack.tokens_of(site, sizes)
+            need += memory.anchored(config, sizes.batch * tokens, stack.width, itemsize) * stack.depth
+            if site.kind != "self_attn":
+                streams.setdefault((site.stack, site.stream), (stack.depth, tokens, []))[2].append(site)
+        samples = scored_samples(config, sizes.batch, conds)
+        return sum((memory.selected(depth, samples * tokens, len(sites)) for depth, tokens, sites in streams.values()), start=need)
+
+
+class Account:
+    """What one call computes and what that costs, site by site.
+
+    about    the call (`calls.context.CallContext`)
+    full     the kinds of modules that compute every token
+    """
+
+    def __init__(self, costs: ModelCosts, about):
+        self.costs, self.about, self.config, self.sizes, self.full = costs, about, about.config, about.sizes, about.full
+        self.flops = self.plain_flops = costs.outside_flops(self.sizes) + costs.side_flops(self.sizes)
+        self.fresh = {site: [0.0] * depth for site, depth in costs.depths.items()}     # share of fresh tokens per block
+        self.lengths = {}                                           # site -> number of tokens that it works on
+
+    @property
+    def kind(self) -> str:
+        return "full" if self.full.issuperset(self.costs.layout.kinds) else "partial"
+
+    @property
+    def fresh_per_block(self) -> dict[str, list[float]]:
+        """The share of fresh tokens of every module in each block."""
+        return {site.name: [round(share, 6) for share in blocks] for site, blocks in self.fresh.items()}
+
+    def fresh_counts(self, site: Site, tokens: int) -> list[int]:
+        """How many of each sample's tokens a site computes in every block, where its kind is not full."""
+        return fresh_counts(self.config, self.about.step, site, self.costs.depths[site], tokens)
+
+    def scoring(self, stack: StackCosts) -> bool:
+        """Whether this call renews the scores of a stack: where any partial step before the next renewal has fresh tokens in it.
+
+        Ratios are linear in the step, so the two ends of that stretch tell.
+        """
+        if self.config.score not in self.full:
+            return False
+        step = self.about.step
+        ahead = self.about.cycle.partial_steps_ahead(step, self.config.score)
+        ends = (step, Step(step.index + ahead, step.position + ahead, step.total))
+        return ahead > 0 and any(any(fresh_counts(self.config, step, site, stack.depth, 1 << 20)) for step in ends for site in stack.sites)
+
+    def count(self, site: Site, block: int, tokens: int, fresh: int):
+        """A module computes `fresh` of each sample's `tokens`."""
+        stack = self.costs.stack_of[site]
+        self.fresh[site][block], self.lengths[site] = fresh / tokens, tokens
+        self.flops += stack.module_flops(site, self.sizes.batch, fresh, tokens, self.sizes)
+        self.plain_flops += stack.module_flops(site, self.sizes.batch, tokens, tokens, self.sizes)
+
+    def count_scores(self, stack: StackCosts, rows: int | None = None):
+        """An attention of the stack is read for the scores of `rows` of each sample's tokens, by default of all."""
+        self.flops += stack.score_flops(self.config.score, self.sizes, rows)
+
+
+def scored_samples(config: ToCaConfig, batch: int, conds: int) -> int:
+    """How many samples of a batch have scores of their own; conditionings share those that are averaged or drawn."""
+    return batch // (1 if config.score == "self_attn" else conds)

@@ -1,0 +1,90 @@
+"""Where a model keeps what: stacks of blocks, each of a family (`sequential`, `joint`, `parallel`, `tokens`), and what runs beside them."""
+
+from dataclasses import dataclass
+from typing import Generic, Protocol
+
+from torch import nn
+
+from ..costs import flops
+from ..costs.account import ModelCosts
+from .contract import Claims, ModuleStack, Stack
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    per_token, per_context    modules outside the stacks that run once per token or per context token (for the FLOPs)
+    beside     side stacks, whose blocks run between those of the stacks and are skipped with them
+    """
+    system: str
+    stacks: tuple
+    per_token: tuple[str, ...] = ()
+    per_context: tuple[str, ...] = ()
+    beside: tuple["SideStack", ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(site.kind for stack in self.stacks for site in stack.sites))
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The scores that every stack can give."""
+        return tuple(score for score in ("self_attn", "cross_attn") if all(score in stack.scores for stack in self.stacks))
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether single tokens can go through all blocks (`calls.refresh`)."""
+        return all(stack.attending is not None for stack in self.stacks)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that a model of this layout can be cached at."""
+        return ("module", "stack", "output") if all(stack.modular for stack in self.stacks) else ("stack", "output")
+
+    def bind(self, model: nn.Module) -> "BoundModel":
+        """Raises ContractError where the model does not have what this says."""
+        return BoundModel(self, model)
+
+
+@dataclass(frozen=True)
+class SideStack:
+    """Blocks whose results are added between those of the stacks; passed by, one returns its first argument, `returns` times."""
+    path: str
+    returns: int = 1
+
+    def passed(self, args, kwargs):
+        first = args[0] if args else next(iter(kwargs.values()))
+        return first if self.returns == 1 else (first,) * self.returns
+
+
+class BoundModel(ModelCosts):
+    """A layout applied to a loaded model: its sites, their depths and what its parts cost."""
+
+    def __init__(self, layout: Layout, model: nn.Module):
+        self.model, claims = model, Claims(model, layout.system)
+        stacks = [stack.bind(model) for stack in layout.stacks]
+        for stack in stacks:
+            check(stack, claims)
+        self.sides = [(side, block) for side in layout.beside for block in claims.blocks(side.path)]
+        token = sum(flops.macs(claims.module(path)) for path in layout.per_token)
+        context = sum(flops.macs(claims.module(path)) for path in layout.per_context)
+        side = sum(flops.macs(block) for _, block in self.sides)
+        inside = sum(flops.macs(block) for stack in stacks for block in stack.blocks)
+        sample = flops.macs(model) - inside - token - context - side
+        modulation = inside - sum(stack.macs for stack in stacks)
+        super().__init__(layout, stacks, (sample + modulation, token, context), modulation, side)
+
+    @property
+    def costs(self) -> ModelCosts:
+        """The numbers alone, without the model."""
+        return ModelCosts(self.layout, [stack.costs for stack in self.stacks], self.outside, self.modulation, self.side)
+
+
+def check(stack, claims: Claims):
+    """Raises ContractError for a bound stack that lacks a member of its contract."""
+    contract = ModuleStack if stack.stack.modular else Stack
+    members = {name for base in contract.__mro__[:-1] if base not in (Protocol, Generic)
+               for name in (*vars(base).get("__annotations__", ()), *vars(base)) if not name.startswith("_")}
+    missing = sorted(name for name in members if not hasattr(stack, name))
+    if missing:
+        claims.refuse(f"a bound {type(stack).__name__} lacks {', '.join(missing)}")

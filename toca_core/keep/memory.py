@@ -1,0 +1,151 @@
+"""How many bytes a cache will hold, and what is kept instead where that is too much. Numbers in, numbers out."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ..config import ToCaConfig
+from .forecast import anchors_kept
+
+NUMBER = 4              # bytes of a trust, a scale, a score or an age, all float32
+GB = 1 << 30
+ITEMSIZE = {"bf16": 2, "fp8": 1}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of what modules returned, as it is stored, and of what is kept beside it on the model's device: trust, scores, ages."""
+    features: float = 0
+    beside: float = 0
+
+    def __add__(self, other):
+        return Need(self.features + other.features, self.beside + other.beside)
+
+    def __mul__(self, factor: float):
+        return Need(self.features * factor, self.beside * factor)
+
+    @property
+    def total(self) -> int:
+        return round(self.features + self.beside)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes that may be used on the model's device, and in the host's memory; None where the model runs there itself."""
+    device: float
+    host: float | None = None
+
+    def limit(self, config: ToCaConfig) -> float:
+        """Of the memory where a cache with these settings lies."""
+        return self.device if config.cache_device == "gpu" or self.host is None else self.host
+
+    def holds(self, need: Need, config: ToCaConfig) -> bool:
+        if config.cache_device == "gpu" or self.host is None:
+            return need.total <= self.device
+        return need.features <= self.host and need.beside <= self.device
+
+
+def vector_bytes(width: int, itemsize: int, dtype: str) -> int:
+    """One token's feature of `width` numbers of `itemsize` bytes as `storage.Store` keeps it; fp8 has a scale beside it."""
+    kept = min(itemsize, ITEMSIZE.get(dtype, itemsize))
+    return width * kept + (NUMBER if dtype == "fp8" and kept < itemsize else 0)
+
+
+def anchored(config: ToCaConfig, tokens: int, width: int, itemsize: int) -> Need:
+    """The anchors of one feature (tokens, width), all of them, and the trust in them."""
+    order = config.forecast_order
+    features = anchors_kept(order, config.basis) * tokens * vector_bytes(width, itemsize, config.cache_dtype)
+    return Need(features, NUMBER * tokens if config.trust and order else 0)
+
+
+def attended(config: ToCaConfig, numbers: int, itemsize: int) -> Need:
+    """The anchors of keys and of values, `numbers` of each; they stay on the model's device, as they are."""
+    return Need(beside=anchors_kept(config.order, config.basis) * 2 * numbers * itemsize)
+
+
+def selected(depth: int, tokens: int, modules: int) -> Need:
+    """Scores of one stream's tokens (those of all samples) in every block, and an age for each of its modules (`selection.Selector`)."""
+    return Need(beside=NUMBER * depth * tokens * (1 + modules))
+
+
+def alternatives(config: ToCaConfig, offload: bool) -> Iterator[tuple[ToCaConfig, str]]:
+    """What takes less than these settings, in the order in which it is tried, with words for the report.
+
+    offload: whether there is a host memory beside the model's device.
+    """
+    for dtype in {"same": ("bf16", "fp8"), "bf16": ("fp8",)}.get(config.cache_dtype, ()):
+        yield replace(config, cache_dtype=dtype), f"kept in {dtype} instead"
+    if offload and config.cache_device == "gpu":
+        yield replace(config, cache_device="cpu"), "kept in the host's memory instead"
+    if config.level == "module":
+        yield replace(config, level="stack"), "one residual for all blocks is kept instead (level stack)"
+    if config.level == "module" or config.level == "stack" and config.order:
+        yield replace(config, level="stack", order=0), "the last residual of all blocks is kept instead (level stack, order 0)"
+    if config.level != "output":
+        yield replace(config, level="output"), "what the model predicts is kept instead (level output)"
+
+
+def choose(config: ToCaConfig, need_of: Callable[[ToCaConfig], Need], budget: Budget) -> tuple[ToCaConfig | None, str]:
+    """The first settings whose cache the budget holds, and why it is not those wanted; None where it holds none."""
+    wanted = need_of(config)
+    if budget.holds(wanted, config):
+        return config, ""
+    too_much = f"The cache would take {readable(wanted.total)} of a budget of {readable(budget.limit(config))}"
+    for other, words in alternatives(config, budget.host is not None):
+        need = need_of(other)
+        if budget.holds(need, other) and not other.always_full:
+            return other, f"{too_much}: {words}, {readable(need.total)}"
+    return None, f"{too_much}, and nothing smaller fits either: nothing is cached"
+
+
+def readable(count: float) -> str:
+    """7.5 GB, 3.2 MB, 40 bytes; a GB is 2**30 bytes, and less than nothing is nothing."""
+    for size, unit in ((GB, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{max(0, int(count))} bytes"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator says that there is no memory, on whatever device."""
+    text = str(error)
+    return isinstance(error, (MemoryError, RuntimeError)) and any(words in text for words in (
+        "DefaultCPUAllocator", "CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "MPS backend out of memory"))
+
+
+class MemoryPlan:
+    """What the caches of one sampling run may take; settled when the first of them is to be made.
+
+    host             says what is free: has `itemsize`, bytes of one number of the tokens, and budget(gigabytes, shape, device); None
+                     where everything is
+    conditionings    how many the host computes in this evaluation
+    needs            what each cache will hold at most
+    """
+
+    def __init__(self, host):
+        self.host, self.budget, self.needs, self.conditionings = host, None, {}, 1
+
+    def open(self, config, x):
+        """Ask the host what is free beside a call on x (B, C, ...)."""
+        unbounded = Budget(config.memory_budget * GB or math.inf)
+        self.budget = unbounded if self.host is None else self.host.budget(config.memory_budget, x.shape, x.device)
+
+    @property
+    def itemsize(self) -> int:
+        return NUMBER if self.host is None else self.host.itemsize
+
+    def limit(self, config) -> str:
+        return readable(self.budget.limit(config))
+
+    def choose(self, config, need_of):
+        """Settings whose caches fit, or None, and why it is not these."""
+        return choose(config, need_of, self.budget)
+
+    def admit(self, key, need, config, held) -> int:
+        """Room for one more cache beside those held: the bytes of them all, 0 where the budget does not hold them."""
+        self.needs = {other: self.needs[other] for other in held}
+        total = sum(self.needs.values(), start=need)
+        if not self.budget.holds(total, config):
+            return 0
+        self.needs[key] = need
+        return total.total

@@ -1,0 +1,75 @@
+"""What a level is: a way to answer a call of the model from what earlier ones gave."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..calls.context import CallContext, Moment
+from ..config import ToCaConfig
+from ..costs.account import ModelCosts
+from ..keep.memory import Need
+from ..schedule import Cycle
+from ..select.regions import Region
+
+
+@dataclass
+class Run:
+    """What a level is told of the sampling run that it serves.
+
+    kinds       of modules that the model has
+    seed        of the run, for random selection
+    record      what happens to single tokens goes there (`recording.TokenRecord`)
+    remark      takes a sentence for the report
+    euler       the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
+    region      the part of the picture that counts, or None; `masked` says that its tokens are computed at every step
+    priority    (b, N) what multiplies the scores of the picture's tokens, or None
+    refreshes   whether single tokens can go through the model's blocks
+    """
+    config: ToCaConfig
+    cycle: Cycle
+    kinds: frozenset[str]
+    record: Any
+    remark: Any
+    seed: int = 0
+    euler: bool = False
+    region: Region | None = None
+    masked: bool = False
+    priority: Any = None
+    refreshes: bool = False
+    model: str = field(default="The model")
+
+
+class Level(Protocol):
+    """Made when a run starts or its settings change, dropped with it. Caches are made by it and kept by the run, one per call.
+
+    whole      every step is full, whatever the settings say
+    """
+    whole: bool
+
+    def begin(self, moment: Moment) -> frozenset[str]:
+        """Once per evaluation, in order: the kinds of modules that compute every token; of a level without modules all or none."""
+
+    @staticmethod
+    def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
+        """What the cache of a call with its settings holds at most, for tokens of `itemsize` bytes a number.
+
+        attended: whether keys and values are kept too, so that single tokens can be computed (`calls.refresh`)
+        """
+
+    @staticmethod
+    def flops(costs: ModelCosts, about: CallContext) -> int:
+        """What a call will compute, as far as settings tell (`predict.py`)."""
+
+    def new_cache(self, about: CallContext) -> Any:
+        """Has `bytes`."""
+
+    def call(self, run_model, about: CallContext, cache, account):
+        """The answer to a call; run_model() runs the model, account(session) is told what was computed."""
+
+    def learn(self) -> float | None:
+        """After an evaluation: the error of its forecasts, in percent of the prediction. The one wait for the device."""
+
+    def forget(self):
+        """What was found in this evaluation does not count."""
+
+    def idle(self) -> str:
+        """Why no step was skipped in a run that allowed it, in words."""

@@ -1,0 +1,53 @@
+"""What the levels that forecast whole steps share: full steps where the measured error asks for them, and that error's repayment."""
+
+from ..calls.context import Moment
+from ..error_cycle import ErrorCycle
+from .base import Run
+
+
+class Forecasting:
+    """Decides for every evaluation whether it is full, and on full ones hears what skipping it would have given."""
+
+    whole = False
+
+    def __init__(self, run: Run):
+        self.run, self.config = run, run.config
+        self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn)
+        self.found, self.moment = [], None                          # errors of this evaluation's forecasts, relative to the prediction
+
+    def begin(self, moment: Moment) -> frozenset[str]:
+        self.moment = moment
+        return self.run.kinds if self.errors.is_full(moment.step, moment.time, moment.share, moment.noise) else frozenset()
+
+    @property
+    def repays(self) -> bool:
+        return self.run.euler and self.config.repayment > 0
+
+    @property
+    def compares(self) -> bool:
+        """Whether a full step's forecast is held against the truth."""
+        return self.config.tolerance is not None or self.repays
+
+    def repayment(self) -> float:
+        """The share of a full step's error that is taken back from it: the forecasts since the last full step erred as its would have."""
+        debt = self.errors.debt() if self.repays else 0.0
+        return self.config.repayment * debt / self.moment.share if debt else 0.0
+
+    def computed_share(self) -> float:
+        """Share of a forecast's error that stays in what is computed between full steps; 1 where nothing is."""
+        return 1.0
+
+    def learn(self) -> float | None:
+        if not self.found:
+            return None
+        error = max(float(error) for error in self.found)           # the worst picture decides
+        self.errors.measured(error, self.computed_share())
+        self.found = []
+        return 100 * error
+
+    def forget(self):
+        self.found = []
+
+    def idle(self) -> str:
+        return (f"No step could be skipped: the first {self.errors.first_full} and the last are full, and between "
+                f"them the error measured was above the tolerance or there was no step to skip")

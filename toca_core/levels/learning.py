@@ -1,0 +1,61 @@
+"""The first call of a model that no entry names: everything is computed, and its blocks are looked for on the way (`families.learning`)."""
+
+from ..calls.context import CallContext, Moment
+from ..costs.account import ModelCosts
+from ..families.learning import Watch
+from ..keep.memory import Need
+from ..swap import swapped
+from .base import Run
+from .output import OutputCall, OutputLevel
+
+
+class Nothing:
+    """Nothing is kept yet."""
+    bytes = 0
+
+
+class Learning:
+    """Full until one call was watched; the run asks `found_layout` after that evaluation and goes on at another level."""
+
+    whole = False
+
+    def __init__(self, run: Run):
+        self.run, self.watched, self.sizes = run, None, None
+
+    def begin(self, moment: Moment) -> frozenset[str]:
+        return self.run.kinds
+
+    @staticmethod
+    def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
+        return Need()
+
+    @staticmethod
+    def flops(costs: ModelCosts, about: CallContext) -> int:
+        return OutputLevel.plain_flops(about)
+
+    def new_cache(self, about: CallContext) -> Nothing:
+        return Nothing()
+
+    def call(self, run_model, about: CallContext, cache, account):
+        if self.watched is not None:
+            output = run_model()
+        else:
+            self.watched, self.sizes = Watch(about.model), about.sizes
+            with swapped(self.watched.replacements()):
+                output = run_model()
+            self.watched.last = None                                # its tensors are not held beyond the call
+        account(OutputCall(about, skip=False))
+        return output
+
+    def found_layout(self):
+        """Of the call that was watched; None where its blocks could not be told."""
+        return self.watched.layout(self.sizes) if self.watched is not None else None
+
+    def learn(self) -> float | None:
+        return None
+
+    def forget(self):
+        """Nothing was found."""
+
+    def idle(self) -> str:
+        return "No step could be skipped, since the run ended with its first step"

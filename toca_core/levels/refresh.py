@@ -1,0 +1,47 @@
+"""Which tokens one sampling run computes between full steps, at level stack."""
+
+import torch.nn.functional as F
+
+from ..calls.context import CallContext
+from ..calls.refresh import RefreshCache
+from ..keep.cache import StackCache
+from ..select.regions import Plan
+from .base import Run
+
+
+class Refresh:
+    """Settled when a run starts; given up for the rest of it where something turns out to want every token. The report says why.
+
+    masked      the tokens of the run's region are computed at every step
+    whole       the region covers everything
+    active      whether any token is computed
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.masked = run.masked and (run.config.token_mask or run.region.given) and self.possible("mask")
+        self.whole = self.masked and run.region.share == 1
+        if self.whole:
+            run.remark("Every step is full: the mask covers every token, so nothing is cached")
+        self.active = not self.whole and (self.masked or run.config.refresh_ratio > 0 and self.possible("refresh_ratio"))
+
+    def possible(self, wanted: str) -> bool:
+        """Whether single tokens can be computed between full steps."""
+        if not self.run.refreshes:
+            self.run.remark(f"{self.run.model} cannot compute single tokens between full steps, so the {wanted} computes nothing; "
+                            f"full steps and what lies between them are as without it")
+        return self.run.refreshes
+
+    def new_cache(self, about: CallContext) -> StackCache:
+        if self.active and about.hindered:
+            self.give_up(f"No token was computed between full steps, since {about.hindered} wants them all")
+        if not self.active:
+            return StackCache(about.config)
+        beside = (0, about.sizes.beside)                            # reference pictures are in no region
+        inside = F.pad(self.run.region.tokens.flatten(1), beside) if self.masked else None
+        priority = None if self.run.priority is None else F.pad(self.run.priority, beside, value=1.0)
+        return RefreshCache(about.config, Plan(about.config, about.sizes.tokens, inside, priority, self.run.seed))
+
+    def give_up(self, why: str):
+        self.masked = self.active = False
+        self.run.remark(why)

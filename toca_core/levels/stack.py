@@ -1,0 +1,87 @@
+"""Level stack: one residual per token stands for all blocks together (`calls.stack`).
+
+Single tokens may go through the blocks all the same (`calls.refresh`).
+"""
+
+from functools import partial
+
+from ..calls.context import CallContext
+from ..calls.refresh import RefreshCache, RefreshCall
+from ..calls.stack import StackCall
+from ..costs.account import ModelCosts
+from ..keep.memory import Need
+from ..quality import rms
+from ..swap import swapped
+from .base import Run
+from .forecasting import Forecasting
+from .refresh import Refresh
+
+REFRESHED_ERROR = 0.5       # error of computed tokens for that of their forecast, times the noise's share (demo model: 0.45 to 0.1)
+
+
+class StackLevel(Forecasting):
+    """Skips the blocks, or runs them and learns what skipping them would have given."""
+
+    def __init__(self, run: Run):
+        super().__init__(run)
+        self.refresh = Refresh(run)
+
+    @property
+    def whole(self) -> bool:
+        return self.refresh.whole
+
+    def computed_share(self) -> float:
+        return REFRESHED_ERROR * self.moment.noise if self.refresh.masked else 1.0
+
+    @staticmethod
+    def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
+        return about.bound.stack_need(about.config, about.sizes, itemsize, attended)
+
+    @staticmethod
+    def flops(costs: ModelCosts, about: CallContext) -> int:
+        return costs.plain_flops(about.sizes) if about.full else costs.skipped_flops(about.sizes)
+
+    @property
+    def attends(self) -> bool:
+        """Whether keys and values are kept, for computing single tokens."""
+        return self.refresh.active
+
+    def give_up(self, why: str):
+        """No single token is computed in this run."""
+        self.refresh.give_up(why)
+
+    def new_cache(self, about: CallContext):
+        return self.refresh.new_cache(about)
+
+    def call(self, run_model, about: CallContext, cache, account):
+        session = self.session(about, cache, skip=not about.full)
+        with swapped(session.replacements()):
+            output = run_model()
+        account(session)
+        if session.error is not None:
+            self.note(session, about.x, output)
+        return output
+
+    def session(self, about: CallContext, cache, skip: bool) -> StackCall:
+        masked = self.refresh.masked and isinstance(cache, RefreshCache)
+        inside, outside = self.weights(about, masked)
+        compared = {"compares": self.compares, "repayment": self.repayment() if not skip else 0.0, "inside": inside, "owed": outside}
+        if not isinstance(cache, RefreshCache) or skip and not self.errors.worthwhile:
+            return StackCall(about, cache, skip, **compared)
+        since = about.step.index - (self.errors.last_full or 0)
+        return RefreshCall(about, cache, skip, since, max(self.config.max_gap, self.config.cycle), **compared)
+
+    def weights(self, about: CallContext, masked: bool):
+        """-> (how much each token's error counts, which of them are in debt), (B, N) each, None where all count alike."""
+        region, x = self.run.region, about.x
+        if region is None or not region.fits(x) or not about.full:
+            return None, None
+        spread = partial(region.by_token, batch=x.shape[0], count=about.sizes.tokens)
+        return spread(region.covered), spread(~region.tokens) if masked else None
+
+    def note(self, session: StackCall, x, output):
+        """What a full step tells: the tokens' error is relative to what the model says, which is the noise in the sample."""
+        scale = rms(x - output) / rms(output).clamp_min(1e-12)      # (B,), to an error relative to the prediction
+        self.found.append((session.error * scale).amax())
+        if session.bound.stacks[0].stack.on_grid and session.token_error.shape[1] == session.about.sizes.tokens:
+            self.run.record.token_error(x, session.token_error * scale.square()[:, None])

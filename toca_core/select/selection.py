@@ -1,0 +1,89 @@
+"""From scores to the fresh tokens of a partial step."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from ..config import ToCaConfig
+from . import scores
+
+
+class Selector:
+    """The scores and ages of the tokens of one stream in every block of a stack, for one group of conditionings.
+
+    basis (blocks, B, N)    what s1 or s2 is made of, renewed at full steps (s2's rows also by fresh tokens)
+    priority (b, N)    multiplies the scores of the picture's tokens
+    ages {module: (blocks, B, N)}    steps since a token was computed, one counter per block and module
+
+    Kept out of compiled graphs: it runs once a step, and what it decides must not be frozen into one.
+    """
+
+    def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int, int], seed: int,
+                 priority=None):
+        self.priority = priority
+        self.config, self.depth, self.modules, self.grid, self.seed = config, depth, modules, grid, seed
+        self.basis = None
+        self.ages = {}
+        self.generator = None
+
+    @torch.compiler.disable
+    def lay_out(self, batch: int, tokens: int, device):
+        """Make room for these tokens, unless it is there."""
+        shape = (self.depth, batch, tokens)
+        if self.basis is None or self.basis.shape != shape:
+            self.basis = torch.zeros(shape, device=device)
+            self.ages = {module: torch.zeros(shape, device=device) for module in self.modules}
+            self.generator = torch.Generator(device).manual_seed(self.seed)
+
+    def zero_ages(self, module: str):
+        """A full step of a module: every token is fresh."""
+        self.ages[module].zero_()
+
+    def order(self, module: str, blocks=slice(None)):
+        """Token indices (..., N), best first, of all blocks or of one."""
+        basis, config = self.basis[blocks], self.config
+        if config.score == "random":
+            base = torch.rand(basis.shape, generator=self.generator, device=basis.device)
+        else:
+            base = scores.influence(basis) if config.score == "self_attn" else scores.control(basis)
+        score = base + config.staleness_weight * scores.staleness(self.ages[module][blocks], config.cycle)
+        if self.priority is not None:
+            score = score * self.weights(score)
+        if config.spread_bonus and score.shape[-1] == math.prod(self.grid):                 # text and reference tokens lie on no grid
+            frames, *picture = self.grid
+            score = scores.spread(score.unflatten(-1, (frames, -1)), tuple(picture), config.spread_cell, config.spread_bonus).flatten(-2)
+        return score.argsort(dim=-1, descending=True)
+
+    def weights(self, score):
+        """The priority of all tokens, (B, N), for scores (..., B, N) or of one block; text before the picture counts once."""
+        every = F.pad(self.priority.to(score), (score.shape[-1] - self.priority.shape[-1], 0), value=1.0)
+        return every.repeat(score.shape[-2] // len(every), 1)
+
+    @torch.compiler.disable
+    def plan(self, module: str, counts: list[int]):
+        """The fresh tokens of every block at one partial step, in one go: a list of index tensors (B, count), and ages moved on."""
+        ages = self.ages[module]
+        if not any(counts):
+            ages += 1
+            return None
+        order = self.order(module)
+        rank = torch.arange(ages.shape[-1], device=ages.device)
+        fresh = rank < torch.tensor(counts, device=ages.device)[:, None, None]                      # (blocks, 1, N)
+        ages += 1
+        ages.scatter_(-1, order, ages.gather(-1, order) * ~fresh)
+        return [order[block, :, :count] for block, count in enumerate(counts)]
+
+    @torch.compiler.disable
+    def select(self, module: str, block: int, count: int):
+        """As `plan`, for one block whose scores have changed during the step: indices (B, count)."""
+        fresh = self.order(module, block)[:, :count]
+        ages = self.ages[module][block]
+        ages += 1
+        ages.scatter_(-1, fresh, 0.0)
+        return fresh
+
+    @property
+    def bytes(self) -> int:
+        held = [] if self.basis is None else [self.basis, *self.ages.values()]
+        return sum(tensor.nbytes for tensor in held)
