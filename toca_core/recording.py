@@ -55,10 +55,11 @@ class TokenRecord:
             tokens = recomputed[:, :math.prod(self.grid)].unflatten(0, (-1, self.batch)).mean(0) * conds
             self.parts[x.device] = self.parts.get(x.device, 0) + tokens
 
-    def token_error(self, x, squared):
-        """Squared errors (B, N) of the tokens of a call on x (B, C, ...), relative to the prediction; those after the grid do not count."""
-        if self.fits(x) and squared.shape[1] >= math.prod(self.grid):
-            self.add_errors(squared[:, :math.prod(self.grid)].unflatten(1, self.grid))
+    def token_error(self, x, squared, last: bool = False):
+        """Squared errors (B, N) of the tokens of a call on x (B, C, ...), relative to the prediction; the grid's come first, or last."""
+        count = math.prod(self.grid)
+        if self.fits(x) and squared.shape[1] >= count:
+            self.add_errors((squared[:, -count:] if last else squared[:, :count]).unflatten(1, self.grid))
 
     def error(self, error, output):
         """The error (B, C, ...) of a forecast of the prediction `output`."""

@@ -22,7 +22,8 @@ from .report import RunReport, StepReport
 from .schedule import Cycle, NoiseLevels, Step
 
 ANY = frozenset(("model",))             # of a model whose modules are not known: it is full, or it is not
-ANOTHER = "Another node answered in the model's place, so the steps from there on are plain: two caches on one model undo each other"
+ANOTHER = ("Another node answered in the place of the model or of one of its outer blocks, so from there on this run is plain: leave the "
+           "first and the last block out of what replaces blocks, and put one cache on a model")
 
 
 @dataclass(frozen=True)

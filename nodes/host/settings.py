@@ -54,7 +54,7 @@ class Settings:
             chosen = paper
         else:
             if self.preset == "paper":
-                remarks.append(f"Nothing was published for {system.words if system else 'this model'}: the settings are those of preset auto")
+                remarks.append(f"Nothing was published for {system.words if system else 'this model'}: the settings are those of auto")
             chosen = presets.auto(steps, presets.level_for(levels), paper or ToCaConfig())
             if self.tolerance is not None:
                 chosen = replace(chosen, tolerance=self.tolerance)

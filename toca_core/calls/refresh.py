@@ -165,7 +165,10 @@ class RefreshPass(BlockPass):
         output = self.forward(*args, **kwargs)
         if not self.last:
             return output
-        return self.stack.fresh_out(output, call) if call.skip else self.left(output)
+        if call.skip:
+            call.left = True
+            return self.stack.fresh_out(output, call)
+        return self.left(output)
 
     def attend(self, run, q, k, v):
         if self.call.choice == "self_attn" and not self.call.skip:

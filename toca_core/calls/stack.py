@@ -24,7 +24,7 @@ class StackCall:
     repayment   how much of its error is taken back from the tokens
     inside      (B, N) how much each token's error counts, None where all count alike
     owed        (B, N) 0 where a token was computed between full steps, so that nothing of it is in debt; None where none was
-    entered     whether the first block was reached: another node may have answered in the model's place
+    entered     whether the first and the last block were reached: another node may have answered in their place
     error       (B,) of the forecast that would have spared this step: root mean square difference of the normalised tokens
     """
 
@@ -36,9 +36,13 @@ class StackCall:
         self.plain_flops = self.bound.plain_flops(about.sizes)
         self.flops = self.bound.skipped_flops(about.sizes) if skip else self.plain_flops
         self.tokens = None                                          # before the first block; on a skipped step those after the last
-        self.entered, self.error, self.token_error = False, None, None
+        self.reached, self.left, self.error, self.token_error = False, False, None, None
 
     fresh_per_block = {}            # no module is computed in part
+
+    @property
+    def entered(self) -> bool:
+        return self.reached and self.left
 
     @property
     def kind(self) -> str:
@@ -61,7 +65,7 @@ class StackCall:
 
     def enter(self, tokens):
         """The picture's tokens (B, N, C) before the first block."""
-        self.entered = True
+        self.reached = True
         if self.skip and not self.cache.anchors.fits(tokens):
             self.skip, self.flops = False, self.plain_flops
         self.tokens = self.cache.anchors.onto(tokens, self.time) if self.skip else tokens.clone()   # which the host may change in place
@@ -114,10 +118,14 @@ class BlockPass:
         if not call.skip:
             output = self.forward(*args, **kwargs)
             return output if not self.last else self.left(output)
+        call.left = call.left or self.last
         return self.stack.passed(args, kwargs, call.tokens if self.last else None)
 
     def left(self, output):
         """What the last block returned, with what is owed taken back."""
+        self.call.left = True
+        if self.call.tokens is None:                                # another node stood in for the first block
+            return output
         repaid = self.call.leave(self.stack.picture_out(output, self.call.tokens.shape[1]))
         return output if repaid is None else self.stack.changed(output, repaid)
 

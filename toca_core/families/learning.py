@@ -139,7 +139,7 @@ def alone(chain: Chain, sizes: Sizes) -> tuple[TokenStack, ...]:
     if streams is None:
         return ()
     if not isinstance(streams, tuple):
-        return (TokenStack(chain.path, streams, on_grid=chain.arguments.get(streams) == sizes.tokens),)
+        return (TokenStack(chain.path, streams),)
     pictures = [name for name in streams if chain.arguments.get(name) == sizes.tokens]
     return (TokenStack(chain.path, streams, pictures[0]),) if len(pictures) == 1 else ()
 

@@ -31,7 +31,7 @@ class ParallelStack:
     path: str
     watch: Callable
     attending: Callable
-    scores, modular, on_grid = ("self_attn",), True, True
+    scores, modular, grid = ("self_attn",), True, "first"
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -36,7 +36,7 @@ class SequentialStack:
     attends: Callable[[Sizes], tuple[int, int]] = lambda sizes: (1, sizes.tokens)
     norms: dict[str, str] = field(default_factory=dict)
     attending: Callable | None = None
-    modular = on_grid = True
+    modular, grid = True, "first"
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -18,14 +18,17 @@ class TokenStack:
     picture     the stream that holds the picture's tokens; the only one where there is but one
     side        where in it they lie: "all", "first" or "last"
     batch_axis  of the tokens, where it is not the first
-    on_grid     whether those tokens begin with the picture's own, in the order of its rows
+    grid        where in those tokens the picture's own grid lies: "first", "last", or "alone", where nothing else may be among them;
+                "" where it has no such place
+    left_out    attribute of the model that lists the indices of blocks that it never runs
     """
     path: str
     streams: tuple | str | int = "x"
     picture: str | int | None = None
     side: str = "all"
     batch_axis: int = 0
-    on_grid: bool = True
+    grid: str = "alone"
+    left_out: str = ""
     name: str = ""
     scores, attending, modular = (), None, False
 
@@ -66,7 +69,10 @@ class BoundTokens(TokenCosts):
 
     def __init__(self, stack: TokenStack, model: nn.Module):
         claims = Claims(model, stack.path)
-        self.blocks = claims.blocks(stack.path)
+        left_out = getattr(model, stack.left_out, ()) if stack.left_out else ()
+        self.blocks = [block for index, block in enumerate(claims.blocks(stack.path)) if index not in left_out]
+        if not self.blocks:
+            claims.refuse(f"{stack.left_out} leaves none of the blocks")
         first = self.blocks[0]
         for name in stack.returned:
             claims.argument(first, name)

@@ -58,6 +58,8 @@ class StackLevel(Forecasting):
         with swapped(session.replacements()):
             output = run_model()
         account(session)
+        if session.skip and not session.left:                       # what came out of it was no answer
+            return run_model()
         if session.error is not None:
             self.note(session, about.x, output)
         return output
@@ -83,5 +85,8 @@ class StackLevel(Forecasting):
         """What a full step tells: the tokens' error is relative to what the model says, which is the noise in the sample."""
         scale = rms(x - output) / rms(output).clamp_min(1e-12)      # (B,), to an error relative to the prediction
         self.found.append((session.error * scale).amax())
-        if session.bound.stacks[0].stack.on_grid and session.token_error.shape[1] == session.about.sizes.tokens:
-            self.run.record.token_error(x, session.token_error * scale.square()[:, None])
+        place, sizes = session.bound.stacks[0].stack.grid, session.about.sizes
+        if place == "alone" and session.token_error.shape[1] == sizes.tokens:
+            place = "first"
+        if place in ("first", "last"):
+            self.run.record.token_error(x, session.token_error * scale.square()[:, None], place == "last")

@@ -1,0 +1,10 @@
+"""Cosmos 1, whose tokens have their batch on the fourth axis, Cosmos Predict 2 and Anima."""
+
+from ...toca_core.families.tokens import TokenStack
+from ...toca_core.system import System
+
+COSMOS = System("cosmos", "Cosmos 1", ("comfy.ldm.cosmos.model.GeneralDIT",), (TokenStack("blocks", batch_axis=3),))
+
+COSMOS_PREDICT2 = System(
+    "cosmos_predict2", "Cosmos Predict 2, Anima", ("comfy.ldm.cosmos.predict2.MiniTrainDIT", "comfy.ldm.anima.model.Anima"),
+    (TokenStack("blocks", "x_B_T_H_W_D"),))
