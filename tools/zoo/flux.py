@@ -13,25 +13,30 @@ ODD = (16, 15, 11)
 
 def conditioned(width: int, picture: tuple[int, ...] | None = None, /, **more):
     """
-    A `Tiny.conditioning`: text, what `more` has (a function is called with the number of tokens), and on request a reference picture
-    of this shape.
+    A `Tiny.conditioning`: text, what `more` has (a function is called with the number of tokens and the side's seed), and on request a
+    reference picture of this shape.
     """
     def side(tokens, seed, reference):
-        extra = {name: value(tokens) if callable(value) else value for name, value in more.items()}
+        extra = {name: value(tokens, seed) if callable(value) else value for name, value in more.items()}
         if reference:
             extra["reference_latents"] = [random(1, *picture)]
-        return text(tokens, width, seed, **extra)
+        return [[text(tokens, width, seed)[0][0], extra]]
     return lambda tokens=7, negative=7, reference=False: (side(tokens, 1, reference), side(negative, 2, reference))
 
 
-def mask(tokens: int):
+def mask(tokens: int, seed: int):
     """An attention mask under which all tokens count."""
     return torch.ones(1, tokens, dtype=torch.long)
 
 
+def pooled(width: int):
+    """A text as one vector."""
+    return lambda tokens, seed: random(1, width, seed=seed)
+
+
 def flux_like(config: str, reference: bool = False, extra: dict | None = None, **sizes) -> Tiny:
-    pooled = dict(pooled_output=random(1, 16)) if sizes.get("vec_in_dim", 16) else {}
-    conditioning = conditioned(32, (16, 12, 16) if reference else None, **pooled, **(extra or {}))
+    vector = dict(pooled_output=pooled(16)) if sizes.get("vec_in_dim", 16) else {}
+    conditioning = conditioned(32, (16, 12, 16) if reference else None, **vector, **(extra or {}))
     return Tiny(build(config, {**SIZES, **sizes}), conditioning, PICTURE, ODD, reference)
 
 
@@ -69,8 +74,8 @@ def ovis():
 
 def flux2_like(guidance_embed: bool, **extra) -> Tiny:
     """One modulation for all blocks; the host pads the text to 512 tokens."""
-    sizes = dict(SIZES, in_channels=128, out_channels=128, vec_in_dim=None, guidance_embed=guidance_embed, axes_dim=[8, 8, 8, 8], theta=2000,
-                 patch_size=1, qkv_bias=False, txt_ids_dims=[3], global_modulation=True, mlp_silu_act=True, ops_bias=False,
+    sizes = dict(SIZES, in_channels=128, out_channels=128, vec_in_dim=None, guidance_embed=guidance_embed, axes_dim=[8, 8, 8, 8],
+                 theta=2000, patch_size=1, qkv_bias=False, txt_ids_dims=[3], global_modulation=True, mlp_silu_act=True, ops_bias=False,
                  default_ref_method="index", ref_index_scale=10.0, depth_single_blocks=2)
     conditioning = conditioned(32, (128, 6, 8), guidance=4.0, **extra)
     return Tiny(build("Flux2", sizes), conditioning, (128, 8, 8), (128, 7, 5), reference=True)

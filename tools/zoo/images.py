@@ -3,7 +3,7 @@
 import torch
 
 from tools.zoo.building import Tiny, build, random, tiny
-from tools.zoo.flux import conditioned, mask
+from tools.zoo.flux import conditioned, mask, pooled
 
 PICTURE = (16, 16, 16)
 ODD = (16, 15, 11)
@@ -16,7 +16,7 @@ def sd3_like(**sizes) -> Tiny:
     embedder = {"target": "torch.nn.Linear", "params": {"in_features": 32, "out_features": width}}
     sizes = dict(in_channels=16, patch_size=2, input_size=None, num_patches=64 * 64, pos_embed_max_size=64, adm_in_channels=32,
                  context_embedder_config=embedder, context_size=32) | sizes
-    return Tiny(build("SD3", sizes), conditioned(32, pooled_output=random(1, 32)), PICTURE, ODD)
+    return Tiny(build("SD3", sizes), conditioned(32, pooled_output=pooled(32)), PICTURE, ODD)
 
 
 @tiny(of="comfy.ldm.modules.diffusionmodules.mmdit.OpenAISignatureMMDITWrapper")
@@ -38,9 +38,10 @@ def aura():
 
 
 def pixart(config: str, **sizes) -> Tiny:
-    sizes = dict(input_size=16, patch_size=2, in_channels=4, hidden_size=64, depth=4, num_heads=4, mlp_ratio=2.0, caption_channels=32,
+    """The host's class divides by 0 where a latent is smaller than 33 x 33 in the mean."""
+    sizes = dict(input_size=32, patch_size=2, in_channels=4, hidden_size=64, depth=4, num_heads=4, mlp_ratio=2.0, caption_channels=32,
                  model_max_length=7, pe_interpolation=1, pe_precision=None, pred_sigma=True) | sizes
-    return Tiny(build(config, sizes), conditioned(32, width=128, height=128), (4, 16, 16), (4, 15, 11))
+    return Tiny(build(config, sizes), conditioned(32, width=288, height=256), (4, 32, 36), (4, 37, 33))
 
 
 @tiny(of="comfy.ldm.pixart.pixartms.PixArtMS")
@@ -87,7 +88,7 @@ def lumina2():
 @tiny(of="comfy.ldm.lumina.model.NextDiT")
 def newbie():
     """Lumina2 with a pooled text beside the time."""
-    return Tiny(build("Lumina2", dict(LUMINA, clip_text_dim=16)), conditioned(32, pooled_output=random(1, 16)), PICTURE, ODD)
+    return Tiny(build("Lumina2", dict(LUMINA, clip_text_dim=16)), conditioned(32, pooled_output=pooled(16)), PICTURE, ODD)
 
 
 @tiny(of="comfy.ldm.lumina.model.NextDiT")
@@ -168,7 +169,8 @@ def hidream_like(odd=None, **extra) -> Tiny:
     sizes = dict(patch_size=2, in_channels=16, out_channels=16, num_layers=2, num_single_layers=3, attention_head_dim=32,
                  num_attention_heads=2, caption_channels=[32, 32], text_emb_dim=16, num_routed_experts=2, num_activated_experts=1,
                  axes_dims_rope=(16, 8, 8), max_resolution=(32, 32), llama_layers=[0, 1, 2, 3, 3])
-    conditioning = conditioned(32, pooled_output=random(1, 16), conditioning_llama3=lambda tokens: random(1, 4, tokens, 32), **extra)
+    conditioning = conditioned(32, pooled_output=pooled(16),
+                               conditioning_llama3=lambda tokens, seed: random(1, 4, tokens, 32, seed=seed), **extra)
     return Tiny(build("HiDream", sizes), conditioning, PICTURE, odd)
 
 
