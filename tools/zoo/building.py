@@ -88,11 +88,12 @@ def tiny(of: str):
     return enter
 
 
-def build(config: str, unet: dict, seed: int = 0, trim: Callable | None = None):
+def build(config: str, unet: dict, seed: int = 0, trim: Callable | None = None, untouched: tuple[str, ...] = ()):
     """
     A MODEL by the name of its class in `comfy.supported_models`, of these sizes, in float32.
 
-    trim: (diffusion model) -> None; exchanges parts of a size that the class fixes for small ones of the host's.
+    trim: (diffusion model) -> None; exchanges parts of a size that the class fixes for small ones of the host's; untouched: parts of
+    the names of what keeps its values.
     """
     kind = getattr(comfy.supported_models, config, None)
     if kind is None:
@@ -103,7 +104,7 @@ def build(config: str, unet: dict, seed: int = 0, trim: Callable | None = None):
     model = found.get_model({}, "")
     if trim:
         trim(model.diffusion_model)
-    fill(model.diffusion_model, seed)
+    fill(model.diffusion_model, seed, untouched)
     device = torch.device("cpu")
     return comfy.model_patcher.CoreModelPatcher(model, device, device)
 
