@@ -33,10 +33,9 @@ def norms_near_one(model):
 
 
 def unet(config: str, conditioning, shape=PICTURE, odd=ODD, state: dict | None = None, latent=None, **sizes) -> Tiny:
-    width = sizes.setdefault("context_dim", 32)
     usual = dict(image_size=32, in_channels=4, out_channels=4, model_channels=32, num_res_blocks=[1, 1], channel_mult=[1, 2],
                  transformer_depth=[1, 1], transformer_depth_output=[1, 1, 1, 1], transformer_depth_middle=1,
-                 use_spatial_transformer=True, context_dim=width, legacy=False, num_heads=4, num_head_channels=-1, adm_in_channels=None,
+                 use_spatial_transformer=True, context_dim=32, legacy=False, num_heads=4, num_head_channels=-1, adm_in_channels=None,
                  use_linear_in_transformer=True)
     sizes = {**usual, **sizes}
     model = norms_near_one(build(config, sizes) if state is None else build_with(config, sizes, state))
