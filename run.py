@@ -36,6 +36,7 @@ SCRIPTS = {
     "scoring": "benchmarks/scoring.py",
     "calibration": "benchmarks/calibration.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
+    "models": "tools/models.py",
     "tiny": "tools/tiny_files.py",
     "screenshots": "tools/screenshots.py",
 }

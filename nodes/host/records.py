@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from ...toca_core.costs.account import ModelCosts, Sizes
-from ...toca_core.costs.predict import Shape
+from ...toca_core.predict import Shape
 from ...toca_core.keep.memory import Budget
 
 LIMIT = 64              # nodes

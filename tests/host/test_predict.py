@@ -16,7 +16,7 @@ SYSTEMS = {"dit": ("self_attn", "random"), "demo": ("self_attn", "random"), "pix
 @pytest.fixture
 def predicted(pack):
     """predicted(subject, config, **how to sample) -> (Prediction of a run like one that has been, RunReport of a run with config)."""
-    records, prediction = pack_module("nodes.host.records"), pack_module("toca_core.costs.predict")
+    records, prediction = pack_module("nodes.host.records"), pack_module("toca_core.predict")
 
     def call(subject, config, **sampling):
         kept, reports = records.Records(), []
