@@ -63,7 +63,7 @@ def plain(sampler: str, steps: int) -> Variant:
 
 def all_variants(sampler: str, steps: int, quick: bool) -> list[Variant]:
     """What is measured against `steps` steps of a sampler; quick: only a few of each."""
-    variants = [*fewer_steps(sampler, steps), *host_caches(sampler, steps), *published(sampler, steps), *own_variants(sampler, steps)]
+    variants = [*fewer_steps(sampler, steps), *host_caches(sampler, steps), *as_published(sampler, steps), *own_variants(sampler, steps)]
     return thinned(variants) if quick else variants
 
 
@@ -93,7 +93,7 @@ def toca(config):
     return lambda model: seam.install(model, settings.Settings("custom", config), lambda report: None)
 
 
-def published(sampler: str, steps: int) -> list[Variant]:
+def as_published(sampler: str, steps: int) -> list[Variant]:
     """The paper's settings over its cycle N, and the same with random tokens and with none."""
     paper = published.dit(steps)
     return [Variant("cache", name, f"N = {cycle}", sampler, steps, toca(replace(paper, cycle=cycle, **changes)))

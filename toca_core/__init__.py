@@ -1,1 +1,10 @@
-"""Token-wise feature caching (ToCa, ICLR 2025, arXiv 2410.05317): the algorithm, independent of any host."""
+"""Caching of diffusion transformers between sampling steps, token by token (ToCa, ICLR 2025) and beyond; free of any host.
+
+`CachedLoop` caches a torch model in a denoising loop of one's own; a host has its own seam and uses `run.SamplingRun`.
+"""
+
+from .config import ConfigError, ToCaConfig
+from .families.tokens import TokenStack
+from .loop import CachedLoop
+
+__all__ = ["CachedLoop", "ConfigError", "ToCaConfig", "TokenStack"]

@@ -77,11 +77,15 @@ class SamplingRun:
         self.config, self.cycle = config, Cycle(config)
         known = self.layout is not None and config.level != "output"
         self.kinds = frozenset(self.layout.kinds) if known else ANY
-        self.about = replace(self.about, config=config, cycle=self.cycle, kinds=self.kinds)
+        self.about = replace(self.about, config=config, cycle=self.cycle, kinds=self.kinds, time_of=self.time_of)
         self.level = Learning(self.about) if config.level == "stack" and not known else LEVELS[config.level](self.about)
         self.full = self.kinds
         self.caches.clear()
         self.report.settings = asdict(config)
+
+    def time_of(self, sigma: float) -> float:
+        """The time of forecasts at a noise level."""
+        return time_of(sigma, self.config.forecast_time, self.flow)
 
     def bind(self, model):
         """The layout applied to a model, once per device copy; None where there is none."""
@@ -106,8 +110,7 @@ class SamplingRun:
         self.step = Step(index, self.levels.position(sigma), self.levels.total)
         self.active = self.end_sigma < sigma <= self.start_sigma and not (self.config.always_full or self.level.whole or self.abandoned)
         share = 1 - self.levels.following(sigma) / max(sigma, 1e-9)
-        self.moment = Moment(self.step, sigma, time_of(sigma, self.config.forecast_time, self.flow), share,
-                             time_of(sigma, "sigma", self.flow))
+        self.moment = Moment(self.step, sigma, self.time_of(sigma), share, time_of(sigma, "sigma", self.flow))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
         self.ordinals.clear()
         self.calls = []
@@ -154,7 +157,7 @@ class SamplingRun:
 
     # ---- call by call ----
 
-    def call(self, run_model, model, x, sizes, key: CallKey = CallKey(), hindered: str = ""):
+    def call(self, run_model, model, x, sizes, key: CallKey = CallKey(), hindered: str = "", parts=()):
         """One call of the model for the conditionings that are computed together -> what run_model() answers, or what stands for it.
 
         x (B, C, ...) is what the model is asked about, at the noise level of this evaluation; the answer is the clean sample.
@@ -168,7 +171,7 @@ class SamplingRun:
             self.calls.append((sizes, key.conds))
             place = self.place(model, x, key)
             about = CallContext(self.config, self.cycle, self.moment, sizes, key.conds,
-                                self.full if place in self.caches else self.kinds, bound, x, model, hindered)
+                                self.full if place in self.caches else self.kinds, bound, x, model, hindered, parts)
             if self.active and place not in self.caches and (admitted := self.admit(place, about)):
                 about = admitted
                 self.caches[place] = self.level.new_cache(about)
@@ -234,7 +237,7 @@ class SamplingRun:
         if self.abandoned:
             return None
         total = self.memory.admit(place, self.need(about), self.config, self.caches)
-        if not total:
+        if total is None:
             self.report.steps[-1].kind = "plain"
             words = f"the budget of {self.memory.limit(self.config)} holds no cache for them"
             self.report.remark(f"Some conditionings are computed plainly: {words}")

@@ -33,6 +33,8 @@ class System:
     beside      side stacks, skipped with them
     per_token, per_context    as in `families.layout.Layout`
     sizes       (model, latent, context, other arguments) -> Sizes, where the usual reading of a latent is not right
+    parts       (model, noise level, shapes of the parts, the host's options) -> `calls.context.Part`s, where some have noise levels of
+                their own
     plain       why such a model is run plainly, in words; empty where it is cached
     paper       published settings by the number of steps, where there are any
     usual       its released size
@@ -47,6 +49,7 @@ class System:
     per_token: tuple[str, ...] = ()
     per_context: tuple[str, ...] = ()
     sizes: Callable[..., Sizes] | None = None
+    parts: Callable[..., tuple] | None = None
     plain: str = ""
     paper: Callable[[int], ToCaConfig] | None = None
     usual: Usual | None = None

@@ -206,7 +206,8 @@ def show(rows: list[ModelRow]):
     for row in rows:
         levels = "\n".join(f"{level.level}: {level.pattern} {level.flops_speedup:.2f}x" for level in row.levels)
         wrong = [*row.wrong, *(f"{level.level}: {', '.join(level.wrong)}" for level in row.levels if level.wrong)]
-        table.add_row(row.name, row.of.rpartition(".")[2], row.system, row.auto, levels, ", ".join(row.tried), row.absent or "\n".join(wrong))
+        kind, told = row.of.rpartition(".")[2], row.absent or "\n".join(wrong)
+        table.add_row(row.name, kind, row.system, row.auto, levels, ", ".join(row.tried), told)
     console = Console(width=None if sys.stdout.isatty() else 180)
     console.print(table)
     console.print("; ".join(f"{name} {count}" for name, count in counts(rows).items()))
@@ -224,7 +225,8 @@ def main() -> int:
     rows = rows_of(names, given.jobs)
     show(rows)
     if given.json:
-        given.json.write_text(json.dumps({"counts": counts(rows), "models": [asdict(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
+        told = {"counts": counts(rows), "models": [asdict(row) for row in rows]}
+        given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return 0 if all(row.right or row.absent for row in rows) else 1
 
 

@@ -16,6 +16,14 @@ def sizes_of(diffusion_model, x, context, arguments: dict):
     return (system and system.sizes or latent_sizes)(diffusion_model, x, context, arguments)
 
 
+def parts_of(diffusion_model, sigma: float, arguments: dict, options: dict) -> tuple:
+    """The parts of a packed sample, where they have noise levels of their own."""
+    system, shapes = system_of(diffusion_model), arguments.get("latent_shapes")
+    if system is None or system.parts is None or shapes is None or len(shapes) < 2:
+        return ()
+    return system.parts(diffusion_model, sigma, shapes, options)
+
+
 def key_of(context, options: dict) -> CallKey:
     """Which conditionings a call is for."""
     window = options.get("context_window")

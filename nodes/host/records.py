@@ -4,8 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from ...toca_core.costs.account import ModelCosts, Sizes
-from ...toca_core.predict import Shape
 from ...toca_core.keep.memory import Budget
+from ...toca_core.predict import Shape
 
 LIMIT = 64              # nodes
 

@@ -19,7 +19,7 @@ from ...toca_core.run import SamplingRun
 from ..systems import bound_of, system_of
 from ..systems.sizes import patch_of
 from . import companions
-from .calls import hindrance, key_of, plain_model, sizes_of
+from .calls import hindrance, key_of, parts_of, plain_model, sizes_of
 from .memory import HostMemory
 from .publish import publish, publish_step
 from .regions import priority_of, region_of
@@ -145,7 +145,8 @@ class Seam:
         diffusion_model, arguments = plain_model(executor.class_obj.diffusion_model), {"control": control, **kwargs}
         sizes = sizes_of(diffusion_model, x, c_crossattn, arguments)
         hindered = hindrance(run.about.region, x, arguments, transformer_options)
-        return run.call(call, diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered)
+        parts = parts_of(diffusion_model, run.moment.sigma, arguments, transformer_options)
+        return run.call(call, diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered, parts)
 
 
 def takes_part(cond: dict, sigma: float) -> bool:

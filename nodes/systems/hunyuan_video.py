@@ -5,4 +5,4 @@ from ...toca_core.system import System
 
 HUNYUAN_VIDEO = System(
     "hunyuan_video", "HunyuanVideo, HunyuanImage 2.1", ("comfy.ldm.hunyuan_video.model.HunyuanVideo",),
-    (TokenStack("double_blocks", ("img", "txt"), "img"), TokenStack("single_blocks", side="last")))
+    (TokenStack("double_blocks", ("img", "txt"), "img", grid="last"), TokenStack("single_blocks", side="last")))

@@ -5,4 +5,4 @@ from ...toca_core.system import System
 
 PIXEL_DIT = System(
     "pixel_dit", "PixelDiT, PiD", ("comfy.ldm.pixeldit.model.PixDiT_T2I", "comfy.ldm.pixeldit.pid.PidNet"),
-    (TokenStack("patch_blocks", ("s", "y")),))
+    (TokenStack("patch_blocks", ("x", "y")),))

@@ -25,6 +25,19 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a sample of several, such as the sound of a video, which lie one after another in (B, 1, numbers).
+
+    count    of its numbers
+    sigma    its own noise level at this evaluation
+    slope    by how much its own noise level changes with the run's; what the model says of it carries that factor
+    """
+    count: int
+    sigma: float
+    slope: float = 1.0
+
+
+@dataclass(frozen=True)
 class CallContext:
     """One call of the model, for the conditionings that are computed together.
 
@@ -33,6 +46,7 @@ class CallContext:
     x           the sample (B, C, ...) that the model is asked about; None where a call is only foreseen
     model       whose call it is
     hindered    why no single token can be computed in this call, in words; empty where nothing hinders
+    parts       of x, where they have noise levels of their own; else empty
     """
     config: ToCaConfig
     cycle: Cycle
@@ -44,6 +58,7 @@ class CallContext:
     x: Any = None
     model: Any = None
     hindered: str = ""
+    parts: tuple[Part, ...] = ()
 
     @property
     def step(self) -> Step:

@@ -48,13 +48,25 @@ class Layout:
 
 @dataclass(frozen=True)
 class SideStack:
-    """Blocks whose results are added between those of the stacks; passed by, one returns its first argument, `returns` times."""
+    """Blocks that take and return (what is added to the stacks' tokens, what goes to the next of them); passed by, they add nothing.
+
+    after    attribute of the model: index of a block -> that of the side block whose result is added after it. Where one is added
+             after the last block, none is passed by.
+    """
     path: str
-    returns: int = 1
+    after: str
+
+    def bind(self, model: nn.Module, depth: int) -> list[nn.Module]:
+        """Those that can be passed by."""
+        claims = Claims(model, self.path)
+        mapping = getattr(model, self.after, None)
+        if not isinstance(mapping, dict):
+            claims.refuse(f"there is no {self.after} that says after which blocks they are added")
+        return [] if depth - 1 in mapping else claims.blocks(self.path)
 
     def passed(self, args, kwargs):
-        first = args[0] if args else next(iter(kwargs.values()))
-        return first if self.returns == 1 else (first,) * self.returns
+        first = args[0]
+        return first.new_zeros(()).expand_as(first), first
 
 
 class BoundModel(ModelCosts):
@@ -65,7 +77,7 @@ class BoundModel(ModelCosts):
         stacks = [stack.bind(model) for stack in layout.stacks]
         for stack in stacks:
             check(stack, claims)
-        self.sides = [(side, block) for side in layout.beside for block in claims.blocks(side.path)]
+        self.sides = [(side, block) for side in layout.beside for block in side.bind(model, stacks[-1].depth)]
         token = sum(flops.macs(claims.module(path)) for path in layout.per_token)
         context = sum(flops.macs(claims.module(path)) for path in layout.per_context)
         side = sum(flops.macs(block) for _, block in self.sides)

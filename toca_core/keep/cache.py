@@ -54,26 +54,29 @@ class ModuleCache:
 
 
 class OutputCache:
-    """What a model said at the last full steps, number by number; (B, C, ...) of whatever shape the sample has."""
+    """What a model said at the last full steps, number by number; (B, C, ...) of whatever shape the sample has.
 
-    def __init__(self, config: ToCaConfig):
-        self.anchors = Anchors(config.order, config.basis, config.trust, Store(config.cache_dtype, config.cache_device))
+    Its parts, where it has several, are continued each in a time of its own.
+    """
 
-    def add(self, time: float, said):
-        self.anchors.add(time, in_rows(said))
+    def __init__(self, config: ToCaConfig, parts: int = 1):
+        store = Store(config.cache_dtype, config.cache_device)
+        self.parts = [Anchors(config.order, config.basis, config.trust, store) for _ in range(parts)]
 
-    def at(self, like, time: float):
-        """What is expected at a time, for samples like this one, in a tensor of its own; None where nothing is known of such."""
-        return self.anchors.at(time).view(like.shape) if self.anchors.fits(in_rows(like)) else None
+    def add(self, times: list[float], said: list):
+        """said: of every part (B, numbers, 1)."""
+        for anchors, time, part in zip(self.parts, times, said, strict=True):
+            anchors.add(time, part)
+
+    def at(self, times: list[float], like: list):
+        """What is expected of every part at its time, in tensors of their own; None where nothing is known of parts like these."""
+        if not all(anchors.fits(part) for anchors, part in zip(self.parts, like, strict=True)):
+            return None
+        return [anchors.at(time) for anchors, time in zip(self.parts, times, strict=True)]
 
     @property
     def bytes(self) -> int:
-        return self.anchors.bytes
-
-
-def in_rows(x):
-    """(B, C, ...) -> (B, numbers, 1)."""
-    return x.reshape(x.shape[0], -1, 1)
+        return sum(anchors.bytes for anchors in self.parts)
 
 
 class StackCache:

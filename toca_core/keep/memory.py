@@ -141,11 +141,11 @@ class MemoryPlan:
         """Settings whose caches fit, or None, and why it is not these."""
         return choose(config, need_of, self.budget)
 
-    def admit(self, key, need, config, held) -> int:
-        """Room for one more cache beside those held: the bytes of them all, 0 where the budget does not hold them."""
+    def admit(self, key, need, config, held) -> int | None:
+        """Room for one more cache beside those held: the bytes of them all, None where the budget does not hold them."""
         self.needs = {other: self.needs[other] for other in held}
         total = sum(self.needs.values(), start=need)
         if not self.budget.holds(total, config):
-            return 0
+            return None
         self.needs[key] = need
         return total.total

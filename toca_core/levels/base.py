@@ -1,5 +1,6 @@
 """What a level is: a way to answer a call of the model from what earlier ones gave."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ class Run:
     euler       the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
     region      the part of the picture that counts, or None; `masked` says that its tokens are computed at every step
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
+    time_of     (noise level) -> time of forecasts
     refreshes   whether single tokens can go through the model's blocks
     """
     config: ToCaConfig
@@ -35,6 +37,7 @@ class Run:
     masked: bool = False
     priority: Any = None
     refreshes: bool = False
+    time_of: Callable[[float], float] = lambda sigma: sigma
     model: str = field(default="The model")
 
 

@@ -4,6 +4,8 @@ Not the clean picture is forecast, which changes most where little is known of i
 sigma, the noise of models that predict noise and the velocity of rectified flow.
 """
 
+import torch
+
 from ..calls.context import CallContext
 from ..costs.account import ModelCosts
 from ..keep import memory
@@ -32,6 +34,21 @@ def plain_flops(about: CallContext) -> int:
     return 1 if about.bound is None else about.bound.plain_flops(about.sizes)
 
 
+def split(x, about: CallContext) -> list:
+    """(B, C, ...) -> every part, (B, numbers, 1)."""
+    rows = x.reshape(x.shape[0], -1, 1)
+    return list(rows.split([part.count for part in about.parts], dim=1)) if about.parts else [rows]
+
+
+def joined(parts: list | None, slopes: list[float], like):
+    """The other way; None where there are none."""
+    if parts is None:
+        return None
+    if len(parts) == 1:
+        return parts[0].view(like.shape)
+    return torch.cat([part * slope for part, slope in zip(parts, slopes, strict=True)], dim=1).view(like.shape)
+
+
 class OutputLevel(Forecasting):
     plain_flops = staticmethod(plain_flops)
 
@@ -45,13 +62,13 @@ class OutputLevel(Forecasting):
         return costs.plain_flops(about.sizes) if about.full else 0
 
     def new_cache(self, about: CallContext) -> OutputCache:
-        return OutputCache(about.config)
+        return OutputCache(about.config, max(1, len(about.parts)))
 
     def call(self, run_model, about: CallContext, cache: OutputCache, account):
         sigma, skip = about.moment.sigma, not about.full
-        if sigma < NO_NOISE:
-            skip = False
-        expected = cache.at(about.x, about.time) if skip or self.compares else None
+        times, slopes = self.own_times(about)
+        known = sigma >= NO_NOISE and (skip or self.compares)
+        expected = joined(cache.at(times, split(about.x, about)), slopes, about.x) if known else None
         if skip and expected is not None:
             account(OutputCall(about, True))
             return about.x - sigma * expected
@@ -61,10 +78,16 @@ class OutputLevel(Forecasting):
         if sigma < NO_NOISE:
             return output
         said = (x - output) / sigma
-        cache.add(about.time, said)
+        cache.add(times, [part / slope for part, slope in zip(split(said, about), slopes, strict=True)])
         if expected is None:
             return output
         return self.settle(output, expected.sub_(said).mul_(-sigma))
+
+    def own_times(self, about: CallContext) -> tuple[list[float], list[float]]:
+        """-> (the time of each part, by how much its noise level changes with the run's)."""
+        if not about.parts:
+            return [about.time], [1.0]
+        return [self.run.time_of(part.sigma) for part in about.parts], [part.slope for part in about.parts]
 
     def settle(self, output, error):
         """The prediction, with what its forecast's error (B, C, ...) tells of earlier ones taken back."""

@@ -1,8 +1,9 @@
 """Cosmos 1, Cosmos Predict 2 and Anima."""
 
+import torch
+
 import comfy.ldm.anima.model
 import comfy.ops
-import torch
 
 from tools.zoo.building import Tiny, build, first_frame, texts, tiny
 

@@ -1,7 +1,8 @@
 """LTX-Video, LTX 2 (picture and sound) and MiniMax H3 (picture and sound)."""
 
-import comfy.nested_tensor
 import torch
+
+import comfy.nested_tensor
 
 from tools.zoo.building import Tiny, build, first_frame, random, text, tiny
 

@@ -1,6 +1,5 @@
 """Transformers of 3D shapes."""
 
-import torch
 
 from tools.zoo.building import Tiny, build, random, tiny
 from tools.zoo.flux import conditioned

@@ -2,10 +2,11 @@
 
 from types import SimpleNamespace
 
+import torch
+
 import comfy.ldm.wan.model
 import comfy.ldm.wan.model_animate
 import comfy.ops
-import torch
 
 from tools.zoo.building import Tiny, build, first_frame, random, text, texts, tiny
 
