@@ -17,6 +17,8 @@
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
 
+Tests run in two processes, unless the arguments name test files, say how many (-n 4), or want one (-p no:xdist, --pdb, -s).
+
 The ComfyUI used is the one in the environment variable COMFYUI_PATH, else the one whose custom_nodes folder holds
 this project, else the downloaded one.
 """
@@ -40,6 +42,10 @@ SCRIPTS = {
     "tiny": "tools/tiny_files.py",
     "screenshots": "tools/screenshots.py",
 }
+
+
+PARALLEL = ["-n", "2"]  # tests/conftest.py says which tests stay together
+ALONE = ("-n", "--numprocesses", "no:xdist", "-pno:xdist", "--pdb", "-s", "--collect-only")  # each rules them out
 
 
 def refusal(version_info):
@@ -69,7 +75,8 @@ def command_line(command, arguments, smoke):
     if command != "test":
         return [SCRIPTS[command]] + arguments
     chosen = any(argument.startswith("-m") for argument in arguments)
-    return ["-m", "pytest"] + (["-m", "smoke"] if smoke and not chosen else []) + arguments
+    parallel = [] if any(argument.startswith(ALONE) or ".py" in argument for argument in arguments) else PARALLEL
+    return ["-m", "pytest"] + parallel + (["-m", "smoke"] if smoke and not chosen else []) + arguments
 
 
 def main(arguments):

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from toca_core.calls.module import Layout, Sizes
+from toca_core.calls.context import CallContext, Moment
+from toca_core.calls.module import Call, module_cache
 from toca_core.config import ToCaConfig
+from toca_core.costs.account import Sizes
+from toca_core.families.layout import Layout
 from toca_core.families.sequential import SequentialStack
 from toca_core.schedule import Cycle, Step
 from toca_core.swap import swapped
@@ -45,7 +48,7 @@ class Model(nn.Module):
         return self.blocks[0](x)
 
 
-LAYOUT = Layout(system="dit", sizes=None, per_token=("embed",),
+LAYOUT = Layout(system="dit", per_token=("embed",),
                 stacks=(SequentialStack(modules={"self_attn": "attn", "mlp": "mlp"}, projections={"self_attn": ("qkv",)}),))
 SIZES, KINDS = Sizes(1, (1, 1, 4)), frozenset({"self_attn", "mlp"})
 ATTENTION, MLP = LAYOUT.stacks[0].sites
@@ -56,13 +59,16 @@ def session():
     """session(index, full, x) -> (output, call): the same cache from call to call."""
     model, config = Model(), ToCaConfig(fresh_ratio=0.25, cycle=4, score="self_attn", staleness_weight=0.0)
     bound, cycle = LAYOUT.bind(model), Cycle(config)
-    cache = bound.new_cache(config, SIZES, seed=0)
+
+    def about(index, kinds):
+        return CallContext(config, cycle, Moment(Step(index, index, 8)), SIZES, 1, kinds, bound)
+
+    cache = module_cache(about(0, KINDS), seed=0)
 
     def run(index, full, x):
-        step = Step(index, index, 8)
-        kinds = cycle.full_kinds(step) & KINDS
+        kinds = cycle.full_kinds(Step(index, index, 8)) & KINDS
         assert kinds == (KINDS if full else frozenset())
-        call = bound.call(cache, config, step, cycle, SIZES, 1, kinds)
+        call = Call(about(index, kinds), cache)
         with torch.no_grad(), swapped(call.replacements()):
             return model(x), call
     run.model, run.cache = model, cache

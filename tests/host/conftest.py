@@ -85,6 +85,7 @@ class Subject:
 
     def __init__(self, name, model, positive, negative, frames=()):
         self.name, self.model, self.positive, self.negative, self.frames = name, model, positive, negative, frames
+        self.known = {}                                             # runs that several tests compare with
 
     @property
     def diffusion_model(self):
@@ -101,6 +102,15 @@ class Subject:
             return comfy.sample.sample(model or self.model, noise, steps, cfg, sampler, scheduler, self.positive, self.negative, latent,
                                        denoise=denoise, disable_pbar=True, callback=callback, seed=seed, **options).clone()
 
+    def plain(self, **options):
+        """What the model gives without the node, sampled once for all tests that compare with it."""
+        return self.once(("plain", options), lambda: self.sample(**options)).clone()
+
+    def once(self, key, run):
+        """What run() gives, or has given for the same key."""
+        if repr(key) not in self.known:
+            self.known[repr(key)] = run()
+        return self.known[repr(key)]
 
     def twice(self, model, cfg=3.0, batch=2, size=(16, 16)):
         """The model's answers to the same input at two steps in a row, through the host's guider."""

@@ -10,10 +10,22 @@ MODES = {"module": {}, "forecast": {"stale_tokens": "forecast"}, "forecast 2": {
          "stack": {"level": "stack"}, "smooth stack": {"level": "stack", "basis": "chebyshev", "order": 2, "forecast_time": "sigma"}}
 
 
-@pytest.fixture(params=MODES)
+smoke = pytest.mark.smoke
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[smoke] if name in ("module", "smooth stack") else []) for name in MODES])
 def mode(request):
     """Settings that leave the same steps full: every level, and what is done with stale tokens."""
     return {**SETTINGS, **MODES[request.param]}
+
+
+@pytest.fixture
+def first_run(subject, cached, mode):
+    """(MODEL, the latent of its first run, its reports), sampled once for all tests of this file."""
+    def run():
+        model, reports = cached(subject, **mode)
+        return model, subject.sample(model), reports
+    return subject.once(("first run", mode), run)
 
 
 def marks(subject):
@@ -22,31 +34,29 @@ def marks(subject):
     return modules, sorted(subject.model.wrappers), repr(subject.model.model_options)
 
 
-@pytest.mark.smoke
-def test_caching_changes_the_result_a_little(subject, cached, mode):
+def test_caching_changes_the_result_a_little(subject, first_run):
     """Guards all other tests here: the cache is really at work."""
-    model, reports = cached(subject, **mode)
-    plain, fast = subject.sample(), subject.sample(model)
+    _, fast, reports = first_run
+    plain = subject.plain()
     assert not torch.equal(plain, fast)
     assert torch.isfinite(fast).all()
     assert reports[0].calls("partial") == 6 and reports[0].calls("full") == 3
     assert reports[0].flops < 0.7 * reports[0].plain_flops
 
 
-@pytest.mark.smoke
 def test_removed_node_equals_never_there(subject, cached, mode):
-    before = subject.sample()
+    before = subject.plain()
     subject.sample(cached(subject, **mode)[0])
     assert torch.equal(before, subject.sample())
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize(
-    "settings", [{"fresh_ratio": 1.0}, {"cycle": 1}, {"start_percent": 1.0}, {"end_percent": 0.0}, {"warmup_steps": 99},
-                 {"level": "stack", "tolerance": 0}, {"level": "stack", "cycle": 1}, {"level": "stack", "end_percent": 0.0}])
+    "settings", [pytest.param({"fresh_ratio": 1.0}, marks=smoke), {"cycle": 1}, {"start_percent": 1.0}, {"end_percent": 0.0},
+                 {"warmup_steps": 99}, {"level": "stack", "tolerance": 0}, {"level": "stack", "cycle": 1},
+                 pytest.param({"level": "stack", "end_percent": 0.0}, marks=smoke)])
 def test_settings_that_leave_nothing_to_cache_equal_the_plain_model(subject, cached, settings):
     model, reports = cached(subject, **{**SETTINGS, **settings})
-    assert torch.equal(subject.sample(), subject.sample(model))
+    assert torch.equal(subject.plain(), subject.sample(model))
     assert reports[0].flops_speedup == pytest.approx(1, abs=0.1)
     assert reports[0].calls("partial") == 0
 
@@ -57,9 +67,8 @@ def test_a_share_that_makes_every_mlp_token_fresh_recomputes_all_of_it(tiny_dit,
     assert [step.fresh_share["mlp"] for step in reports[0].steps if step.kind == "partial"] == [1.0] * 6
 
 
-@pytest.mark.smoke
-@pytest.mark.parametrize("settings", [{}, {"fresh_ratio": 0.0}, {"mlp_cycle": 1}, {"score": "random"}, {"stale_tokens": "forecast"},
-                                      {"level": "stack"}])
+@pytest.mark.parametrize("settings", [pytest.param({}, marks=smoke), {"fresh_ratio": 0.0}, {"mlp_cycle": 1}, {"score": "random"},
+                                      {"stale_tokens": "forecast"}, pytest.param({"level": "stack"}, marks=smoke)])
 def test_what_has_not_changed_is_answered_as_before(subject, cached, settings):
     """On the input of the full step, kept and fresh tokens of a partial step are what they were."""
     model, reports = cached(subject, **{**SETTINGS, **settings})
@@ -68,11 +77,10 @@ def test_what_has_not_changed_is_answered_as_before(subject, cached, settings):
     torch.testing.assert_close(partial, full, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.smoke
-def test_a_second_run_equals_the_first(subject, cached, mode):
-    model, reports = cached(subject, **mode)
-    assert torch.equal(subject.sample(model), subject.sample(model))
-    assert [step.kind for step in reports[0].steps] == [step.kind for step in reports[1].steps]
+def test_a_second_run_equals_the_first(subject, first_run):
+    model, first, reports = first_run
+    assert torch.equal(first, subject.sample(model))
+    assert [step.kind for step in reports[0].steps] == [step.kind for step in reports[-1].steps]
 
 
 def test_random_selection_repeats_with_the_seed_and_differs_without(subject, cached):
@@ -82,7 +90,6 @@ def test_random_selection_repeats_with_the_seed_and_differs_without(subject, cac
     assert not torch.equal(subject.sample(model), subject.sample(other))
 
 
-@pytest.mark.smoke
 def test_nothing_is_left_on_the_model(subject, cached, mode):
     subject.sample()                                                # the first load sets host fields
     before = marks(subject)
@@ -90,10 +97,9 @@ def test_nothing_is_left_on_the_model(subject, cached, mode):
     assert marks(subject) == before
 
 
-@pytest.mark.smoke
-def test_an_interrupt_leaves_the_next_run_clean(subject, cached, mode):
-    model, reports = cached(subject, **mode)
-    expected, before = subject.sample(model), marks(subject)
+def test_an_interrupt_leaves_the_next_run_clean(subject, first_run):
+    model, expected, reports = first_run
+    before, count = marks(subject), len(reports)
 
     def stop(step, *_):
         if step == 4:
@@ -103,12 +109,13 @@ def test_an_interrupt_leaves_the_next_run_clean(subject, cached, mode):
         subject.sample(model, callback=stop)
     assert marks(subject) == before
     assert torch.equal(expected, subject.sample(model))
-    assert len(reports) == 3 and len(reports[1].steps) == 5 and "InterruptProcessingException" in reports[1].note
+    stopped, _ = reports[count:]
+    assert len(stopped.steps) == 5 and "InterruptProcessingException" in stopped.note
 
 
-def test_an_error_inside_a_block_leaves_the_next_run_clean(subject, cached, monkeypatch, pack, mode):
-    model, _ = cached(subject, **mode)
-    expected, before = subject.sample(model), marks(subject)
+def test_an_error_inside_a_block_leaves_the_next_run_clean(subject, first_run, monkeypatch, pack):
+    model, expected, _ = first_run
+    before = marks(subject)
     last = subject.diffusion_model.get_submodule(pack.systems.system_of(subject.diffusion_model).stacks[-1].path)[-1]
     calls = []
 
@@ -189,14 +196,14 @@ def test_odd_and_non_square_sizes_run(subject, cached, size):
     assert result.shape[-2:] == size and torch.isfinite(result).all()
     assert reports[0].calls("partial") == 6
     full, _ = cached(subject, fresh_ratio=1.0)
-    assert torch.equal(subject.sample(full, size=size), subject.sample(size=size))
+    assert torch.equal(subject.sample(full, size=size), subject.plain(size=size))
 
 
 def test_a_stacked_node_replaces_the_one_before(subject, cached, pack):
     first, reports = cached(subject, **SETTINGS)
     config = pack.config.ToCaConfig(cycle=1, score="random")
     second = pack.seam.install(first, pack.settings.Settings("custom", config), lambda report: None)
-    assert torch.equal(subject.sample(second), subject.sample())
+    assert torch.equal(subject.sample(second), subject.plain())
     assert reports == []
 
 
@@ -211,7 +218,7 @@ WIDGETS = {"fresh_ratio": 0.3, "cycle": 3, "mlp_share": 1.6, "cross_attn_share":
            "end_percent": 1.0, "warmup_steps": 1}
 
 
-@pytest.mark.smoke
+@smoke
 def test_the_node_itself(subject, cached, cache_node):
     """Off it hands on the very model; on, what it returns samples as its widgets say."""
     off, = cache_node.execute(subject.model, False, "custom", **WIDGETS).args
@@ -220,7 +227,7 @@ def test_the_node_itself(subject, cached, cache_node):
     same, _ = cached(subject, mlp_share=1.6, cross_attn_share=0.6, **SETTINGS)
     assert torch.equal(subject.sample(on), subject.sample(same))
     everything, = cache_node.execute(subject.model, True, "custom", **{**WIDGETS, "cycle": 1}).args
-    assert torch.equal(subject.sample(everything), subject.sample())
+    assert torch.equal(subject.sample(everything), subject.plain())
 
 
 def test_the_node_off_passes_any_model(cache_node):

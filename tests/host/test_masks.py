@@ -1,14 +1,17 @@
 """Masks: tokens inside are computed at every step, through the host's own sampler."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+
+from tools.pack import pack_module
 
 STACK = {"level": "stack", "cycle": 4, "fresh_ratio": 0.0, "tolerance": None, "repayment": 0.0, "token_mask": True}
 
 
 @pytest.fixture(scope="module")
 def masks():
-    from tools.pack import pack_module
     return pack_module("nodes.host.regions"), pack_module("nodes.toca_token_mask").ToCaTokenMask, \
         pack_module("nodes.toca_region_priority").ToCaRegionPriority
 
@@ -161,7 +164,6 @@ def test_refresh_without_a_mask(refreshing, cached, refresh):
 
 
 def test_waiting_tokens_get_their_turn(pack, masks):
-    from tools.pack import pack_module
     config = pack.config.ToCaConfig(level="stack", refresh_ratio=0.25, staleness_weight=10.0, cycle=1)
     plan = pack_module("toca_core.select.regions").Plan(config, 8)
     plan.renew(torch.rand(1, 8), 4)
@@ -193,28 +195,38 @@ def test_a_picture_of_a_batch_without_a_mask_does_not_stop_the_cycle(refreshing,
     assert reports[0].calls("partial") == 0
 
 
-def run_inside(tiny_dit, pack, given=None):
+def run_inside(tiny_dit, pack, given=None, **changes):
     """A run with the square as its region, given by the user or not; without one where that is None."""
-    from tools.pack import pack_module
     region = None if given is None else pack_module("nodes.host.regions").Region(square()[:, None] > 0, 0, (1, 2, 2), given)
     record = pack_module("toca_core.recording").TokenRecord((2, 4, 16, 16), (1, 2, 2))
-    return pack.run.SamplingRun(pack.settings.Settings("custom", pack.config.ToCaConfig(**STACK)), tiny_dit.diffusion_model, [1.0, 0.0],
-                                (1.0, 0.0), 0, None, record, region=region)
+    config, report = pack.config.ToCaConfig(**{**STACK, **changes}), pack_module("toca_core.report").RunReport("DiT", "custom", {})
+    about = pack_module("toca_core.levels.base").Run(config, None, frozenset(), record, report.remark, region=region)
+    layout = pack.systems.system_of(tiny_dit.diffusion_model).layout
+    return pack.run.SamplingRun(config, layout, tiny_dit.diffusion_model, about, report, [1.0, 0.0])
 
 
 def test_the_error_counts_inside_the_mask(tiny_dit, pack):
-    """Also where its tokens are not computed."""
-    run = run_inside(tiny_dit, pack, given=False)
+    """Also where its tokens are not computed: at level output by the numbers inside, at level stack by the tokens there."""
+    level = run_inside(tiny_dit, pack, given=False, level="output").level
     output, error = torch.ones(2, 4, 16, 16), torch.zeros(2, 4, 16, 16)
     error[0, :, 0, 0], error[1, :, 4:8, 4:8] = 9.0, 0.5
-    torch.testing.assert_close(run.stack.relative(error, output), torch.tensor([0.0, 0.5]))
+    level.begin(SimpleNamespace(step=SimpleNamespace(index=0, position=0, total=1), time=0.0, share=1.0, noise=1.0))
+    level.settle(output, error)
+    assert level.learn() == pytest.approx(50.0)
+
+    region = run_inside(tiny_dit, pack, given=False).about.region
+    inside = region.by_token(region.covered, 2, 64)
+    mean = pack_module("toca_core.calls.stack").weighted_mean
+    squared = torch.zeros(2, 8, 8)
+    squared[0, 0, 0], squared[1, 2:4, 2:4] = 81.0, 0.25
+    torch.testing.assert_close(mean(squared.flatten(1), inside).sqrt(), torch.tensor([0.0, 0.5]))
 
 
 def test_only_a_noise_mask_says_that_the_rest_is_known(tiny_dit, pack):
     """A user's mask says what matters; all of the picture is drawn all the same."""
-    assert run_inside(tiny_dit, pack, given=False).stack.errors.drawn == pytest.approx(1 / 16)
-    assert run_inside(tiny_dit, pack, given=True).stack.errors.drawn == 1
-    assert run_inside(tiny_dit, pack).stack.errors.drawn == 1
+    assert run_inside(tiny_dit, pack, given=False).level.errors.drawn == pytest.approx(1 / 16)
+    assert run_inside(tiny_dit, pack, given=True).level.errors.drawn == 1
+    assert run_inside(tiny_dit, pack).level.errors.drawn == 1
 
 
 def test_at_module_level_a_mask_says_what_it_needs(tiny_dit, cached, masks):
@@ -235,7 +247,6 @@ def test_priority_moves_the_fresh_tokens_at_module_level(subject, cached, masks,
 
 
 def test_priority_ranks_the_tokens(pack):
-    from tools.pack import pack_module
     selection = pack_module("toca_core.select.selection")
     config = pack.config.ToCaConfig(score="random", staleness_weight=0.0)
     priority = 1 + 1e6 * torch.tensor([[0.0, 1, 0, 1]])

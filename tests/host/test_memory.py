@@ -17,7 +17,15 @@ MODES = {"module": {}, "forecast": {"stale_tokens": "forecast"}, "forecast 2": {
          "smooth stack": {"level": "stack", "basis": "chebyshev", "order": 2}}
 
 
-@pytest.fixture(params=MODES)
+# What a model's layout decides is tried on every system, what the way of keeping and forecasting decides on one of them each.
+PAIRS = [(system, mode) for system in ("dit", "pixart", "open_sora", "flux") for mode in ("module", "forecast", "stack")]
+PAIRS += [("dit", "random"), ("dit", "smooth"), ("pixart", "forecast 2"), ("pixart", "untrusted stack"), ("open_sora", "untrusted"),
+          ("open_sora", "stack 2"), ("flux", "random"), ("flux", "stack 0"), ("flux", "smooth stack")]
+smoke = pytest.mark.smoke
+every_pair = pytest.mark.parametrize("subject, mode", sorted(PAIRS), indirect=True)      # system by system: each is loaded once
+
+
+@pytest.fixture
 def mode(request):
     return {**SETTINGS, **MODES[request.param]}
 
@@ -30,6 +38,11 @@ def bf16_subject(subject):
     return Subject(subject.name, model, subject.positive, subject.negative, subject.frames)
 
 
+def known(subject, cached, **settings):
+    """As `sample`, but sampled once for all tests that compare with it."""
+    return subject.once(("memory", settings), lambda: sample(subject, cached, **settings))
+
+
 def sample(subject, cached, **settings):
     """(latent, report) of a run with these settings."""
     options = {name: settings.pop(name) for name in ("cfg", "batch", "steps") if name in settings}
@@ -37,9 +50,10 @@ def sample(subject, cached, **settings):
     return subject.sample(model, **{"steps": 10, **options}), reports[0]
 
 
-@pytest.mark.smoke
+@smoke
+@every_pair
 def test_the_cache_takes_what_was_predicted(subject, cached, mode):
-    _, report = sample(subject, cached, **mode)
+    _, report = known(subject, cached, **mode)
     assert report.predicted_cache_bytes == report.cache_bytes > 0 and report.note == ""
     assert f"(predicted {report.predicted_cache_bytes / 2**20:.1f})" in report.summary()
     assert report.as_dict()["predicted_cache_bytes"] == report.predicted_cache_bytes
@@ -79,7 +93,7 @@ def test_likewise_for_prompts_that_take_turns(tiny_dit, cached, pack):
 
 def test_likewise_for_a_model_in_bf16_which_bf16_storage_leaves_alone(subject, bf16_subject, cached):
     for level in ("module", "stack"):
-        wide = sample(subject, cached, **SETTINGS, level=level)[1].cache_bytes
+        wide = known(subject, cached, **SETTINGS, level=level)[1].cache_bytes
         same, report = sample(bf16_subject, cached, **SETTINGS, level=level)
         assert report.cache_bytes < 0.6 * wide
         assert report.predicted_cache_bytes == report.cache_bytes > 0
@@ -87,11 +101,10 @@ def test_likewise_for_a_model_in_bf16_which_bf16_storage_leaves_alone(subject, b
         assert torch.equal(same, stored)
 
 
-@pytest.mark.smoke
-@pytest.mark.parametrize("share, words", [(0.6, "kept in bf16 instead"), (0.5, "kept in fp8 instead")])
+@pytest.mark.parametrize("share, words", [pytest.param(0.6, "kept in bf16 instead", marks=smoke), (0.5, "kept in fp8 instead")])
 def test_a_budget_is_kept_by_other_means(subject, cached, share, words):
     settings = {**SETTINGS, "score": "random"}
-    need = sample(subject, cached, **settings)[1].cache_bytes
+    need = known(subject, cached, **settings)[1].cache_bytes
     latent, report = sample(subject, cached, **settings, memory_budget=share * need / 2**30)
     assert 0 < report.cache_bytes <= share * need and report.predicted_cache_bytes <= share * need
     assert report.predicted_cache_bytes == report.cache_bytes > 0
@@ -101,24 +114,24 @@ def test_a_budget_is_kept_by_other_means(subject, cached, share, words):
 
 @pytest.mark.parametrize("order, words", [(1, "level stack)"), (0, "level stack, order 0)")])
 def test_a_budget_too_small_for_modules_is_kept_by_the_stack_level(subject, cached, order, words):
-    need = sample(subject, cached, **SETTINGS, level="stack", order=order)[1].cache_bytes
+    need = known(subject, cached, **SETTINGS, level="stack", order=order)[1].cache_bytes
     latent, report = sample(subject, cached, **SETTINGS, memory_budget=1.01 * need / 2**30)
     assert report.cache_bytes == need and words in report.note and report.settings["level"] == "stack"
     assert torch.isfinite(latent).all() and [step.kind for step in report.steps] == ["full", "partial"] * 5
 
 
 def test_a_budget_of_half_is_kept_at_the_stack_level_too(subject, cached):
-    need = sample(subject, cached, **SETTINGS, level="stack")[1].cache_bytes
+    need = known(subject, cached, **SETTINGS, level="stack")[1].cache_bytes
     _, report = sample(subject, cached, **SETTINGS, level="stack", memory_budget=0.55 * need / 2**30)
     assert 0 < report.cache_bytes <= 0.55 * need
     assert "kept in bf16 instead" in report.note and report.settings["cache_dtype"] == "bf16"
 
 
-@pytest.mark.smoke
+@smoke
 @pytest.mark.parametrize("settings", [{}, {"level": "stack"}])
 def test_no_budget_to_speak_of_samples_plainly(subject, cached, settings):
     latent, report = sample(subject, cached, **SETTINGS, **settings, memory_budget=1e-9)
-    assert torch.equal(latent, subject.sample(steps=10))
+    assert torch.equal(latent, subject.plain(steps=10))
     assert "of a budget of 1 bytes, and nothing smaller fits either: nothing is cached" in report.note
     assert report.cache_bytes == 0 and report.calls("plain") == 10
 
@@ -130,7 +143,7 @@ def test_the_host_says_what_is_free(tiny_dit, cached, monkeypatch):
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device, both=False: (0, 0) if both else 0)
     monkeypatch.setattr(comfy.model_management, "extra_reserved_memory", lambda: 0)
     latent, report = sample(tiny_dit, cached, **SETTINGS)
-    assert "budget of 20 bytes" in report.note and torch.equal(latent, tiny_dit.sample(steps=10))
+    assert "budget of 20 bytes" in report.note and torch.equal(latent, tiny_dit.plain(steps=10))
     _, report = sample(tiny_dit, cached, **SETTINGS, memory_budget=1)
     assert report.note == "" and report.calls("partial") == 5
 
@@ -138,7 +151,7 @@ def test_the_host_says_what_is_free(tiny_dit, cached, monkeypatch):
 @pytest.mark.parametrize("level", ["module", "stack"])
 @pytest.mark.parametrize("dtype, most", [("bf16", 0.02), ("fp8", 0.2)])
 def test_fewer_bits_change_the_picture_a_little(subject, cached, level, dtype, most):
-    same, _ = sample(subject, cached, **SETTINGS, level=level)
+    same, _ = known(subject, cached, **SETTINGS, level=level)
     for device in ("gpu", "cpu"):
         fewer, report = sample(subject, cached, **SETTINGS, level=level, cache_dtype=dtype, cache_device=device)
         change = ((fewer - same).norm() / same.norm()).item()
@@ -152,14 +165,14 @@ def test_what_was_computed_anew_is_stored_so_too(subject, cached):
     assert 0 < ((rounded - same).norm() / same.norm()).item() < most
 
 
+@every_pair
 def test_the_hosts_memory_is_the_models_on_a_cpu(subject, cached, mode):
-    same, there = (sample(subject, cached, **mode, cache_device=device)[0] for device in ("gpu", "cpu"))
+    same, there = (run(subject, cached, **mode, **device)[0] for run, device in ((known, {}), (sample, {"cache_device": "cpu"})))
     assert torch.equal(same, there)
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("settings", [{}, {"level": "stack"}, {"stale_tokens": "forecast"}])
-@pytest.mark.parametrize("method, failing", [("put", 1), ("put", 3), ("get", 2)])
+@pytest.mark.parametrize("method, failing", [("put", 1), pytest.param("put", 3, marks=smoke), ("get", 2)])
 def test_where_memory_runs_out_the_run_goes_on_plainly(subject, cached, monkeypatch, settings, method, failing):
     """The allocator's own error, in the first step's cache, in a later one's and where something kept is read."""
     from tools.pack import pack_module
@@ -179,7 +192,7 @@ def test_where_memory_runs_out_the_run_goes_on_plainly(subject, cached, monkeypa
     assert len(calls) == failing and torch.isfinite(latent).all() and left[-1] == 0
     assert "Memory ran out" in report.note and report.calls("plain") > 5 and report.steps[-1].kind == "plain"
     if (method, failing) == ("put", 1):
-        assert torch.equal(latent, subject.sample(steps=10))
+        assert torch.equal(latent, subject.plain(steps=10))
 
 
 def test_conditionings_that_come_later_are_cached_only_where_there_is_room(tiny_dit, cached, monkeypatch):

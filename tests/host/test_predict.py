@@ -20,15 +20,14 @@ def predicted(pack):
 
     def call(subject, config, **sampling):
         kept, reports = records.Records(), []
-        layout = pack.systems.system_of(subject.diffusion_model)
-        costs = layout.bind(subject.diffusion_model).costs
-        kept.loaded("1", "model", costs)
+        system, costs = pack.systems.system_of(subject.diffusion_model), pack.systems.bound_of(subject.diffusion_model)[0].costs
+        kept.loaded("1", "model", system.name, costs)
         for settings in (pack.settings.Settings("paper", pack.config.ToCaConfig()), pack.settings.Settings("custom", config)):
             before = kept.of("1").run
             on_end = None if before else lambda run, percents: kept.ran("1", run, percents)
             model = pack.seam.install(subject.model, settings, reports.append, on_end)
             subject.sample(model, **sampling)
-        config, _ = settings.resolve(layout, costs.depths, 1)
+        config, _ = settings.resolve(system, costs, 1)
         return prediction.predict(costs, config, kept.of("1").run.shape(config.start_percent, config.end_percent)), reports[-1]
     return call
 
@@ -100,5 +99,5 @@ def test_only_the_latest_nodes_are_known(pack):
     kept = records.Records()
     costs = pack_module("toca_core.costs.account").ModelCosts(None, [], (0, 0, 0), 0)
     for node in range(records.LIMIT + 5):
-        kept.loaded(str(node), "model", costs)
+        kept.loaded(str(node), "model", "dit", costs)
     assert len(kept.known) == records.LIMIT and kept.of("4") is None and kept.of("5") is not None

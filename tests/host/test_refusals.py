@@ -23,16 +23,15 @@ def test_a_latent_of_the_wrong_channels(subject, cached):
     assert reports == []
 
 
-def test_a_unet_is_no_transformer(pack):
-    class UNetModel(torch.nn.Module):
-        pass
-    refused(pack.table.UnsupportedModel, lambda: pack.table.layout_of(UNetModel()), "UNetModel", "ToCa Load DiT")
-
-
-def test_another_class_called_dit_is_not_taken_for_ours(pack):
+def test_another_class_called_dit_is_not_taken_for_ours(pack, tiny_dit):
+    """Nor is a subclass that no entry names."""
     class DiT(torch.nn.Module):
         pass
-    refused(pack.table.UnsupportedModel, lambda: pack.table.layout_of(DiT()), "cannot cache DiT")
+
+    class Derived(type(tiny_dit.diffusion_model)):
+        pass
+    assert pack.systems.system_of(tiny_dit.diffusion_model).name == "dit"
+    assert pack.systems.system_of(DiT()) is None and pack.systems.system_of(Derived.__new__(Derived)) is None
 
 
 def test_a_conditioning_without_a_class(tiny_dit, cached):
@@ -47,17 +46,23 @@ def test_a_class_of_another_model(tiny_dit, pack):
 
 
 def test_a_score_the_model_cannot_give(tiny_dit, pack):
-    layout = pack.table.layout_of(tiny_dit.diffusion_model)
     config = pack.config.ToCaConfig(score="cross_attn")
-    depths = layout.bind(tiny_dit.diffusion_model).depths
-    refused(ValueError, lambda: pack.settings.fit(config, layout, depths), "cross-attention", "choose")
+    refused(ValueError, lambda: fit(pack, tiny_dit, config), "cross-attention", "choose")
+
+
+def test_a_score_that_a_level_never_uses_is_not_refused(tiny_dit, pack):
+    config = pack.config.ToCaConfig(score="cross_attn", level="stack", tolerance=0.2)
+    assert fit(pack, tiny_dit, config) == (config, [])
+
+
+def fit(pack, subject, config):
+    return pack.settings.fit(config, pack.systems.system_of(subject.diffusion_model), pack.systems.bound_of(subject.diffusion_model)[0])
 
 
 def fitted(pack, subject, text):
     """Ratios as text -> (those that the subject's model follows, what was changed)."""
-    layout = pack.table.layout_of(subject.diffusion_model)
     config = pack.config.ToCaConfig(score="random", block_ratios=pack.block_ratios.parse_block_ratios(text))
-    config, remarks = pack.settings.fit(config, layout, layout.bind(subject.diffusion_model).depths)
+    config, remarks = fit(pack, subject, config)
     return dict(config.block_ratios), remarks
 
 

@@ -18,7 +18,8 @@ def assert_close(plain, fast):
 
 
 def picture(demo, model=None, **options):
-    return demo.sample(model, size=(64, 64), **{"steps": STEPS, "cfg": 2.0, "batch": 1, **options}).clamp(-1, 1)
+    options = {"size": (64, 64), "steps": STEPS, "cfg": 2.0, "batch": 1, **options}
+    return (demo.sample(model, **options) if model or "latent" in options else demo.plain(**options)).clamp(-1, 1)
 
 
 @pytest.mark.parametrize("sampler, scheduler", [("euler", "normal"), ("heun", "normal"), ("dpmpp_2m", "karras"), ("dpmpp_sde", "karras"),

@@ -1,4 +1,7 @@
-"""A headless Chromium on the real front end."""
+"""A headless Chromium on the real front end: one browser, and in it one page for each renderer, which the tests take turns with."""
+
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -7,37 +10,94 @@ from tools.server import PROJECT
 
 RENDERERS = {"canvas": False, "vue": True}
 
+# An empty graph in a workflow of its own, and nothing left of what a test has put in the page: tests give their listeners the signal
+# `testing`, and what they lay over the front end's functions are properties of the object that has them from its class.
+RESET = """async () => {
+    window.testing?.abort();
+    window.testing = new AbortController();
+    delete app.api.addEventListener;
+    delete app.api.removeEventListener;
+    if (app.rootGraph) app.canvas.setGraph(app.rootGraph);      // out of a subgraph
+    await app.loadGraphData({ version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: [], config: {}, extra: {} });
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [0, 0];
+    document.activeElement?.blur();
+    return [(app.rootGraph ?? app.graph).nodes.length, document.querySelectorAll("[role=dialog]").length];
+}"""
 
-@pytest.fixture(scope="module")
-def browser():
-    """Module by module, because Playwright keeps an event loop running as long as it lives."""
-    pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine")
-    with launched(chromium()) as browser:
-        yield browser
 
+class Pages:
+    """The browser and its pages, from the first test that wants one to the folder's last."""
 
-@pytest.fixture
-def open_page(browser, server):
-    """open_page("canvas" or "vue", **settings of the host) -> the front end with that renderer.
+    def __init__(self):
+        self.open = ExitStack()
+        self.close()
 
-    page.complaints: what its console said about this pack, and every uncaught error.
-    """
-    pages = []
+    def close(self):
+        self.open.close()
+        self.browser, self.kept = None, {}
 
-    def open_page(renderer, **settings):
-        page = browser.new_page(viewport={"width": 2200, "height": 1200})
-        pages.append(page)
+    def new(self, server, renderer, **settings):
+        if self.browser is None:
+            self.browser = self.open.enter_context(launched(chromium()))
+        page = self.browser.new_page(viewport={"width": 2200, "height": 1200})
         page.complaints = []
         page.on("console", lambda message: page.complaints.append(message.text) if is_complaint_of_ours(message) else None)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         open_front_end(page, server.url, **{"Comfy.VueNodes.Enabled": RENDERERS[renderer], "Comfy.Locale": "en", **settings})
         return page
 
+    def shared(self, server, renderer):
+        """The renderer's page, empty."""
+        page = self.kept.get(renderer)
+        if page is None or page.evaluate(RESET) != [0, 0]:
+            if page:
+                page.close()
+            page = self.kept[renderer] = self.new(server, renderer)
+            page.evaluate(RESET)
+        page.mouse.move(0, 0)
+        page.complaints.clear()
+        return page
+
+
+PAGES = Pages()
+
+
+@pytest.hookimpl(trylast=True)      # after the test's own pages are closed
+def pytest_runtest_teardown(nextitem):
+    """The browser ends with the folder, because Playwright keeps an event loop running as long as it lives."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        PAGES.close()
+
+
+@pytest.fixture(scope="module")
+def fresh_pages():
+    """For a file that brings models or pictures: a page knows those that were there when it was opened."""
+    PAGES.close()
+
+
+@pytest.fixture
+def open_page(request, server):
+    """open_page("canvas" or "vue", **settings of the host) -> the front end with that renderer; with settings, in a page of its own.
+
+    page.complaints: what its console said about this pack, and every uncaught error.
+    """
+    pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    if chromium() is None:
+        pytest.skip("no Chromium on this machine")
+    own, failed = [], request.session.testsfailed
+
+    def open_page(renderer, **settings):
+        if not settings:
+            return PAGES.shared(server, renderer)
+        own.append(PAGES.new(server, renderer, **settings))
+        return own[-1]
+
     yield open_page
-    for page in pages:
+    for page in own:
         page.close()
+    if request.session.testsfailed > failed:
+        PAGES.close()                   # what a test that failed has left, the next one is not to meet
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from tools.browser import RUN
 WATCH = """() => {
     window.seen = { panels: [], steps: [], reports: [], listeners: 0 };
     const text = () => [...document.querySelectorAll(".toca-live")].map((panel) => panel.innerText);
-    app.api.addEventListener("toca.step", ({ detail }) => { seen.steps.push(detail); seen.panels.push(text()); });
-    app.api.addEventListener("toca.report", ({ detail }) => seen.reports.push(detail));
+    const { signal } = testing;
+    app.api.addEventListener("toca.step", ({ detail }) => { seen.steps.push(detail); seen.panels.push(text()); }, { signal });
+    app.api.addEventListener("toca.report", ({ detail }) => seen.reports.push(detail), { signal });
 }"""
 COUNT_LISTENERS = """() => {
     window.listeners = 0;

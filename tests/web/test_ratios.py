@@ -200,7 +200,8 @@ def test_the_cache_has_the_chart_over_its_own_text(charted):
     assert page.complaints == []
 
 
-def test_a_deleted_node_leaves_no_listener(page):
+def test_a_deleted_node_leaves_no_listener(open_page):
+    page = open_page("canvas", **{"Comfy.Locale": "en"})            # one of its own, since every listener in it is watched
     page.evaluate(WATCH)
     page.evaluate("""() => {
         for (const type of ["ToCaRatios", "ToCaCache"]) app.graph.add(LiteGraph.createNode(type));

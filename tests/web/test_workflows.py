@@ -40,6 +40,14 @@ SET_SAMPLERS = """(values) => {
     for (const node of app.graph.nodes.filter((node) => ["KSampler", "ToCaCalibrate"].includes(node.type)))
         for (const widget of node.widgets) widget.value = values[widget.name] ?? widget.value;
 }"""
+# As many nodes as the workflow has, each with a size in the page, and two pictures of them drawn since.
+DRAWN = """(count) => {
+    const vue = app.extensionManager.setting.get("Comfy.VueNodes.Enabled");
+    const sizes = vue ? [...document.querySelectorAll("[data-node-id]")].map((element) => element.getBoundingClientRect().width)
+                      : app.graph.nodes.map((node) => node.boundingRect[2]);
+    const drawn = new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => resolve(true))));
+    return sizes.length === count && sizes.every(Boolean) && drawn;
+}"""
 BOXES = {
     "canvas": "() => app.graph.nodes.map((node) => [node.title, ...node.boundingRect])",
     "vue": """() => [...document.querySelectorAll("[data-node-id]")].map((element) => {
@@ -50,7 +58,7 @@ BOXES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def stand_ins(server):
+def stand_ins(server, fresh_pages):
     """Files under the names that the workflows ask for: a small DiT with random weights, two pictures, the others are no models."""
     models, pictures = server.folder / "models", [server.folder / "input" / name for name in PICTURES]
     files = [models / name for name in sorted({name for names in ASKED.values() for name in names})]
@@ -81,10 +89,10 @@ def workflow_of(name) -> dict:
 
 
 def load(page, name) -> dict:
-    """Open a workflow in the front end, and wait until it has drawn and checked it."""
+    """Open a workflow in the front end, and wait until it has drawn it."""
     workflow = workflow_of(name)
     page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
-    page.wait_for_timeout(1500)
+    page.wait_for_function(DRAWN, arg=len(workflow["nodes"]))
     return workflow
 
 
@@ -93,6 +101,7 @@ def load(page, name) -> dict:
 def test_it_opens_without_complaint(open_page, client, name, renderer):
     page = open_page(renderer)
     workflow = load(page, name)
+    page.wait_for_timeout(1500)         # by then a dialog that it should not show would be there
     types = {node["type"] for node in workflow["nodes"]}
     registered = set(page.evaluate("() => Object.keys(LiteGraph.registered_node_types)"))
     assert types <= registered
