@@ -23,8 +23,9 @@ class ToCaCache(io.ComfyNode):
             node_id="ToCaCache",
             display_name="ToCa Cache",
             category="model/patch",
-            description="Makes a diffusion transformer sample faster: on most steps its features come from a cache and only the "
-                        "tokens that need it are recomputed (token-wise feature caching, ToCa). Put it between the model and the sampler.",
+            description="Makes a diffusion model sample faster: on most steps what it computes is forecast from the last steps that it "
+                        "computed, or only the tokens that need it are recomputed (token-wise feature caching, ToCa). Put it between the "
+                        "model and the sampler.",
             search_aliases=["speed up", "accelerate", "feature cache", "token cache", "TeaCache", "EasyCache"],
             inputs=[
                 io.Model.Input("model", tooltip="Any diffusion model."),
@@ -84,10 +85,12 @@ class ToCaCache(io.ComfyNode):
                 io.Float.Input("tolerance", default=-1.0, min=-1.0, max=100.0, step=0.05, round=0.001, optional=True,
                                tooltip="How much error, in percent, skipped steps may add before a full one is due; higher is faster. "
                                        "0 skips nothing, 0.1 is hard to tell from the original, 0.8 shows in details. -1: 0.2 with "
-                                       "preset auto; the fixed cycle with custom, where a tolerance needs level stack."),
+                                       "preset auto; the fixed cycle with custom, where a tolerance needs level stack or output."),
                 io.Combo.Input("level", options=list(LEVELS), default="module", optional=True,
                                tooltip="module: every attention and MLP keeps its output, and the fresh tokens are recomputed (ToCa). "
-                                       "stack: one change per token stands for all blocks together; fast, and small in memory." + CUSTOM),
+                                       "stack: one change per token stands for all blocks together; fast, and small in memory. "
+                                       "output: what the model predicts is forecast, whatever model it is. Where a model has no such "
+                                       "level, the next one is used and the report says so." + CUSTOM),
                 io.Combo.Input("stale_tokens", options=list(STALE_TOKENS), default="reuse", optional=True,
                                tooltip="With level module, what is not recomputed: reuse takes it as it was, forecast continues it "
                                        "from the last full steps." + CUSTOM),

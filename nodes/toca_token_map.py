@@ -26,7 +26,7 @@ class ToCaTokenMap(io.ComfyNode):
                                                  "is the last one of the nearest sampler before them."),
                 io.Combo.Input("what", options=list(TITLES), default="recomputed",
                                tooltip="recomputed: the share of the work on a token that was done. error: how far off its forecasts were "
-                                       "at full steps, which only level stack measures, with a tolerance or with the sampler euler."),
+                                       "at full steps, which only levels stack and output measure, with a tolerance or with the sampler euler."),
                 io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, optional=True,
                                tooltip="Of the map in the overlay: 0 shows the picture alone, 1 the map alone."),
             ],
@@ -50,7 +50,7 @@ class ToCaTokenMap(io.ComfyNode):
         values = maps.recomputed if what == "recomputed" else maps.error
         if values is None:
             raise ValueError("The run measured no errors: choose what = recomputed, or let ToCa Cache measure them, with preset auto or, "
-                             "with preset custom, level stack and a tolerance.")
+                             "with preset custom, level stack or output and a tolerance.")
         pictures = over_pictures(values, maps.latent, maps.patch, images.shape[:3])
         low, high = (float(values.min()) if what == "recomputed" else 0.0), float(values.max())
         words = tuple(f"{100 * value:.0f}%" if what == "recomputed" else f"{value:.2g}%" for value in (low, high))

@@ -8,7 +8,7 @@ from .keep.memory import readable
 
 @dataclass
 class StepReport:
-    """One evaluation. `kind` is "full", "partial" or "plain" (outside start_percent..end_percent).
+    """One evaluation. `kind` is "full", "partial", "plain" (outside start_percent..end_percent), or "other": another node answered it.
 
     error    at a full step, of the forecast that would have spared it, in percent of the prediction
     seconds  of wall time until the next evaluation began
@@ -78,7 +78,8 @@ class RunReport:
         saved, errors = self.seconds_saved, [step.error for step in self.steps if step.error is not None]
         estimate = f", about {saved:.2f} s saved (estimated from its full steps)" if saved and saved > 0 else ""
         words = [f"{self.model}, preset {self.preset}, level {self.settings['level']}",
-                 f"{len(self.steps)} evaluations: {self.calls('full')} full, {self.calls('partial')} partial, {self.calls('plain')} plain",
+                 f"{len(self.steps)} evaluations: {self.calls('full')} full, {self.calls('partial')} partial, {self.calls('plain')} plain"
+                 + (f", {self.calls('other')} answered by another node" if self.calls("other") else ""),
                  f"{self.flops_speedup:.2f}x fewer FLOPs; {self.seconds:.2f} s{estimate}",
                  f"Cache {readable(self.cache_bytes)}, predicted {readable(self.predicted_cache_bytes)}"]
         if errors:
@@ -89,4 +90,4 @@ class RunReport:
 
     def as_dict(self) -> dict:
         return {**asdict(self), "flops_speedup": self.flops_speedup, "estimated_seconds_saved": self.seconds_saved,
-                "calls": {kind: self.calls(kind) for kind in ("full", "partial", "plain")}}
+                "calls": {kind: self.calls(kind) for kind in ("full", "partial", "plain", "other")}}

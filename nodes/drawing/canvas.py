@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, FAINT = (250, 250, 248), (34, 36, 40), (208, 210, 214)
-KINDS = {"full": (0, 114, 178), "partial": (230, 159, 0), "plain": (136, 138, 142)}             # of Okabe and Ito, and a grey
+KINDS = {"full": (0, 114, 178), "partial": (230, 159, 0), "plain": (136, 138, 142), "other": (204, 121, 167)}    # of Okabe and Ito
 RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])    # dark to light, evenly
 
 

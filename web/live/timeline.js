@@ -1,8 +1,8 @@
 /** What a run looks like: data in, SVG and words out. */
 import { size } from "../ratios/chart.js";
 
-export const COLOURS = { full: "#0072B2", partial: "#E69F00", plain: "#888A8E" };      // of Okabe and Ito, and a grey
-const HEIGHTS = { full: 1, plain: 1, partial: 0.3 };                    // kinds are told apart without colour too
+export const COLOURS = { full: "#0072B2", partial: "#E69F00", plain: "#888A8E", other: "#CC79A7" };      // of Okabe and Ito, and a grey
+const HEIGHTS = { full: 1, plain: 1, partial: 0.3, other: 0.6 };                    // kinds are told apart without colour too
 const AHEAD = 0.06;
 
 /** No run yet. A run: {node, run, steps: [{kind, error}], total, speedup, bytes, note, done}. */
