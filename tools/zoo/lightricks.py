@@ -40,7 +40,8 @@ def ltxv_guided():
             mask = torch.cat([mask, guide], dim=2)
             video = torch.cat([video, random(batch, shape[0], 1, *shape[2:])], dim=2)
         return video, mask
-    places = torch.stack(torch.meshgrid(torch.tensor([16.]), torch.arange(4) * 32., torch.arange(4) * 32., indexing="ij")).reshape(1, 3, 16, 1)
+    sides = torch.tensor([16.]), torch.arange(4) * 32., torch.arange(4) * 32.
+    places = torch.stack(torch.meshgrid(*sides, indexing="ij")).reshape(1, 3, 16, 1)
     places = torch.cat([places, places + 8], dim=-1)
     return Tiny(build("LTXV", LTX), words(32, keyframe_idxs=places), (128, 3, 4, 4), (128, 2, 5, 3), reference=True, latent=latent)
 

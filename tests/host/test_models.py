@@ -1,0 +1,137 @@
+"""Every model of the host, and ones that it has never seen: at which level they are cached, and that nothing is wrong there."""
+
+import pytest
+import torch
+from torch import nn
+
+from tools import models, zoo
+from tools.pack import pack_module
+
+QUICK = ("wan_t2v", "wan_vace", "wan22_5b", "qwen_edit", "z_image", "hunyuan_video", "ltxv", "ltx2", "minimax", "sd3", "chroma", "cosmos1",
+         "cosmos2", "hidream", "hidream_o1", "omnigen2", "ernie", "stable_audio", "ace_step15", "hunyuan3d21", "pid", "sdxl", "svd",
+         "wan_causal")
+
+
+def test_every_builder_is_of_a_class_that_the_table_names():
+    """Of each one that is sampled; what is not in this host is left out by name."""
+    systems = pack_module("nodes.systems")
+    assert {builder.of for builder in zoo.builders().values()} - systems.CLASSES.keys() == set()
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_model_of_the_host(name):
+    """All of them: python run.py models."""
+    row = models.check(name)
+    if row.absent:
+        pytest.skip(row.absent)
+    assert row.wrong == [] and [level.wrong for level in row.levels] == [[] for _ in row.levels]
+    assert row.auto == {"sdxl": "output", "svd": "output", "ltx2": "output", "minimax": "output", "hidream_o1": "output",
+                        "wan_causal": "plain"}.get(name, "stack")
+
+
+class Room(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x, time):
+        return x + 0.3 * torch.tanh(self.linear(x) * (1 + time[:, None, None]))
+
+
+class Mansion(nn.Module):
+    """In no table: no attention, blocks in a dict of an unusual name."""
+
+    def __init__(self, *args, dtype=None, device=None, operations=None, **kwargs):
+        super().__init__()
+        self.dtype, self.calls = dtype, 0
+        self.inward, self.outward = nn.Linear(4, 8), nn.Linear(8, 4)
+        self.chambers = nn.ModuleDict({f"chamber_{index}": Room() for index in range(4)})
+
+    def forward(self, x, timesteps, context=None, control=None, transformer_options={}, **kwargs):
+        self.calls += 1
+        tokens = self.inward(x.flatten(2).transpose(1, 2))
+        for room in self.chambers.values():
+            tokens = room(tokens, timesteps / 1000)
+        return self.outward(tokens).transpose(1, 2).reshape(x.shape)
+
+
+@pytest.fixture(scope="module")
+def mansion():
+    import comfy.model_base
+    import comfy.model_patcher
+    import comfy.supported_models
+    config = comfy.supported_models.SD3({"image_model": "sd3"})
+    config.set_inference_dtype(torch.float32, None)
+    torch.manual_seed(0)
+    model = comfy.model_base.BaseModel(config, comfy.model_base.ModelType.FLOW, unet_model=Mansion)
+    device = torch.device("cpu")
+    patcher = comfy.model_patcher.CoreModelPatcher(model, device, device)
+    from tools.zoo.building import Tiny, texts
+    return Tiny(patcher, texts(8), (4, 8, 8))
+
+
+def test_a_class_that_is_in_no_table(mansion, pack):
+    """Sped up under auto, the plain model at tolerance 0, and nothing is left on it."""
+    mansion.model.model.latent_format.latent_channels = 4
+    plain, marks = mansion.sample(steps=12), models.snapshot(mansion.model)
+
+    def run(tolerance):
+        reports = []
+        settings = pack.settings.Settings("auto", pack.config.ToCaConfig(), tolerance=tolerance)
+        return mansion.sample(pack.seam.install(mansion.model, settings, reports.append), steps=12), reports[0]
+    assert torch.equal(run(0.0)[0], plain)
+    before = mansion.diffusion_model.calls
+    result, report = run(5.0)
+    assert report.calls("partial") >= 4 and report.flops_speedup > 1.5 and report.settings["level"] == "stack"
+    assert "its blocks were found in its first call: chambers" in report.note
+    assert mansion.diffusion_model.calls - before <= 2 * len(report.steps)           # at level stack the final layer runs on every step
+    assert (result - plain).norm() / plain.norm() < 0.05
+    assert models.snapshot(mansion.model) == marks and torch.equal(mansion.sample(steps=12), plain)
+
+
+WRONG = {
+    "path": (lambda tokens, system: tokens("halls"), "there is no halls"),
+    "no list": (lambda tokens, system: tokens("inward"), "inward is Linear, not a list of blocks"),
+    "stream": (lambda tokens, system: tokens("chambers", "hidden"), "takes no argument hidden; it takes x, time"),
+    "position": (lambda tokens, system: tokens("chambers", (0, 5), 0), "takes no argument 5"),
+    "picture": (lambda tokens, system: tokens("chambers", ("x", "time"), "img"), "the picture is img"),
+    "side": (lambda tokens, system: tokens("chambers", side="middle"), "the side is 'middle'"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_wrong_entry_fails_at_bind_by_name(mansion, kind):
+    make, named = WRONG[kind]
+    stack = make(pack_module("toca_core.families.tokens").TokenStack, None)
+    contract, system = pack_module("toca_core.families.contract"), pack_module("toca_core.system")
+    with pytest.raises(contract.ContractError, match=f"Mansion, .*{named}"):
+        system.System("mansion", "Mansion", ("Mansion",), (stack,)).layout.bind(mansion.diffusion_model)
+
+
+@pytest.mark.parametrize("changes, named", [
+    ({"modules": {"self_attn": "attention", "mlp": "mlp"}}, "no block's attention"),
+    ({"projections": {"self_attn": ("attn.query",)}}, "there is no attn.attn.query"),
+    ({"projections": {"self_attn": ("qkv", "proj")}}, "qkv gives 144, proj gives 48"),
+    ({"projections": {"self_attn": ("proj",)} }, None),
+    ({"norms": {"self_attn": "norm9"}}, "no block's norm9"),
+    ({"path": "rooms"}, "there is no rooms")], ids=["module", "projection", "separate taken for fused", "size", "norm", "path"])
+def test_a_wrong_entry_of_modules_fails_at_bind_by_name(tiny_dit, changes, named):
+    sequential, contract = pack_module("toca_core.families.sequential"), pack_module("toca_core.families.contract")
+    entry = {"modules": {"self_attn": "attn", "mlp": "mlp"}, "projections": {"self_attn": ("qkv",)}, **changes}
+    if named is None:                                               # 48 is a multiple of 3: what cannot be told apart is not refused
+        sequential.SequentialStack(**entry).bind(tiny_dit.diffusion_model)
+        return
+    with pytest.raises(contract.ContractError, match=f"DiT, .*{named}"):
+        sequential.SequentialStack(**entry).bind(tiny_dit.diffusion_model)
+
+
+def test_an_entry_that_no_longer_fits_leaves_level_output(tiny_dit, pack, monkeypatch):
+    """As after an update of the host: the run is cached all the same, and the report says what does not fit."""
+    system = pack.systems.system_of(tiny_dit.diffusion_model)
+    monkeypatch.setitem(system.__dict__, "layout", pack_module("toca_core.families.layout").Layout(
+        "dit", (pack_module("toca_core.families.tokens").TokenStack("rooms"),)))
+    reports = []
+    model = pack.seam.install(tiny_dit.model, pack.settings.Settings("auto", pack.config.ToCaConfig(), tolerance=20.0), reports.append)
+    assert tiny_dit.sample(model, steps=12).isfinite().all()
+    assert reports[0].settings["level"] == "output" and reports[0].calls("partial") > 3
+    assert "does not fit this version of the model" in reports[0].note and "there is no rooms" in reports[0].note
