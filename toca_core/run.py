@@ -60,6 +60,7 @@ class SamplingRun:
         self.caches, self.last_used, self.ordinals = {}, {}, Counter()
         self.calls = []                                             # (Sizes, conditionings) of each call of this evaluation
         self.step, self.moment, self.active = None, None, False
+        self.witnessed = False                                      # whether it can be told that the model ran in a call
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
         if layout is not None and config.level != "output":
             self.bind(model)
@@ -157,7 +158,8 @@ class SamplingRun:
 
     # ---- call by call ----
 
-    def call(self, run_model, model, x, sizes, key: CallKey = CallKey(), hindered: str = "", parts=()):
+    def call(self, run_model, model, x, sizes, key: CallKey = CallKey(), hindered: str = "", parts=(),
+             ran=lambda: True):
         """One call of the model for the conditionings that are computed together -> what run_model() answers, or what stands for it.
 
         x (B, C, ...) is what the model is asked about, at the noise level of this evaluation; the answer is the clean sample.
@@ -171,7 +173,7 @@ class SamplingRun:
             self.calls.append((sizes, key.conds))
             place = self.place(model, x, key)
             about = CallContext(self.config, self.cycle, self.moment, sizes, key.conds,
-                                self.full if place in self.caches else self.kinds, bound, x, model, hindered, parts)
+                                self.full if place in self.caches else self.kinds, bound, x, model, hindered, parts, ran)
             if self.active and place not in self.caches and (admitted := self.admit(place, about)):
                 about = admitted
                 self.caches[place] = self.level.new_cache(about)

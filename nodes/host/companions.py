@@ -2,6 +2,8 @@
 
 from contextlib import contextmanager
 
+from comfy.patcher_extension import WrappersMP
+
 CACHES = {"easycache": "EasyCache", "lazycache": "LazyCache"}       # keys of their wrappers
 STATEFUL = {"KV_Attn_Input": "Flux KV Cache"}                       # classes of patches that keep something from one call to the next
 
@@ -30,3 +32,22 @@ def keeping_state(options: dict) -> str:
     """The node whose patch keeps something from one call of the blocks to the next, by name; "" where there is none."""
     patches = [patch for chain in options.get("patches", {}).values() for patch in chain]
     return next((STATEFUL[type(patch).__name__] for patch in patches if type(patch).__name__ in STATEFUL), "")
+
+
+class Witness:
+    """The innermost of the wrappers around a model's own forward, for the length of one call: sees whether it ran.
+
+    options    the call's transformer options, with it; a compiled model keeps those that it was traced with
+    """
+
+    def __init__(self, diffusion_model, options: dict):
+        self.ran, self.options = False, options
+        if hasattr(diffusion_model, "_orig_mod"):
+            return
+        wrappers = options.get("wrappers", {})
+        chains = wrappers.get(WrappersMP.DIFFUSION_MODEL, {})
+        self.options = {**options, "wrappers": {**wrappers, WrappersMP.DIFFUSION_MODEL: {**chains, "toca_witness": [self]}}}
+
+    def __call__(self, executor, *args, **kwargs):
+        self.ran = True
+        return executor(*args, **kwargs)

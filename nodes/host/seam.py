@@ -6,6 +6,7 @@ conditionings each takes, APPLY_MODEL answers the calls (`comfy/patcher_extensio
 
 import math
 import time
+from functools import partial
 
 from comfy.k_diffusion.sampling import sample_euler
 from comfy.model_sampling import CONST
@@ -137,16 +138,23 @@ class Seam:
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
         def call():
-            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+            return executor(x, t, c_concat, c_crossattn, control, witness.options, **kwargs)
 
         run = transformer_options.get(KEY)
+        witness = companions.Witness(executor.class_obj.diffusion_model, transformer_options)
         if run is None or run.step is None:
-            return call()
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
         diffusion_model, arguments = plain_model(executor.class_obj.diffusion_model), {"control": control, **kwargs}
         sizes = sizes_of(diffusion_model, x, c_crossattn, arguments)
         hindered = hindrance(run.about.region, x, arguments, transformer_options)
         parts = parts_of(diffusion_model, run.moment.sigma, arguments, transformer_options)
-        return run.call(call, diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered, parts)
+        return run.call(call, diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered, parts,
+                        partial(self.witnessed, run, witness))
+
+    def witnessed(self, run, witness) -> bool:
+        """Whether the model ran in a call; of a class that never calls such wrappers, and of one that is compiled, that cannot be told."""
+        run.witnessed = run.witnessed or witness.ran
+        return witness.ran or not run.witnessed
 
 
 def takes_part(cond: dict, sigma: float) -> bool:

@@ -1,5 +1,6 @@
 """What one evaluation and one call of the model are about; handed along in place of its parts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,7 @@ class CallContext:
     model       whose call it is
     hindered    why no single token can be computed in this call, in words; empty where nothing hinders
     parts       of x, where they have noise levels of their own; else empty
+    ran         () -> whether the model ran in this call, where that can be told from outside: another node may answer in its place
     """
     config: ToCaConfig
     cycle: Cycle
@@ -59,6 +61,7 @@ class CallContext:
     model: Any = None
     hindered: str = ""
     parts: tuple[Part, ...] = ()
+    ran: Callable[[], bool] = lambda: True
 
     @property
     def step(self) -> Step:

@@ -23,7 +23,7 @@ class OutputCall:
     fresh_per_block = {}
 
     def __init__(self, about: CallContext, skip: bool):
-        self.kind, self.entered = "partial" if skip else "full", True
+        self.kind, self.entered = "partial" if skip else "full", skip or about.ran()
         self.recomputed = 0.0 if skip else 1.0
         self.plain_flops = plain_flops(about)
         self.flops = 0 if skip else self.plain_flops
