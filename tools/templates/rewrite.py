@@ -12,6 +12,7 @@ END = "end"
 LITERALS = {"INT": 1, "FLOAT": 1.0, "BOOLEAN": True, "STRING": ""}
 PICTURES = {"IMAGE": "StandInImage", "MASK": "StandInMask", "VIDEO": "StandInVideo"}
 LOADER = re.compile(r"Load|Record")             # in a node's type, where nothing is plugged into it
+ENCODED = {"CLIP", "CLIP_VISION_OUTPUT"}        # what encoders are, and give
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
 
 
@@ -22,13 +23,15 @@ class NothingToSample(ValueError):
 @dataclass
 class Rewriter:
     """
-    passed_by   the types of nodes that stood between and were left out, as what feeds them goes on behind them
+    sources     the nodes that stand-ins replace
+    passed_by   the types of nodes that stood between and were left out, as what feeds them goes on behind them, and why
     replaced    the types of nodes in whose place stand-ins are
     builders    of each node that feeds a sampler, the tiny model that this sampler has
     """
     graph: Graph
     cached: list[str] = field(default_factory=list)
-    passed_by: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+    passed_by: dict[str, str] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
     builders: dict[str, str] = field(default_factory=dict)
 
@@ -46,9 +49,9 @@ class Rewriter:
         graph.keep_what_feeds(END)
         self.assign(ends)
         self.insert_caches()
-        for node in list(graph.prompt):
-            if node in graph.prompt and self.is_source(node):
-                self.replace(node)
+        self.sources = {node for node in graph.prompt if self.is_source(node)}
+        for node in sorted(self.sources):
+            self.replace(node)
         graph.keep_what_feeds(END)
 
     def samples(self, node: str) -> bool:
@@ -95,7 +98,7 @@ class Rewriter:
         graph, types = self.graph, set(map(str, self.graph.outputs(node)))
         if graph.kind(node).startswith(("StandIn", "ToCa")):
             return False
-        if graph.info[graph.kind(node)].get("api_node") or graph.links_of_type(node, "CLIP") or "CLIP" in types:
+        if graph.info[graph.kind(node)].get("api_node") or graph.links_of_type(node, "CLIP") or types & ENCODED:
             return True
         if "CONDITIONING" in types and not graph.links_of_type(node, "CONDITIONING"):
             return True
@@ -123,10 +126,10 @@ class Rewriter:
                 self.point(use, self.source(node, use))
         graph.prompt.pop(node, None)
 
-    def pass_by(self, node: str) -> None:
+    def pass_by(self, node: str, why: str) -> None:
         """Take a node out: behind it goes on what feeds it, where that is of the same type, and else a stand-in."""
         graph = self.graph
-        self.passed_by.add(graph.kind(node))
+        self.passed_by.setdefault(graph.kind(node), why)
         for use in graph.uses(node):
             same = graph.links_of_type(node, graph.type_of(Link(node, use.slot)))
             named = same.get(use.input) or next(iter(same.values()), None)
@@ -144,8 +147,8 @@ class Rewriter:
             return
         needed = not graph.optional(use.node, use.input)
         del graph.prompt[use.node]["inputs"][use.input]
-        if needed and not self.is_source(use.node):
-            self.pass_by(use.node)
+        if needed and use.node not in self.sources:
+            self.pass_by(use.node, f"nothing stands in for its {use.input}")
 
     def source(self, node: str, use: Use) -> Any:
         """A stand-in for one output of a node: a link or a value; None where there is none for its type."""

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,26 +27,24 @@ from tools.templates.front_end import FrontEnd
 from tools.templates.graph import samples
 from tools.templates.server import server_with_stand_ins
 from tools.templates.shrink import FEWEST, STEPS
-from tools.templates.sources import NoTemplates, Template, package_folder, read
+from tools.templates.sources import NoTemplates, package_folder, read
 from tools.templates.trial import Row, try_template
 
 SIGNS = {True: "yes", False: "no", None: "-"}
 
 
-def run_all(folder: Path, only: list[str], steps: int) -> tuple[list[Row], int]:
-    """(a row for each template with a diffusion model of this machine, how many templates there are)."""
-    templates = read(folder, only)
+def run_all(folder: Path, only: list[str], steps: int, done: Callable[[list[Row], int], None] = lambda *_: None) -> tuple[list[Row], int]:
+    """(a row for each template with a diffusion model of this machine, how many templates there are); `done` is told after each."""
+    templates, rows = read(folder, only), []
     with server_with_stand_ins() as server:
         client = server.client()
         info = client.object_info()
         samplers = {name for name, node in info.items() if samples(node)}
-        local = [template for template in templates if template.node_types() & samplers]
         with FrontEnd(server.url, info) as front_end:
-            return [row_of(template, front_end, info, client, steps) for template in tqdm(local, unit="template")], len(templates)
-
-
-def row_of(template: Template, front_end: FrontEnd, info: dict, client, steps: int) -> Row:
-    return try_template(template, front_end.prompt(template), info, client, steps)
+            for template in tqdm([template for template in templates if template.node_types() & samplers], unit="template"):
+                rows.append(try_template(template, front_end.prompt(template), info, client, steps))
+                done(rows, len(templates))
+    return rows, len(templates)
 
 
 def table(rows: list[Row]) -> Table:
@@ -73,16 +72,19 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these templates, by the names of their files")
     parser.add_argument("--accept-only", action="store_true", help=f"runs of {FEWEST} steps: only to see which models are accepted")
     options = parser.parse_args()
+
+    def write(rows: list[Row], count: int) -> None:
+        if options.json:
+            options.json.write_text(json.dumps({"totals": totals(rows, count), "rows": [asdict(row) for row in rows]}, indent=1))
+
     try:
-        rows, count = run_all(options.folder or package_folder(), options.only, FEWEST if options.accept_only else STEPS)
+        steps = FEWEST if options.accept_only else STEPS
+        rows, count = run_all(options.folder or package_folder(), options.only, steps, done=write)
     except (NoTemplates, ServerError) as error:
         print(error, file=sys.stderr)
         return 1
-    found = totals(rows, count)
     Console(width=None if sys.stdout.isatty() else 200).print(table(rows))
-    print("\n".join(f"{name}: {value}" for name, value in found.items()))
-    if options.json:
-        options.json.write_text(json.dumps({"totals": found, "rows": [asdict(row) for row in rows]}, indent=1), encoding="utf-8")
+    print("\n".join(f"{name}: {value}" for name, value in totals(rows, count).items()))
     return 0
 
 

@@ -24,7 +24,8 @@ class Row:
     fits        whether the graph runs to its end without ToCa Cache; where it does not, it is the stand-ins' fault
     accepted    whether every ToCa Cache node took its model; None where none was asked
     steps       of each run with a cache, how many were full, partial and plain
-    passed_by   nodes that were left out, because the stand-ins do not suit them
+    passed_by   the types of nodes that were left out, because the stand-ins do not suit them, and what they said
+    misfit      how the graph ends without ToCa Cache, where it does not run to its end
     """
 
     template: str
@@ -36,7 +37,8 @@ class Row:
     ran: bool | None = None
     steps: list[dict[str, int]] = field(default_factory=list)
     reason: str = ""
-    passed_by: list[str] = field(default_factory=list)
+    misfit: str = ""
+    passed_by: dict[str, str] = field(default_factory=dict)
     replaced: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -66,9 +68,9 @@ def try_template(template: Template, prompt: dict[str, Any], info: dict[str, Any
     row.builders = list(dict.fromkeys(rewriter.builders[cache] for cache in rewriter.cached))
     row.classes = list(dict.fromkeys(map(class_of, row.builders)))
     plain = settle(client, rewriter)
-    row.passed_by = sorted(rewriter.passed_by)
-    row.fits = plain.blamed is None
-    tell(row, attempt(client, graph.prompt), rewriter.cached, plain)
+    row.passed_by = rewriter.passed_by
+    row.fits, row.misfit = plain.blamed is None, plain.reason
+    tell(row, attempt(client, graph.prompt), rewriter.cached)
     return row
 
 
@@ -84,7 +86,7 @@ def settle(client: Client, rewriter: Rewriter) -> Attempt:
             break
         for node in suspects:
             if node in graph.prompt:
-                rewriter.pass_by(node)
+                rewriter.pass_by(node, done.reason)
         done = attempt(client, without_cache(graph.prompt))
     return done
 
@@ -122,7 +124,7 @@ def attempt(client: Client, prompt: dict[str, Any]) -> Attempt:
     return Attempt(result, failure["node_id"] if failure else None, result.error or "", executed)
 
 
-def tell(row: Row, cached: Attempt, caches: list[str], plain: Attempt) -> None:
+def tell(row: Row, cached: Attempt, caches: list[str]) -> None:
     """Enter what a run with ToCa Cache says."""
     refused = cached.blamed in caches
     row.accepted = False if refused else all(cache in cached.executed for cache in caches) or None
@@ -133,4 +135,4 @@ def tell(row: Row, cached: Attempt, caches: list[str], plain: Attempt) -> None:
     row.seconds = round(cached.result.events[-1].seconds, 2) if cached.result and cached.result.events else 0.0
     row.reason = cached.reason
     if not row.fits and not refused:
-        row.reason = f"also without ToCa Cache: {plain.reason}"
+        row.reason = f"also without ToCa Cache: {row.misfit}"
