@@ -13,8 +13,10 @@ from tools.pack import load_host
 
 load_host(cpu=not torch.cuda.is_available())
 import comfy.model_patcher
+import comfy.nested_tensor
 import comfy.sample
 import comfy.supported_models
+import comfy.utils
 
 BUILDERS: dict[str, "Builder"] = {}         # in the order in which they are listed
 UNTOUCHED = ("freqs", "inv_freq")           # parts of names whose values are positions, not weights
@@ -24,20 +26,32 @@ class NotInThisHost(Exception):
     """The class does not exist in this version of the host; the message names it."""
 
 
+def empty(batch: int, shape: tuple, reference: bool = False):
+    """What the nodes for empty latents give: (latent, no mask); of several parts where the shape has several."""
+    if isinstance(shape[0], int):
+        return torch.zeros(batch, *shape), None
+    return comfy.nested_tensor.NestedTensor([torch.zeros(batch, *part) for part in shape]), None
+
+
 @dataclass(frozen=True)
 class Tiny:
     """
     model           the host's MODEL (ModelPatcher)
     conditioning    (tokens, negative_tokens, reference) -> (positive, negative) as nodes pass them; with a reference picture where
-                    reference is true and the model takes one
-    shape           of one latent, (C, ...); `odd` is another that is neither square nor even, where the class takes one
+                    reference is true and the model takes one; what it holds for a reference fits `shape` and a batch of 1
+    shape           of one latent, (C, ...), or several of them for a latent of parts; `odd` is another that is neither square nor
+                    even, where the class takes one
     reference       whether the model takes reference pictures
+    latent          (batch, shape, reference) -> (latent, noise mask or None) that the sampler starts from
+    batches         whether the class takes batches
     """
     model: object
     conditioning: Callable
-    shape: tuple[int, ...]
-    odd: tuple[int, ...] | None = None
+    shape: tuple
+    odd: tuple | None = None
     reference: bool = False
+    latent: Callable = empty
+    batches: bool = True
 
     @property
     def diffusion_model(self):
@@ -45,13 +59,14 @@ class Tiny:
 
     def sample(self, model=None, steps=8, cfg=3.0, sampler="euler", scheduler="simple", seed=3, batch=1, shape=None, texts=(7, 7),
                reference=False, **options):
-        """The host's own KSampler path -> latent (B, C, ...)."""
-        latent = torch.zeros(batch, *(shape or self.shape))
+        """The host's own KSampler path -> latent (B, C, ...); one of several parts comes packed, (B, 1, N), as at APPLY_MODEL."""
+        latent, mask = self.latent(batch, shape or self.shape, reference)
         noise = comfy.sample.prepare_noise(latent, seed)
         positive, negative = copy.deepcopy(self.conditioning(*texts, reference))
         with torch.inference_mode():
-            return comfy.sample.sample(model or self.model, noise, steps, cfg, sampler, scheduler, positive, negative, latent,
-                                       disable_pbar=True, seed=seed, **options).clone()
+            result = comfy.sample.sample(model or self.model, noise, steps, cfg, sampler, scheduler, positive, negative, latent,
+                                         disable_pbar=True, seed=seed, **{"noise_mask": mask, **options})
+            return comfy.utils.pack_latents(result.unbind())[0] if result.is_nested else result.clone()
 
 
 @dataclass(frozen=True)
@@ -73,8 +88,13 @@ def tiny(of: str):
     return enter
 
 
-def build(config: str, unet: dict, seed: int = 0):
-    """A MODEL by the name of its class in `comfy.supported_models`, of these sizes, in float32."""
+def build(config: str, unet: dict, seed: int = 0, trim: Callable | None = None, untouched: tuple[str, ...] = ()):
+    """
+    A MODEL by the name of its class in `comfy.supported_models`, of these sizes, in float32.
+
+    trim: (diffusion model) -> None; exchanges parts of a size that the class fixes for small ones of the host's; untouched: parts of
+    the names of what keeps its values.
+    """
     kind = getattr(comfy.supported_models, config, None)
     if kind is None:
         raise NotInThisHost(f"comfy.supported_models.{config}")
@@ -82,7 +102,9 @@ def build(config: str, unet: dict, seed: int = 0):
     found.unet_config.update({**(kind.unet_extra_config or {}), **unet})
     found.set_inference_dtype(torch.float32, None)
     model = found.get_model({}, "")
-    fill(model.diffusion_model, seed)
+    if trim:
+        trim(model.diffusion_model)
+    fill(model.diffusion_model, seed, untouched)
     device = torch.device("cpu")
     return comfy.model_patcher.CoreModelPatcher(model, device, device)
 
@@ -115,3 +137,12 @@ def texts(width: int, **more) -> Callable:
 def random(*shape, seed: int = 9):
     """A constant that looks like noise."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def first_frame(batch: int, shape: tuple, reference: bool):
+    """What image-to-video nodes give that write the picture into the latent: its first frame is held by the noise mask."""
+    if not reference:
+        return empty(batch, shape)
+    mask = torch.ones(1, 1, shape[1], 1, 1).expand(-1, -1, -1, *shape[2:]).clone()
+    mask[:, :, 0] = 0
+    return (random(*shape) * (1 - mask)).repeat(batch, 1, 1, 1, 1), mask
