@@ -1,8 +1,8 @@
 """Which tiny model stands for a file, by the file's name."""
 
+import json
 import re
-
-from tools.zoo import BUILDERS
+from typing import Any
 
 # The first pattern that is found in the name decides.
 PATTERNS = (
@@ -79,14 +79,14 @@ class NoBuilder(LookupError):
     """No tiny model stands for a file; the message names it."""
 
 
-def builder_of(file: str) -> str:
-    """The name in `BUILDERS` for a model file."""
+def known_classes(info: dict[str, Any]) -> dict[str, str]:
+    """The class of diffusion model that each builder makes, as the server with the stand-ins has them."""
+    return json.loads(info["StandInModel"]["description"])
+
+
+def builder_of(file: str, known: dict[str, str]) -> str:
+    """The name of the builder for a model file."""
     name = next((builder for pattern, builder in PATTERNS if re.search(pattern, file.lower())), None)
-    if name not in BUILDERS:
+    if name not in known:
         raise NoBuilder(f"no tiny model for {file}" + (f" ({name})" if name else ""))
     return name
-
-
-def class_of(builder: str) -> str:
-    """The class of diffusion model that a builder makes."""
-    return BUILDERS[builder].of.rpartition(".")[2]

@@ -23,12 +23,15 @@ class NothingToSample(ValueError):
 @dataclass
 class Rewriter:
     """
+    known       the builders of tiny models there are, and their classes
+    cached      the ToCa Cache nodes
     sources     the nodes that stand-ins replace
     passed_by   the types of nodes that stood between and were left out, as what feeds them goes on behind them, and why
     replaced    the types of nodes in whose place stand-ins are
     builders    of each node that feeds a sampler, the tiny model that this sampler has
     """
     graph: Graph
+    known: dict[str, str]
     cached: list[str] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     passed_by: dict[str, str] = field(default_factory=dict)
@@ -69,10 +72,10 @@ class Rewriter:
             files = [file for node in self.graph.upstream([end], stop=set(ends) - {end}) for file in self.model_files(node)]
             if not files:
                 raise NothingToSample("no model file feeds its sampler")
-            builder = builder_of(files[0])
+            builder = builder_of(files[0], self.known)
             for node in self.graph.upstream([end], stop=set(ends) - {end}):
                 own = self.model_files(node)
-                self.builders.setdefault(node, builder_of(own[0]) if own else builder)
+                self.builders.setdefault(node, builder_of(own[0], self.known) if own else builder)
 
     def model_files(self, node: str) -> list[str]:
         """The file that a node loads a diffusion model from, if it does."""

@@ -1,4 +1,4 @@
-"""One template: rewritten, run without ToCa Cache until the stand-ins fit, then with it."""
+"""One template: rewritten and run with ToCa Cache; where that fails, first without it until the stand-ins fit."""
 
 import copy
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.server import Client, PromptRejected, Result
 from tools.templates.graph import Graph
-from tools.templates.models import NoBuilder, class_of
+from tools.templates.models import NoBuilder, known_classes
 from tools.templates.rewrite import END, NothingToSample, Rewriter
 from tools.templates.shrink import shrink
 from tools.templates.sources import Template
@@ -56,7 +56,7 @@ class Attempt:
 def try_template(template: Template, prompt: dict[str, Any], info: dict[str, Any], client: Client, steps: int) -> Row:
     row = Row(template.name)
     graph = Graph(prompt, info)
-    rewriter = Rewriter(graph)
+    rewriter = Rewriter(graph, known_classes(info))
     try:
         rewriter.rewrite()
     except (NothingToSample, NoBuilder) as error:
@@ -66,11 +66,16 @@ def try_template(template: Template, prompt: dict[str, Any], info: dict[str, Any
         row.replaced = sorted(rewriter.replaced)
     shrink(graph, steps)
     row.builders = list(dict.fromkeys(rewriter.builders[cache] for cache in rewriter.cached))
-    row.classes = list(dict.fromkeys(map(class_of, row.builders)))
-    plain = settle(client, rewriter)
+    row.classes = list(dict.fromkeys(rewriter.known[builder] for builder in row.builders))
+    done = attempt(client, graph.prompt)
+    row.fits = done.blamed is None
+    if not row.fits:
+        plain = settle(client, rewriter)
+        row.fits, row.misfit = plain.blamed is None, plain.reason
+        if done.blamed not in rewriter.cached:
+            done = attempt(client, graph.prompt)
     row.passed_by = rewriter.passed_by
-    row.fits, row.misfit = plain.blamed is None, plain.reason
-    tell(row, attempt(client, graph.prompt), rewriter.cached)
+    tell(row, done, rewriter.cached)
     return row
 
 

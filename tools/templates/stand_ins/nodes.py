@@ -1,6 +1,7 @@
 """The stand-ins as nodes. They make tiny models and what fits them; nothing is read from files."""
 
 import copy
+import json
 from functools import cache
 
 import torch
@@ -10,7 +11,7 @@ from comfy_api.latest import InputImpl, Types, io
 
 from tools.templates.shrink import FRAMES, in_fewer
 from tools.templates.stand_ins.vae import StandInVAE as VAE
-from tools.zoo import BUILDERS
+from tools.templates.zoo import BUILDERS
 
 CATEGORY = "stand-ins"
 
@@ -30,9 +31,12 @@ def builder_input():
 
 
 class StandInModel(io.ComfyNode):
+    """Its description says which classes there are, by builder, so that the tool need not import the host."""
+
     @classmethod
     def define_schema(cls):
-        return schema("StandInModel", [builder_input()], [io.Model.Output()])
+        classes = {name: builder.of.rpartition(".")[2] for name, builder in BUILDERS.items()}
+        return schema("StandInModel", [builder_input()], [io.Model.Output()], description=json.dumps(classes))
 
     @classmethod
     def execute(cls, builder):
@@ -75,8 +79,10 @@ class StandInVAE(io.ComfyNode):
     def execute(cls, builder, audio):
         found = tiny(builder)
         shape = found.shape if isinstance(found.shape[0], int) else found.shape[int(audio)]
-        sound = audio and len(shape) == 3
-        return io.NodeOutput(VAE(found.model.model.latent_format, shape[0], len(shape) - 1, shape[2] if sound else 0))
+        format = found.model.model.latent_format
+        sound = audio or "Audio" in type(format).__name__
+        bands = (shape[2] if audio else shape[1]) if sound and len(shape) == 3 else 0
+        return io.NodeOutput(VAE(format, shape[0], len(shape) - 1, bands, bands_first=not audio))
 
 
 class StandInLatent(io.ComfyNode):

@@ -12,10 +12,11 @@ class StandInVAE(comfy.sd.VAE):
     What a node reads off a VAE is there; there is nothing to load.
     """
 
-    def __init__(self, latent_format, channels: int, dimensions: int, bands: int = 0):
-        """bands: of a sound's latents, (B, C, T, bands); 0 for pictures and for sounds of one dimension."""
+    def __init__(self, latent_format, channels: int, dimensions: int, bands: int = 0, bands_first: bool = False):
+        """bands: of a sound's latents, (B, C, T, bands), or (B, C, bands, T); 0 for pictures and for sounds of one dimension."""
         space, time = latent_format.spacial_downscale_ratio, latent_format.temporal_downscale_ratio
-        self.latent_channels, self.latent_dim, self.bands = channels, dimensions, bands
+        self.latent_channels, self.latent_dim = channels, dimensions
+        self.bands, self.bands_first = bands, bands_first
         self.space, self.time = space, time
         self.downscale_ratio = self.upscale_ratio = space
         self.downscale_index_formula = self.upscale_index_formula = None
@@ -45,10 +46,13 @@ class StandInVAE(comfy.sd.VAE):
         return self.mixed(small.mean(1, keepdim=True) * 2 - 1)
 
     def encode_sound(self, waveform):
-        """(B, L, channels) -> (B, C, T) or (B, C, T, bands), or with the bands first where the format says so."""
+        """(B, L, channels) -> (B, C, T), with bands where there are some."""
         length = max(1, waveform.shape[1] // max(self.time, 2048))
         small = torch.nn.functional.adaptive_avg_pool1d(waveform.movedim(-1, 1).float(), length).mean(1, keepdim=True)
-        return self.mixed(small[..., None].repeat(1, 1, 1, self.bands) if self.bands else small)
+        if self.bands:
+            small = small[..., None].repeat(1, 1, 1, self.bands)
+            small = small.movedim(-1, 2) if self.bands_first else small
+        return self.mixed(small)
 
     def mixed(self, small):
         mix = self.mix.view(1, -1, *[1] * (small.ndim - 2)).to(small)
@@ -57,8 +61,8 @@ class StandInVAE(comfy.sd.VAE):
     def decode(self, samples_in, vae_options={}):
         latent = samples_in.float()
         if self.bands or latent.ndim == 3:
-            length = latent.shape[2] * max(self.time, 2048)
-            flat = latent.flatten(3).mean(-1) if latent.ndim > 3 else latent
+            flat = latent if latent.ndim == 3 else latent.mean(2 if self.bands_first else 3)
+            length = flat.shape[2] * max(self.time, 2048)
             return torch.nn.functional.interpolate(flat, length).movedim(1, -1)[..., :2]
         if latent.ndim == 5 and self.latent_dim == 2:
             latent = latent[:, :, 0]
