@@ -1,8 +1,5 @@
 """Transformers of sound."""
 
-import comfy.ldm.ace.lyric_encoder
-import comfy.ldm.audio.embedders
-import comfy.ops
 import torch
 
 from tools.zoo.building import Tiny, build, fill, random, tiny
@@ -14,6 +11,7 @@ WORDS = 768                                 # the width that the host gives to l
 
 def seconds(name: str, features: str) -> dict:
     """The weights with which the host embeds a length."""
+    import comfy.ldm.audio.embedders
     embedder = comfy.ldm.audio.embedders.NumberConditioner(WORDS, fourier_features_type=features)
     fill(embedder)
     return {f"conditioner.conditioners.{name}.{key}": value for key, value in embedder.state_dict().items()}
@@ -51,6 +49,8 @@ def stable_audio3():
 
 
 def small_lyrics(model):
+    import comfy.ldm.ace.lyric_encoder
+    import comfy.ops
     model.lyric_encoder = comfy.ldm.ace.lyric_encoder.ConformerEncoder(
         32, output_size=32, attention_heads=2, linear_units=64, num_blocks=1, static_chunk_size=0, operations=comfy.ops.disable_weight_init)
 

@@ -39,9 +39,9 @@ def aura():
 
 def pixart(config: str, **sizes) -> Tiny:
     """The host's class divides by 0 where a latent is smaller than 33 x 33 in the mean."""
-    sizes = dict(input_size=32, patch_size=2, in_channels=4, hidden_size=64, depth=4, num_heads=4, mlp_ratio=2.0, caption_channels=32,
+    sizes = dict(input_size=32, patch_size=2, in_channels=4, hidden_size=96, depth=4, num_heads=4, mlp_ratio=2.0, caption_channels=32,
                  model_max_length=7, pe_interpolation=1, pe_precision=None, pred_sigma=True) | sizes
-    return Tiny(build(config, sizes), conditioned(32, width=288, height=256), (4, 32, 36), (4, 37, 33))
+    return Tiny(build(config, sizes), conditioned(32, width=288, height=256), (4, 32, 36), (4, 38, 30))
 
 
 @tiny(of="comfy.ldm.pixart.pixartms.PixArtMS")

@@ -1,8 +1,10 @@
 """Transformers of pictures as pixels, Chroma Radiance aside."""
 
+import inspect
+
 import torch
 
-from tools.zoo.building import Tiny, build, random, tiny
+from tools.zoo.building import NotInThisHost, Tiny, build, random, tiny
 from tools.zoo.flux import conditioned
 from tools.zoo.images import Z_IMAGE
 
@@ -39,6 +41,9 @@ def pid():
 @tiny(of="comfy.ldm.pixeldit.pid.PidNet")
 def pid15():
     """Flux2's latent; it enters before the pixels' blocks too."""
+    import comfy.ldm.pixeldit.pid
+    if "pit_lq_inject" not in inspect.signature(comfy.ldm.pixeldit.pid.PidNet).parameters:
+        raise NotInThisHost("pit_lq_inject of comfy.ldm.pixeldit.pid.PidNet")
     return pid_like(random(1, 128, 2, 2), latent_spatial_down_factor=16, lq_latent_unpatchify_factor=2, lq_conv_padding_mode="replicate",
                     lq_gate_per_token=True, pit_lq_inject=True)
 

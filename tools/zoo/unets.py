@@ -1,7 +1,5 @@
 """UNets and Stable Cascade."""
 
-import comfy.model_patcher
-import comfy.supported_models
 import torch
 
 from tools.zoo.building import Tiny, build, fill, random, tiny
@@ -15,6 +13,8 @@ VIDEO = dict(extra_ff_mix_layer=True, use_spatial_context=True, merge_strategy="
 
 def build_with(config: str, sizes: dict, state: dict):
     """As `build`; `state` are the weights from which the host's class reads what it is."""
+    import comfy.model_patcher
+    import comfy.supported_models
     kind = getattr(comfy.supported_models, config)
     found = kind({**kind.unet_config, **kind.unet_extra_config, **sizes})
     found.unet_config.update({**kind.unet_extra_config, **sizes})
