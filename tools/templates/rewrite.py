@@ -13,6 +13,7 @@ LITERALS = {"INT": 1, "FLOAT": 1.0, "BOOLEAN": True, "STRING": ""}
 PICTURES = {"IMAGE": "StandInImage", "MASK": "StandInMask", "VIDEO": "StandInVideo"}
 LOADER = re.compile(r"Load|Record")             # in a node's type, where nothing is plugged into it
 ENCODED = {"CLIP", "CLIP_VISION_OUTPUT"}        # what encoders are, and give
+ENLARGING = ("FluxKontextImageScale",)          # to sizes of its own
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf")
 
 
@@ -29,6 +30,7 @@ class Rewriter:
     passed_by   the types of nodes that stood between and were left out, as what feeds them goes on behind them, and why
     replaced    the types of nodes in whose place stand-ins are
     builders    of each node that feeds a sampler, the tiny model that this sampler has
+    sampled     the nodes that load those models; other models, such as detectors, have no stand-in
     """
     graph: Graph
     known: dict[str, str]
@@ -37,6 +39,7 @@ class Rewriter:
     passed_by: dict[str, str] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
     builders: dict[str, str] = field(default_factory=dict)
+    sampled: set[str] = field(default_factory=set)
 
     # ---- the plan ----
 
@@ -53,8 +56,11 @@ class Rewriter:
         self.assign(ends)
         self.insert_caches()
         self.sources = {node for node in graph.prompt if self.is_source(node)}
+        for node in [node for node in graph.prompt if graph.kind(node) in ENLARGING]:
+            self.pass_by(node, "it makes pictures large")
         for node in sorted(self.sources):
-            self.replace(node)
+            if node in graph.prompt:            # or it went with another
+                self.replace(node)
         graph.keep_what_feeds(END)
 
     def samples(self, node: str) -> bool:
@@ -69,13 +75,21 @@ class Rewriter:
         """Find the tiny model behind every sampler; what feeds several samplers belongs to the one that comes first."""
         before = {end: sum(other in ends for other in self.graph.upstream([end])) for end in ends}
         for end in sorted(ends, key=before.get):
-            files = [file for node in self.graph.upstream([end], stop=set(ends) - {end}) for file in self.model_files(node)]
-            if not files:
+            loaders = {node: files[0] for node in self.feeding_models(end) if (files := self.model_files(node))}
+            if not loaders:
                 raise NothingToSample("no model file feeds its sampler")
-            builder = builder_of(files[0], self.known)
+            self.builders.update({node: builder_of(file, self.known) for node, file in loaders.items() if node not in self.builders})
+            self.sampled.update(loaders)
             for node in self.graph.upstream([end], stop=set(ends) - {end}):
-                own = self.model_files(node)
-                self.builders.setdefault(node, builder_of(own[0], self.known) if own else builder)
+                self.builders.setdefault(node, self.builders[next(iter(loaders))])
+
+    def feeding_models(self, end: str) -> list[str]:
+        """The nodes on the way from the loaders of models to a sampler, the nearest first."""
+        found = [end]
+        for node in found:
+            links = {**self.graph.links_of_type(node, "MODEL"), **self.graph.links_of_type(node, "GUIDER")}
+            found.extend(link.node for link in links.values() if link.node not in found)
+        return found
 
     def model_files(self, node: str) -> list[str]:
         """The file that a node loads a diffusion model from, if it does."""
@@ -167,11 +181,14 @@ class Rewriter:
             negative, reference = self.is_negative(node, use), bool(self.graph.links_of_type(node, "IMAGE"))
             name = f"{kind} {builder} {negative} {reference}"
             return self.stand_in("StandInConditioning", node, name, builder=builder, negative=negative, reference=reference)
-        if kind in ("MODEL", "LATENT"):
-            builder = self.builders[node] if kind == "MODEL" else builder
-            return self.stand_in(f"StandIn{kind.title()}", node, f"{kind} {builder}", builder=builder)
-        if kind in ("AUDIO", "CLIP_VISION_OUTPUT"):
-            return self.stand_in("StandInAudio" if kind == "AUDIO" else "StandInClipVisionOutput", node, kind)
+        if kind == "LATENT":
+            return self.stand_in("StandInLatent", node, f"{kind} {builder}", builder=builder)
+        if kind == "MODEL" and node in self.sampled:
+            return self.stand_in("StandInModel", node, f"{kind} {self.builders[node]}", builder=self.builders[node])
+        if kind == "CLIP_VISION_OUTPUT":
+            return self.stand_in("StandInClipVisionOutput", node, f"{kind} {builder}", builder=builder)
+        if kind == "AUDIO":
+            return self.stand_in("StandInAudio", node, kind)
         return None
 
     def stand_in(self, kind: str, node: str, name: str, **inputs) -> list:

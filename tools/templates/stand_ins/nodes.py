@@ -152,18 +152,20 @@ class StandInAudio(io.ComfyNode):
 
 
 class StandInClipVisionOutput(io.ComfyNode):
-    """Of the widths that CLIP Vision H has."""
+    """What the tiny model's own conditioning has of it; where it has none, something of the widths of CLIP Vision H."""
 
     @classmethod
     def define_schema(cls):
-        return schema("StandInClipVisionOutput", [], [io.ClipVisionOutput.Output()])
+        return schema("StandInClipVisionOutput", [builder_input()], [io.ClipVisionOutput.Output()])
 
     @classmethod
-    def execute(cls):
-        output, generator = comfy.clip_vision.Output(), torch.Generator().manual_seed(3)
-        output["last_hidden_state"] = torch.randn(1, 5, 1280, generator=generator)
-        output["penultimate_hidden_states"] = torch.randn(1, 5, 1280, generator=generator)
-        output["image_embeds"] = torch.randn(1, 1024, generator=generator)
+    def execute(cls, builder):
+        generator = torch.Generator().manual_seed(3)
+        output = comfy.clip_vision.Output()
+        for name, shape in (("last_hidden_state", (1, 5, 1280)), ("penultimate_hidden_states", (1, 5, 1280)), ("image_embeds", (1, 1024))):
+            output[name] = torch.randn(*shape, generator=generator)
+        [_, more] = tiny(builder).conditioning(7, 7, True)[0][0]
+        vars(output).update(vars(more["clip_vision_output"]) if "clip_vision_output" in more else {})
         return io.NodeOutput(output)
 
 
