@@ -184,7 +184,8 @@ class Rewriter:
         if kind == "LATENT":
             return self.stand_in("StandInLatent", node, f"{kind} {builder}", builder=builder)
         if kind == "MODEL" and node in self.sampled:
-            return self.stand_in("StandInModel", node, f"{kind} {self.builders[node]}", builder=self.builders[node])
+            file = self.model_files(node)[0]
+            return self.stand_in("StandInModel", node, f"{kind} {file}", builder=self.builders[node], file=file)
         if kind == "CLIP_VISION_OUTPUT":
             return self.stand_in("StandInClipVisionOutput", node, f"{kind} {builder}", builder=builder)
         if kind == "AUDIO":

@@ -18,7 +18,7 @@ CATEGORY = "stand-ins"
 
 @cache
 def tiny(builder: str):
-    """One for all nodes: its MODEL is cloned before it is given on."""
+    """For what fits a model; the model itself is never loaded, or the host would wait for it to be let go."""
     return BUILDERS[builder].make()
 
 
@@ -31,16 +31,19 @@ def builder_input():
 
 
 class StandInModel(io.ComfyNode):
-    """Its description says which classes there are, by builder, so that the tool need not import the host."""
+    """A model of its own for each file.
+
+    The description says which classes there are, by builder, so that the tool need not import the host.
+    """
 
     @classmethod
     def define_schema(cls):
         classes = {name: builder.of.rpartition(".")[2] for name, builder in BUILDERS.items()}
-        return schema("StandInModel", [builder_input()], [io.Model.Output()], description=json.dumps(classes))
+        return schema("StandInModel", [builder_input(), io.String.Input("file")], [io.Model.Output()], description=json.dumps(classes))
 
     @classmethod
-    def execute(cls, builder):
-        return io.NodeOutput(tiny(builder).model.clone())
+    def execute(cls, builder, file):
+        return io.NodeOutput(BUILDERS[builder].make().model)
 
 
 class StandInLora(io.ComfyNode):
