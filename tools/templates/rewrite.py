@@ -117,7 +117,7 @@ class Rewriter:
             return False
         if graph.info[graph.kind(node)].get("api_node") or graph.links_of_type(node, "CLIP") or types & ENCODED:
             return True
-        if "CONDITIONING" in types and not graph.links_of_type(node, "CONDITIONING"):
+        if "CONDITIONING" in types and not (graph.links_of_type(node, "CONDITIONING") or graph.links_of_type(node, "MODEL")):
             return True
         if "MODEL" in types and (not graph.links_of_type(node, "MODEL") or "lora_name" in graph.prompt[node]["inputs"]):
             return True
@@ -126,9 +126,13 @@ class Rewriter:
     # ---- surgery ----
 
     def drop_unknown(self, node: str) -> None:
-        """A node that this host does not have: nothing says what its outputs are, so what they feed does without."""
+        """A node that this host does not have: nothing says what its outputs are, so what they feed gets a plain value or does without."""
         for use in self.graph.uses(node):
-            del self.graph.prompt[use.node]["inputs"][use.input]
+            inputs = self.graph.prompt[use.node]["inputs"]
+            del inputs[use.input]
+            kind = (self.graph.specification(use.node, use.input) or [None])[0] if self.graph.kind(use.node) in self.graph.info else None
+            if isinstance(kind, str) and kind in LITERALS:
+                inputs[use.input] = LITERALS[kind]
         self.replaced.add(str(self.graph.prompt.pop(node)["class_type"]))
 
     def replace(self, node: str) -> None:

@@ -96,7 +96,7 @@ class StandInLatent(io.ComfyNode):
     @classmethod
     def execute(cls, builder):
         found = tiny(builder)
-        return io.NodeOutput({"samples": found.latent(1, found.shape)[0]})
+        return io.NodeOutput({"samples": found.latent(1, found.shape, False)[0]})
 
 
 def pictures(width: int, height: int, count: int = 1):
@@ -136,7 +136,7 @@ class StandInVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, width, height):
-        parts = Types.VideoComponents(images=pictures(width, height, FRAMES), audio=sound(), frame_rate=16)
+        parts = Types.VideoComponents(images=pictures(width, height, FRAMES), audio=sound(), frame_rate=4)
         return io.NodeOutput(InputImpl.VideoFromComponents(parts))
 
 
@@ -167,7 +167,8 @@ class StandInClipVisionOutput(io.ComfyNode):
         output = comfy.clip_vision.Output()
         for name, shape in (("last_hidden_state", (1, 5, 1280)), ("penultimate_hidden_states", (1, 5, 1280)), ("image_embeds", (1, 1024))):
             output[name] = torch.randn(*shape, generator=generator)
-        [_, more] = tiny(builder).conditioning(7, 7, True)[0][0]
+        found = tiny(builder)
+        [_, more] = found.conditioning(7, 7, found.reference)[0][0]
         vars(output).update(vars(more["clip_vision_output"]) if "clip_vision_output" in more else {})
         return io.NodeOutput(output)
 

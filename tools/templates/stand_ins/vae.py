@@ -34,7 +34,7 @@ class StandInVAE(comfy.sd.VAE):
     def encode(self, pixel_samples):
         if self.bands or self.latent_dim == 1:
             return self.encode_sound(pixel_samples)
-        pixels = self.vae_encode_crop_pixels(pixel_samples).movedim(-1, 1).float()
+        pixels = (pixel_samples if pixel_samples.ndim == 5 else self.vae_encode_crop_pixels(pixel_samples))[..., :3].movedim(-1, 1).float()
         if self.latent_dim == 3 and pixels.ndim < 5:
             pixels = pixels.movedim(1, 0).unsqueeze(0)
         sizes = [size // self.space for size in pixels.shape[-2:]]
