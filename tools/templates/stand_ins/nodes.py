@@ -155,7 +155,7 @@ class StandInAudio(io.ComfyNode):
 
 
 class StandInClipVisionOutput(io.ComfyNode):
-    """What the tiny model's own conditioning has of it; where it has none, something of the widths of CLIP Vision H."""
+    """What the tiny model's own conditioning has of it; where it has none, something of usual widths."""
 
     @classmethod
     def define_schema(cls):
@@ -165,7 +165,7 @@ class StandInClipVisionOutput(io.ComfyNode):
     def execute(cls, builder):
         generator = torch.Generator().manual_seed(3)
         output = comfy.clip_vision.Output()
-        for name, shape in (("last_hidden_state", (1, 5, 1280)), ("penultimate_hidden_states", (1, 5, 1280)), ("image_embeds", (1, 1024))):
+        for name, shape in (("last_hidden_state", (1, 5, 1280)), ("penultimate_hidden_states", (1, 5, 1280)), ("image_embeds", (1, 1280))):
             output[name] = torch.randn(*shape, generator=generator)
         found = tiny(builder)
         [_, more] = found.conditioning(7, 7, found.reference)[0][0]
