@@ -14,6 +14,7 @@
     python run.py train [arguments]             train the demo's small model again
     python run.py tiny FOLDER                   write tiny FLUX and Open-Sora models with random weights into a models folder
     python run.py screenshots [--out DIR]       take the pictures of the nodes that the help pages show
+    python run.py templates [FOLDER] [--json FILE] [--only NAME ...] [--accept-only]    the host's own templates with ToCa Cache in them
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
 
@@ -41,6 +42,7 @@ SCRIPTS = {
     "models": "tools/models.py",
     "tiny": "tools/tiny_files.py",
     "screenshots": "tools/screenshots.py",
+    "templates": "tools/templates/run_templates.py",
 }
 
 
