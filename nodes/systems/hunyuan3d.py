@@ -9,4 +9,4 @@ HUNYUAN3D = System(
 
 HUNYUAN3D_21 = System(
     "hunyuan3d_21", "Hunyuan3D 2.1", ("comfy.ldm.hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",),
-    (TokenStack("blocks", grid="last"),), loader="Load Checkpoint")
+    (TokenStack("blocks", "hidden_states", grid="last"),), loader="Load Checkpoint")

@@ -4,4 +4,4 @@ from ...toca_core.families.tokens import TokenStack
 from ...toca_core.system import System
 
 TRIPOSPLAT = System(
-    "triposplat", "TripoSplat", ("comfy.ldm.triposplat.model.LatentSeqMMFlowModel",), (TokenStack("blocks", "h", grid=""),))
+    "triposplat", "TripoSplat", ("comfy.ldm.triposplat.model.LatentSeqMMFlowModel",), (TokenStack("blocks", grid=""),))

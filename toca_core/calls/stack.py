@@ -83,18 +83,23 @@ class StackCall:
         expected = self.cache.anchors.at(self.time)
         difference = normalised(self.tokens + expected).sub_(normalised(tokens))
         self.token_error = difference.square_().mean(-1)            # (B, N)
-        self.error = weighted_mean(self.token_error, self.inside).sqrt()
+        self.error = weighted_mean(self.token_error, fitting(self.inside, tokens)).sqrt()
         if not self.repayment:
             return None
-        error = expected.sub_(residual)
-        if self.owed is not None:
-            error.mul_(self.owed[..., None])
+        error, owed = expected.sub_(residual), fitting(self.owed, tokens)
+        if owed is not None:
+            error.mul_(owed[..., None])
         return torch.add(tokens, error, alpha=-self.repayment)
 
 
 def normalised(tokens):
     """Tokens (..., C) as a final layer sees them, in float32."""
     return F.layer_norm(tokens.float(), tokens.shape[-1:])
+
+
+def fitting(weights, tokens):
+    """Weights (B, N), where they are of so many tokens: a model may put others beside the picture's, or leave some out."""
+    return weights if weights is not None and weights.shape[1] == tokens.shape[1] else None
 
 
 def weighted_mean(values, weights):
