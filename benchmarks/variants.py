@@ -27,6 +27,7 @@ TOLERANCES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2)
 ABLATED = (0.2, 0.4)
 REFRESHED = 0.1                 # share of tokens computed between full steps
 FIXED = {"tolerance": None, "cycle_rule": "fixed"}
+OUTPUT = {"level": "output", "trust": "output" in presets.TRUSTED}
 ABLATION = {                                                        # name -> (what differs from ours, the knob of its curve, its values)
     "fixed cycle": (FIXED, "cycle", (2, 3)),
     "no trust": ({"trust": False}, "tolerance", ABLATED),
@@ -103,10 +104,13 @@ def as_published(sampler: str, steps: int) -> list[Variant]:
 def own_variants(sampler: str, steps: int) -> list[Variant]:
     """Preset auto over its tolerance, and with one thing changed at a time."""
     auto = presets.auto(steps, base=published.dit(steps))
-    rows = [("ours", "ours", {}, "tolerance", TOLERANCES), *(("ablation", name, *row) for name, row in ABLATION.items())]
-    return [Variant(kind, family, setting_of(knob, value, auto), sampler, steps, toca(replace(auto, **{**changes, knob: value})))
+    rows = [("ours", "ours", {}, "tolerance", TOLERANCES), ("ours", "ours, level output", OUTPUT, "tolerance", TOLERANCES),
+            *(("ablation", name, *row) for name, row in ABLATION.items())]
+    return [Variant(kind, family, setting_of(knob, value, auto, changes.get("level", auto.level)), sampler, steps,
+                    toca(replace(auto, **{**changes, knob: value})))
             for kind, family, changes, knob, values in rows for value in values]
 
 
-def setting_of(knob: str, value: float, auto) -> str:
-    return f"{knob} {value:g}" + (" (auto)" if knob == "tolerance" and value == auto.tolerance else "")
+def setting_of(knob: str, value: float, auto, level: str) -> str:
+    chosen = knob == "tolerance" and value == auto.tolerance
+    return f"{knob} {value:g}" + (" (auto)" if chosen and level == auto.level else "")

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
 FAST, EXACT = 20.0, 0.0         # tolerances, in percent
+LOOSEST = 100.0                 # for models whose predictions, of random weights, change wildly from step to step
 STEPS, FEW = 8, 4
 VARIATIONS = {"batch": {"batch": 2}, "odd": {"odd": True}, "no guidance": {"cfg": 1.0}, "texts": {"texts": (9, 5)},
               "reference": {"reference": True}}
@@ -99,10 +100,13 @@ class Checked:
         for settings in exact:
             if not same(self.tiny.sample(self.cached(level=level, **settings)[0], steps=STEPS), plain):
                 row.wrong.append(f"identity {settings}")
-        fast = {"cycle": 3, "fresh_ratio": 0.3, "score": "random"} if level == "module" else {"tolerance": FAST}
-        model, reports = self.cached(level=level, **fast)
-        first, second = self.tiny.sample(model, steps=STEPS), self.tiny.sample(model, steps=STEPS)
-        report = reports[0]
+        modules = [{"cycle": 3, "fresh_ratio": 0.3, "score": "random"}]
+        for fast in modules if level == "module" else [{"tolerance": FAST}, {"tolerance": LOOSEST}]:
+            model, reports = self.cached(level=level, **fast)
+            first = self.tiny.sample(model, steps=STEPS)
+            if reports[0].calls("partial"):
+                break
+        second, report = self.tiny.sample(model, steps=STEPS), reports[0]
         row.pattern, row.flops_speedup, row.note = pattern(report), report.flops_speedup, report.note
         if not report.calls("partial") or report.settings["level"] != level:
             row.wrong.append("faster")
