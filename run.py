@@ -9,6 +9,7 @@
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
     python run.py scoring [--json FILE]         what scores cost, and how well sampled ones rank the tokens
     python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
+    python run.py models [--json FILE]          which models are cached at which level, and whether it is right: tiny models of every class
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
     python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
     python run.py train [arguments]             train the demo's small model again

@@ -125,6 +125,9 @@ class ToCaCache(io.ComfyNode):
     def execute(cls, model, enable, preset, **widgets) -> io.NodeOutput:
         if not enable:
             return io.NodeOutput(model)
+        if not hasattr(getattr(model, "model", None), "diffusion_model"):
+            raise ValueError(f"ToCa Cache takes a diffusion model, and this is a {type(getattr(model, 'model', model)).__name__}: connect the "
+                             f"model that goes into the sampler.")
         diffusion_model = plain_model(model.get_model_object("diffusion_model"))
         system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
         settings = read(bound and bound.layout, preset, **widgets)

@@ -1,6 +1,6 @@
 """Which models can be cached, at which levels, and whether it is right: a matrix over tiny models of the host's own classes.
 
-    python run.py models [--json FILE] [--only NAME ...] [--jobs 2] [--host VERSION]
+    python run.py models [--json FILE] [--only NAME ...] [--jobs 2] [--page] [--host VERSION]
 
 Every model of `tools/zoo` is sampled plainly and at each level that it offers. What must hold:
 
@@ -221,6 +221,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="run.py models", description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only models whose name contains one of these")
     parser.add_argument("--json", type=Path, help="also write every row here")
+    parser.add_argument("--page", action="store_true", help="also write docs/models.md")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     given = parser.parse_args()
     started()
@@ -231,6 +232,13 @@ def main() -> int:
     if given.json:
         told = {"counts": counts(rows), "models": [asdict(row) for row in rows]}
         given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if given.page:
+        from comfyui_version import __version__ as host
+
+        from tools import models_page
+        path = ROOT / "docs" / "models.md"
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        path.write_text(models_page.page(before, rows, host), encoding="utf-8")
     return 0 if all(row.right or row.absent for row in rows) else 1
 
 

@@ -86,8 +86,9 @@ class Calibration:
         self.known = REMEMBERED.setdefault(self.key, self.recall())
 
     def settings(self, preset: str) -> ToCaConfig:
-        """Those of preset auto or paper, for this model and run."""
-        return Settings(preset, ToCaConfig()).resolve(self.system, self.bound, self.steps)[0]
+        """Those of preset auto or paper, for this model and run; of a model whose blocks a run would have to find, those without them."""
+        config, _ = Settings(preset, ToCaConfig()).resolve(self.system, self.bound, self.steps)
+        return config if self.bound is not None else replace(config, level="output")
 
     @property
     def steps(self) -> int:

@@ -135,3 +135,48 @@ def test_an_entry_that_no_longer_fits_leaves_level_output(tiny_dit, pack, monkey
     assert tiny_dit.sample(model, steps=12).isfinite().all()
     assert reports[0].settings["level"] == "output" and reports[0].calls("partial") > 3
     assert "does not fit this version of the model" in reports[0].note and "there is no rooms" in reports[0].note
+
+
+@pytest.mark.parametrize("name", [
+    "wan_t2v", "wan_vace", "qwen_edit", "z_image", "hunyuan_video", "sd3", "chroma", "cosmos1", "hidream", "pid", "sdxl"])
+def test_blocks_that_are_found_are_those_of_the_entry(name, pack):
+    """By watching one call; where anything is in doubt, nothing is found."""
+    learning, tiny = pack_module("toca_core.families.learning"), zoo.builders()[name].make()
+    from comfy.patcher_extension import WrappersMP
+    found = []
+
+    def watch(executor, x, t, context=None, *args, **kwargs):
+        watched = learning.Watch(tiny.diffusion_model)
+        with pack_module("toca_core.swap").swapped(watched.replacements()):
+            output = executor(x, t, context, *args, **kwargs)
+        found.append(watched.layout(pack_module("nodes.systems.sizes").latent_sizes(tiny.diffusion_model, x, None, {})))
+        return output
+    model = tiny.model.clone()
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "watch", watch)
+    tiny.sample(model, steps=1, cfg=1.0)
+    entry = pack.systems.system_of(tiny.diffusion_model)
+    if found[0] is not None:
+        assert [(stack.path, stack.returned, stack.main, stack.side) for stack in found[0].stacks] == \
+            [(stack.path, stack.returned, stack.main, stack.side) for stack in entry.stacks]
+    assert (found[0] is not None) == (name in FOUND)
+
+
+FOUND = ("wan_t2v", "qwen_edit", "z_image", "hunyuan_video", "sd3", "chroma", "cosmos1")
+
+
+def test_calibrate_works_on_a_unet(pack):
+    """By the output alone, for a speed and for a size."""
+    tiny, node = zoo.builders()["sd15"].make(), pack_module("nodes.toca_calibrate").ToCaCalibrate
+    positive, negative = tiny.conditioning(7, 7, False)
+    latent = {"samples": torch.zeros(1, *tiny.shape)}
+    for target in ("1.3x", "1 GB"):
+        with torch.inference_mode():
+            result = node.execute(tiny.model, positive, negative, latent, target, 12, 3.0, "euler", "simple", 1, 1, "")
+        assert "Target" in result.args[-1]
+
+
+def test_what_is_no_diffusion_model_is_refused_by_name(tiny_dit):
+    from comfy.model_patcher import ModelPatcher
+    other = ModelPatcher(nn.Linear(2, 2), torch.device("cpu"), torch.device("cpu"))
+    with pytest.raises(ValueError, match="this is a Linear: connect the model that goes into the sampler"):
+        pack_module("nodes.toca_cache").ToCaCache.execute(other, True, "auto")

@@ -25,6 +25,7 @@ class Chain:
     members: list
     order: list[int] = field(default_factory=list)
     links: list[dict] = field(default_factory=list)
+    returns: int = 0                                                # how many results a block returns; 0: one, not in a tuple
     arguments: dict = field(default_factory=dict)                   # of the first block: name -> number of tokens
     before: str | None = None                                       # the chain that ran before it
     sides: dict = field(default_factory=dict)                       # (result of that chain's last block, argument) -> "first", "last"
@@ -90,7 +91,9 @@ class Watched:
         given = {name: value for name, value in (*zip(names, args, strict=False), *kwargs.items()) if is_tokens(value)}
         self.watch.entering(self.chain, self.index, given)
         output = self.forward(*args, **kwargs)
-        results = enumerate(output) if isinstance(output, (tuple, list)) else [(None, output)]
+        several = isinstance(output, (tuple, list))
+        self.chain.returns = max(self.chain.returns, len(output) if several else 0)
+        results = enumerate(output) if several else [(None, output)]
         self.watch.last = self.chain.path, self.index, {slot: value for slot, value in results if is_tokens(value)}
         return output
 
@@ -166,4 +169,4 @@ def streams_of(chain: Chain):
     link = chain.links[0]
     if None in link:
         return link[None]
-    return tuple(link[slot] for slot in range(len(link))) if set(link) == set(range(len(link))) else None
+    return tuple(link[slot] for slot in range(chain.returns)) if set(link) == set(range(chain.returns)) else None

@@ -1,0 +1,74 @@
+"""The page of the models that are cached (docs/models.md): the table of the entries, and what `run.py models` found."""
+
+from tools.models import ModelRow, counts
+
+BEGIN, END = "<!-- {} -->", "<!-- /{} -->"
+HEAD = """# Models
+
+Every diffusion model is taken. What a model can be cached at depends on what is known of it:
+
+- **module**: each attention and MLP is known, so ToCa's own token-wise caching works, with ratios, scores and masks.
+- **stack**: the blocks are known; one residual per token stands for all of them.
+- **output**: what the model predicts is forecast; of UNets, and of a model without an entry whose blocks cannot be found in its first call.
+- **plain**: no step may be skipped; the report says why.
+
+Preset `auto` takes `stack` where a model has it, else `output`. The report of a run says which. How an entry is written:
+[adding a model](adding-a-model.md).
+
+"""
+
+EXPLAINED = """
+## What was tried
+
+A tolerance of 0 (at level module a `fresh_ratio` of 1 and a `cycle` of 1) has to give the plain run bit for bit, a large tolerance has
+to skip steps, a second run has to repeat, and nothing may be left on the model; so with batches of two, odd sizes, no guidance, texts of
+two lengths and a reference picture, where a class takes them. Random weights say nothing of quality. FLOPs are counted from shapes; of a
+model without an entry for its blocks every call counts as one.
+
+"""
+
+
+def table() -> str:
+    """Of the entries, in Markdown; sorted by what people read."""
+    from tools.pack import pack_module
+    lines = ["| models | class | levels | load with | remarks |", "|---|---|---|---|---|"]
+    for system in sorted(pack_module("nodes.systems").SYSTEMS.values(), key=lambda system: system.words.lower()):
+        kinds = ", ".join(f"`{name.rpartition('.')[2]}`" for name in system.classes)
+        levels = ", ".join(system.levels) or "plain"
+        lines.append(f"| {system.words} | {kinds} | {levels} | {system.loader} | {system.plain or system.notes} |")
+    return "\n".join(lines) + "\n"
+
+
+def results(rows: list[ModelRow], host: str) -> str:
+    """What the matrix found, in Markdown."""
+    found, here = counts(rows), [row for row in rows if not row.absent]
+    lines = [f"ComfyUI {host}: {found['models']} tiny models of {found['classes']} classes, made by the host's own code with "
+             f"random weights, {found['right']} of them right in every respect. Preset `auto` caches {found['stack']} of the classes at level stack, "
+             f"{found['output']} at level output, {found['plain']} are run plainly. (`python run.py models --host {host}`)", ""]
+    if absent := [row for row in rows if row.absent]:
+        lines += ["Not in this version: " + ", ".join(f"{row.name}" for row in absent) + ".", ""]
+    lines += ["| model | class | level of auto | steps skipped of 8, FLOPs saved at each level | also tried |", "|---|---|---|---|---|"]
+    for row in here:
+        levels = "; ".join(f"{level.level} {level.pattern.count('p')}, {level.flops_speedup:.2f}x" for level in row.levels)
+        wrong = [*row.wrong, *(f"{level.level}: {', '.join(level.wrong)}" for level in row.levels if level.wrong)]
+        tried = ", ".join(row.tried) + (f" **{'; '.join(wrong)}**" if wrong else "")
+        lines.append(f"| {row.name} | `{row.of.rpartition('.')[2]}` | {row.auto} | {levels} | {tried} |")
+    return "\n".join(lines) + "\n"
+
+
+def between(name: str, text: str) -> str:
+    return f"{BEGIN.format(name)}\n{text}{END.format(name)}\n"
+
+
+def part(page: str, name: str) -> str | None:
+    """What stands between the marks of a name."""
+    begin, end = BEGIN.format(name) + "\n", END.format(name)
+    return page.partition(begin)[2].partition(end)[0] if begin in page and end in page else None
+
+
+def page(before: str, rows: list[ModelRow], host: str) -> str:
+    """The whole page; what it said of other versions of the host stays."""
+    hosts = sorted({host, *(line.removeprefix("<!-- ").removesuffix(" -->") for line in before.splitlines()
+                            if line.startswith("<!-- ") and line[5:6].isdigit())}, reverse=True)
+    found = {one: part(before, one) for one in hosts} | {host: results(rows, host)}
+    return HEAD + between("entries", table()) + EXPLAINED + "\n".join(between(one, found[one]) for one in hosts)
