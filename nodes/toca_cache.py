@@ -126,8 +126,8 @@ class ToCaCache(io.ComfyNode):
         if not enable:
             return io.NodeOutput(model)
         if not hasattr(getattr(model, "model", None), "diffusion_model"):
-            raise ValueError(f"ToCa Cache takes a diffusion model, and this is a {type(getattr(model, 'model', model)).__name__}: connect the "
-                             f"model that goes into the sampler.")
+            kind = type(getattr(model, "model", model)).__name__
+            raise ValueError(f"ToCa Cache takes a diffusion model, and this is a {kind}: connect the model that goes into the sampler.")
         diffusion_model = plain_model(model.get_model_object("diffusion_model"))
         system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
         settings = read(bound and bound.layout, preset, **widgets)

@@ -148,6 +148,8 @@ def form_of(config: ToCaConfig) -> str:
 
 def ratios_of(runs: Calibration) -> tuple:
     """Shares of fresh tokens by sensitivity, of the published settings' mean; for the modules that have fresh tokens."""
+    if runs.bound is None:
+        return ()
     kinds = {site.name: site.kind for site in runs.bound.depths if site.kind != "self_attn"}
     errors = {name: blocks for name, blocks in runs.sensitivity().items() if name in kinds}
     if not errors:

@@ -147,13 +147,15 @@ def rising(values: list[float]) -> list[float]:
 
 
 def fewest_full(config: ToCaConfig, evaluations: int, noise: float) -> int:
-    """How many of a run's evaluations are full whatever its tolerance: the first ones, the last, one wherever the gap would be too long.
+    """How many of a run's evaluations are full whatever its tolerance: the first ones, the last one that ends in next to no noise, one
+    wherever the gap would be too long.
 
     noise    its share in the sample at the last evaluation
     """
     cycle, full = ErrorCycle(config, Cycle(config)), 0
-    for index in range(evaluations):
-        if cycle.is_full(Step(index, index, evaluations), time=index, share=1.0, noise=noise):
+    levels = [*[1.0] * (evaluations - 1), noise, 0.0]
+    for index, (now, following) in enumerate(zip(levels, levels[1:], strict=False)):
+        if cycle.is_full(Step(index, index, evaluations), time=index, share=1 - following / now if now else 1.0, noise=now):
             full += 1
             cycle.measured(0.0)
     return full

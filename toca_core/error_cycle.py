@@ -15,7 +15,7 @@ from .keep.forecast import growth
 from .schedule import Cycle, Step
 
 LATE_WEIGHT = 0.02              # of an error where no noise is left
-NO_NOISE = 0.01                 # share below which a last step changes nothing
+NO_NOISE = 0.01                 # share below which a step changes nothing
 SMALL_SHARE = 1 / 3             # of the tolerance: where the forecast adds less than that to the sample, no token is computed
 
 
@@ -44,7 +44,7 @@ class ErrorCycle:
 
         share: how much of a change of the prediction goes into the sample in this step; noise: its share in the sample, both 0..1.
         """
-        full = self.due(step, time, share * self.weight(noise), step.position >= step.total - 1 and noise > NO_NOISE)
+        full = self.due(step, time, share, noise)
         if full:
             self.last_full, self.earlier = step.index, self.anchors
             self.anchors = [time, *(anchor for anchor in self.anchors if anchor != time)][:self.config.order + 1]
@@ -57,12 +57,16 @@ class ErrorCycle:
         """How much an error counts, by the share of noise; the same in the mean over all shares, whatever is drawn."""
         return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + LATE_WEIGHT
 
-    def due(self, step: Step, time: float, weight: float, last: bool) -> bool:
+    def due(self, step: Step, time: float, share: float, noise: float) -> bool:
         if self.config.tolerance is None:
             return "self_attn" in self.fixed.full_kinds(step)
+        last = noise > NO_NOISE >= noise * (1 - share)              # that matters: from there on next to no noise is left
         if step.index < self.config.warmup_steps or last or self.error is None:
             return True
-        tolerance, added = self.config.tolerance / 100, growth(self.anchors, time) / self.unit * self.error * weight
+        tolerance, error = self.config.tolerance / 100, growth(self.anchors, time) / self.unit * self.error * share
+        if noise <= NO_NOISE:                                       # a step from next to no noise puts next to nothing into the sample
+            return error * noise ** (1 + self.drawn) > tolerance
+        added = error * self.weight(noise)
         self.worthwhile = self.computed == 1 or added > SMALL_SHARE * tolerance
         self.owed += added * (self.computed if self.worthwhile else 1.0)
         return self.owed > tolerance or step.index - self.last_full >= self.config.max_gap

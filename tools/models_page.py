@@ -42,9 +42,9 @@ def table() -> str:
 def results(rows: list[ModelRow], host: str) -> str:
     """What the matrix found, in Markdown."""
     found, here = counts(rows), [row for row in rows if not row.absent]
-    lines = [f"ComfyUI {host}: {found['models']} tiny models of {found['classes']} classes, made by the host's own code with "
-             f"random weights, {found['right']} of them right in every respect. Preset `auto` caches {found['stack']} of the classes at level stack, "
-             f"{found['output']} at level output, {found['plain']} are run plainly. (`python run.py models --host {host}`)", ""]
+    lines = [f"ComfyUI {host}: {found['models']} tiny models of {found['classes']} classes, made by the host's own code with random "
+             f"weights; {found['right']} of them are right in every respect. Preset `auto` caches {found['stack']} of the classes at level "
+             f"stack, {found['output']} at level output; {found['plain']} are run plainly. (`python run.py models --host {host}`)", ""]
     if absent := [row for row in rows if row.absent]:
         lines += ["Not in this version: " + ", ".join(f"{row.name}" for row in absent) + ".", ""]
     lines += ["| model | class | level of auto | steps skipped of 8, FLOPs saved at each level | also tried |", "|---|---|---|---|---|"]

@@ -12,7 +12,7 @@ def kinds(total, error=None, share=0.1, noise=1.0, drawn=1.0, **settings):
     config = ToCaConfig(level="stack", **settings)
     cycle, word = ErrorCycle(config, Cycle(config), drawn), ""
     for index in range(total):
-        full = cycle.is_full(Step(index, index, total), float(index), share, noise)
+        full = cycle.is_full(Step(index, index, total), float(index), 1.0 if index == total - 1 else share, noise)
         if full and index and error is not None:
             cycle.measured(error * cycle_growth(cycle))
         word += "F" if full else "s"
@@ -33,6 +33,20 @@ def test_first_steps_and_the_last_are_full_and_gaps_are_bounded():
     assert kinds(20, error=0.0, tolerance=1.0, max_gap=2) == "FFF" + "sF" * 8 + "F"
     assert kinds(12, error=0.0, tolerance=1.0, order=0) == "FF" + "sssssssF" + "sF"
     assert kinds(12, error=0.0, tolerance=1.0, warmup_steps=5) == "FFFFF" + "ssssss" + "F"
+
+
+def test_the_last_step_that_matters_is_full_and_one_from_next_to_no_noise_is_not():
+    """Schedules such as `normal` end in a step from next to no noise; only a tolerance of next to nothing computes it."""
+    def ends(tolerance):
+        config = ToCaConfig(level="stack", tolerance=tolerance)
+        cycle, word, levels = ErrorCycle(config, Cycle(config)), "", [1.0, 0.8, 0.6, 0.4, 0.2, 0.001, 0.0]
+        for index, (now, following) in enumerate(zip(levels, levels[1:], strict=False)):
+            full = cycle.is_full(Step(index, index, 6), -now, 1 - following / now, now)
+            if full and index:
+                cycle.measured(0.5)
+            word += "F" if full else "s"
+        return word
+    assert ends(100.0) == "FFFsFs" and ends(1e-6) == "FFFFFF"
 
 
 def test_an_error_above_the_tolerance_leaves_no_step_out():

@@ -87,7 +87,7 @@ def test_the_tokens_that_a_mask_touches(pack, masks):
     for dilation, expected in ((0, [[2, 0]]), (1, [[1, 0], [1, 1], [2, 0], [2, 1]])):
         region = regions.Region(regions.painted(mask, None, (9, 9), 1) > 0, dilation, (1, 4, 4))
         assert region.tokens[0, 0].nonzero().tolist() == expected
-        assert region.computed(torch.zeros(2, 4, 9, 9)).shape == (2, 1, 9, 9)
+        assert region.by_token(region.tokens, 2, 12).shape == (2, 12)                # of 3 x 3 tokens, and three that lie beside them
     assert region.computed(torch.zeros(2, 4, 9, 9)).sum() == 2 * 8 * 5
 
 

@@ -138,7 +138,7 @@ def test_an_entry_that_no_longer_fits_leaves_level_output(tiny_dit, pack, monkey
 
 
 @pytest.mark.parametrize("name", [
-    "wan_t2v", "wan_vace", "qwen_edit", "z_image", "hunyuan_video", "sd3", "chroma", "cosmos1", "hidream", "pid", "sdxl"])
+    "wan_t2v", "wan_vace", "qwen_edit", "z_image", "hunyuan_video", "sd3", "chroma", "cosmos1", "hidream", "sdxl"])
 def test_blocks_that_are_found_are_those_of_the_entry(name, pack):
     """By watching one call; where anything is in doubt, nothing is found."""
     learning, tiny = pack_module("toca_core.families.learning"), zoo.builders()[name].make()
@@ -161,7 +161,7 @@ def test_blocks_that_are_found_are_those_of_the_entry(name, pack):
     assert (found[0] is not None) == (name in FOUND)
 
 
-FOUND = ("wan_t2v", "qwen_edit", "z_image", "hunyuan_video", "sd3", "chroma", "cosmos1")
+FOUND = ("wan_t2v", "wan_vace", "qwen_edit", "z_image", "hunyuan_video", "sd3", "chroma", "cosmos1")
 
 
 def test_calibrate_works_on_a_unet(pack):

@@ -67,7 +67,8 @@ class Watch:
         main = max(whole.values(), key=lambda chain: chain.macs, default=None)
         if main is None:
             return None
-        stacks = joined(whole, main) or alone(main, sizes)
+        follower = next((chain for chain in self.chains.values() if chain.before == main.path), None)
+        stacks = joined(whole.get(main.before), main) or joined(main, follower) or alone(main, sizes, follower)
         if not stacks or sum(self.chains[stack.path].macs for stack in stacks) < LEAST_SHARE * flops.macs(self.model):
             return None
         layout = Layout("", stacks)
@@ -83,7 +84,7 @@ class Watched:
 
     def __init__(self, watch: Watch, chain: Chain, index: int, block: nn.Module):
         self.watch, self.chain, self.index, self.forward = watch, chain, index, block.forward
-        self.names = list(inspect.signature(type(block).forward).parameters)[1:]
+        self.names = positional(block)
 
     @torch.compiler.disable(recursive=False)
     def __call__(self, *args, **kwargs):
@@ -96,6 +97,12 @@ class Watched:
         results = enumerate(output) if several else [(None, output)]
         self.watch.last = self.chain.path, self.index, {slot: value for slot, value in results if is_tokens(value)}
         return output
+
+
+def positional(block: nn.Module) -> list[str]:
+    """The names of the arguments that a block takes by position."""
+    parameters = list(inspect.signature(type(block).forward).parameters.values())[1:]
+    return [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
 
 
 def is_tokens(value) -> bool:
@@ -136,22 +143,22 @@ def sides_of(results: dict, given: dict) -> dict:
     return found
 
 
-def alone(chain: Chain, sizes: Sizes) -> tuple[TokenStack, ...]:
-    """One stack: of one stream, or of several of which just one is as long as the picture."""
+def alone(chain: Chain, sizes: Sizes, follower: Chain | None) -> tuple[TokenStack, ...]:
+    """One stack: of one stream, or of several of which just one is as long as the picture, and the others go no further."""
     streams = streams_of(chain)
     if streams is None:
         return ()
     if not isinstance(streams, tuple):
         return (TokenStack(chain.path, streams),)
+    if follower is not None:
+        return ()
     pictures = [name for name in streams if chain.arguments.get(name) == sizes.tokens]
     return (TokenStack(chain.path, streams, pictures[0]),) if len(pictures) == 1 else ()
 
 
-def joined(whole: dict[str, Chain], main: Chain) -> tuple[TokenStack, ...]:
+def joined(first: Chain | None, second: Chain | None) -> tuple[TokenStack, ...]:
     """Two stacks, the second of one stream that holds both of the first side by side; the picture is what is told by its place."""
-    second = main if main.before in whole else next((chain for chain in whole.values() if chain.before == main.path), None)
-    first = whole.get(second.before) if second else None
-    if first is None:
+    if first is None or second is None or not (first.whole and second.whole):
         return ()
     streams, stream = streams_of(first), streams_of(second)
     if not isinstance(streams, tuple) or len(streams) != 2 or isinstance(stream, tuple) or stream is None:
