@@ -6,7 +6,9 @@ FOLDER holds workflows as the front end saves them; without it, those are taken 
 """
 
 import argparse
+import datetime
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -25,11 +27,13 @@ except ModuleNotFoundError as missing:
 from tools.server import ServerError
 from tools.templates.front_end import FrontEnd
 from tools.templates.graph import samples
+from tools.templates.page import page
 from tools.templates.server import server_with_stand_ins
 from tools.templates.shrink import FEWEST, STEPS
 from tools.templates.sources import NoTemplates, package_folder, read
 from tools.templates.trial import Row, try_template
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "templates.md"
 SIGNS = {True: "yes", False: "no", None: "-"}
 
 
@@ -72,6 +76,7 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="workflows (default: the host's own templates)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found out to this file")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these templates, by the names of their files")
+    parser.add_argument("--page", action="store_true", help="write docs/templates.md")
     parser.add_argument("--accept-only", action="store_true", help=f"runs of {FEWEST} steps: only to see which models are accepted")
     options = parser.parse_args()
 
@@ -86,6 +91,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     Console(width=None if sys.stdout.isatty() else 200).print(table(rows))
+    if options.page:
+        sys.path.insert(0, os.environ["COMFYUI_PATH"])
+        from comfyui_version import __version__ as host
+        text = page(rows, count, " --accept-only" if options.accept_only else "", host, datetime.date.today().isoformat())
+        PAGE.write_text(text, encoding="utf-8")
     print("\n".join(f"{name}: {value}" for name, value in totals(rows, count).items()))
     return 0
 

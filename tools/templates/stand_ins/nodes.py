@@ -9,11 +9,11 @@ import torch
 import comfy.clip_vision
 from comfy_api.latest import InputImpl, Types, io
 
+from tools import zoo
 from tools.templates.shrink import FRAMES, in_fewer
 from tools.templates.stand_ins.vae import StandInVAE as VAE
-from tools.templates.zoo import BUILDERS
 
-CATEGORY = "stand-ins"
+CATEGORY, BUILDERS = "stand-ins", zoo.builders()
 
 
 @cache
