@@ -36,6 +36,7 @@ class RunReport:
     predicted_cache_bytes: int = 0                                  # at most, said before anything is kept
     seconds: float = 0.0
     note: str = ""
+    why_level: str = ""                                             # why this level, in words
 
     def remark(self, sentence: str):
         """One more thing that a user should know, said once."""
@@ -77,7 +78,8 @@ class RunReport:
         """The run in words, for people."""
         saved, errors = self.seconds_saved, [step.error for step in self.steps if step.error is not None]
         estimate = f", about {saved:.2f} s saved (estimated from its full steps)" if saved and saved > 0 else ""
-        words = [f"{self.model}, preset {self.preset}, level {self.settings['level']}",
+        why = f" ({self.why_level})" if self.why_level else ""
+        words = [f"{self.model}, preset {self.preset}, level {self.settings['level']}{why}",
                  f"{len(self.steps)} evaluations: {self.calls('full')} full, {self.calls('partial')} partial, {self.calls('plain')} plain"
                  + (f", {self.calls('other')} answered by another node" if self.calls("other") else ""),
                  f"{self.flops_speedup:.2f}x fewer FLOPs; {self.seconds:.2f} s{estimate}",

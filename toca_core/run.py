@@ -82,7 +82,15 @@ class SamplingRun:
         self.level = Learning(self.about) if config.level == "stack" and not known else LEVELS[config.level](self.about)
         self.full = self.kinds
         self.caches.clear()
-        self.report.settings = asdict(config)
+        self.report.settings, self.report.why_level = asdict(config), self.reason()
+
+    def reason(self) -> str:
+        """Why the run has this level, in words."""
+        if self.config.level == "module":
+            return "each attention and MLP is known"
+        if self.config.level == "stack":
+            return "its blocks are known" if self.layout is not None else "its blocks are looked for in its first call"
+        return "its blocks are not known, or no one residual stands for them" if self.layout is None else "as set, or for want of memory"
 
     def time_of(self, sigma: float) -> float:
         """The time of forecasts at a noise level."""

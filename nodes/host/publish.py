@@ -19,7 +19,8 @@ def publish_step(run_id, report, total: int):
     """A `toca.step` event on the step before the one that has just begun: all of it is known without asking the device for anything."""
     step = report.steps[-2]
     send("toca.step", {**run_id.as_dict(), "index": step.index, "total": total, "kind": step.kind, "error": step.error,
-                       "flops_speedup": report.flops_speedup, "bytes": report.cache_bytes, "note": report.note})
+                       "flops_speedup": report.flops_speedup, "bytes": report.cache_bytes, "note": report.note,
+                       "level": report.settings["level"]})
 
 
 def send(event: str, data: dict):

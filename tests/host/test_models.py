@@ -180,3 +180,20 @@ def test_what_is_no_diffusion_model_is_refused_by_name(tiny_dit):
     other = ModelPatcher(nn.Linear(2, 2), torch.device("cpu"), torch.device("cpu"))
     with pytest.raises(ValueError, match="this is a Linear: connect the model that goes into the sampler"):
         pack_module("nodes.toca_cache").ToCaCache.execute(other, True, "auto")
+
+
+def test_the_page_of_models_is_current():
+    """docs/models.md: python run.py models --page writes it."""
+    from tools import models_page
+    page = (models.ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert models_page.part(page, "entries") == models_page.table()
+
+
+def test_an_entry_has_at_most_five_lines():
+    """At level stack; what has published settings or modules has more."""
+    import ast
+    folder = models.ROOT / "nodes" / "systems"
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "System" and "TokenStack" in ast.unparse(node):
+                assert node.end_lineno - node.lineno < 5, (file.name, node.lineno)

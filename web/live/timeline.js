@@ -5,19 +5,20 @@ export const COLOURS = { full: "#0072B2", partial: "#E69F00", plain: "#888A8E", 
 const HEIGHTS = { full: 1, plain: 1, partial: 0.3, other: 0.6 };                    // kinds are told apart without colour too
 const AHEAD = 0.06;
 
-/** No run yet. A run: {node, run, steps: [{kind, error}], total, speedup, bytes, note, done}. */
+/** No run yet. A run: {node, run, steps: [{kind, error}], total, speedup, bytes, note, level, done}. */
 export const NOTHING = null;
 
 /** The run after a `toca.step` message; another run's, or a step that comes again, begins anew. */
-export function stepped(run, { node, run: number, index, total, kind, error, flops_speedup: speedup, bytes, note }) {
+export function stepped(run, { node, run: number, index, total, kind, error, flops_speedup: speedup, bytes, note, level }) {
     const goesOn = run && run.node === node && run.run === number && !run.done && index === run.steps.length;
     const steps = [...(goesOn ? run.steps : []), { kind, error }];
-    return { node, run: number, steps, total, speedup, bytes, note, done: false };
+    return { node, run: number, steps, total, speedup, bytes, note, level, done: false };
 }
 
 /** The run that a `toca.report` message tells, from its first step to its last. */
-export function reported({ node, run, steps, flops_speedup: speedup, cache_bytes: bytes, note }) {
-    return { node, run, steps: steps.map(({ kind, error }) => ({ kind, error })), total: steps.length, speedup, bytes, note, done: true };
+export function reported({ node, run, steps, flops_speedup: speedup, cache_bytes: bytes, note, settings }) {
+    const bars = steps.map(({ kind, error }) => ({ kind, error }));
+    return { node, run, steps: bars, total: steps.length, speedup, bytes, note, level: settings.level, done: true };
 }
 
 /** Bars for the steps, faint ones for those to come, dots for the errors on a scale of their own; one wide per step and one high. */
@@ -47,8 +48,9 @@ export function figures({ steps, total, speedup, bytes, done }) {
     return [progress, `${speedup.toFixed(2)}x fewer FLOPs`, size(bytes), error].filter(Boolean).join(" · ");
 }
 
-/** How many steps of each kind there were, or why nothing was cached. */
-export function remark({ steps, note }) {
+/** How many steps of each kind there were, and at which level, or why nothing was cached. */
+export function remark({ steps, note, level }) {
     const counts = Object.keys(COLOURS).map((kind) => [steps.filter((step) => step.kind === kind).length, kind]);
-    return note || counts.filter(([count]) => count).map(([count, kind]) => `${count} ${kind}`).join(", ");
+    const told = counts.filter(([count]) => count).map(([count, kind]) => `${count} ${kind}`).join(", ");
+    return note || [told, level && `level ${level}`].filter(Boolean).join(" \u00b7 ");
 }
