@@ -44,7 +44,8 @@ class Watch:
     """`replacements` are the forwards to swap in for one call; then `layout` tells what was seen."""
 
     def __init__(self, model: nn.Module):
-        self.model, self.chains, self.last = model, candidates(model), None     # last: (path, index, results) of the block that ran last
+        self.model, self.chains = model, candidates(model)
+        self.last: tuple[str, int, dict] | None = None              # (path, index, results) of the block that ran last
 
     def replacements(self):
         for chain in self.chains.values():
@@ -147,17 +148,17 @@ def alone(chain: Chain, sizes: Sizes) -> tuple[TokenStack, ...]:
 def joined(whole: dict[str, Chain], main: Chain) -> tuple[TokenStack, ...]:
     """Two stacks, the second of one stream that holds both of the first side by side; the picture is what is told by its place."""
     second = main if main.before in whole else next((chain for chain in whole.values() if chain.before == main.path), None)
-    first = whole.get(second.before) if second else None
-    if first is None:
+    if second is None or second.before is None or second.before not in whole:
         return ()
+    first = whole[second.before]
     streams, stream = streams_of(first), streams_of(second)
     if not isinstance(streams, tuple) or len(streams) != 2 or isinstance(stream, tuple) or stream is None:
         return ()
     places = {streams[slot]: side for (slot, name), side in second.sides.items() if name == stream and slot is not None}
-    counts = {name: first.arguments.get(name) for name in places}
-    if len(places) != 2 or len(set(places.values())) != 2 or None in counts.values():
+    counts = {name: first.arguments[name] for name in places if name in first.arguments}
+    if len(counts) != 2 or len(set(places.values())) != 2:
         return ()
-    picture = max(counts, key=counts.get)                           # more tokens than its text
+    picture = max(counts, key=lambda name: counts[name])            # more tokens than its text
     return TokenStack(first.path, streams, picture), TokenStack(second.path, stream, side=places[picture])
 
 
