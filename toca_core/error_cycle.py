@@ -34,10 +34,13 @@ class ErrorCycle:
     def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0):
         self.config, self.fixed, self.drawn = config, fixed, drawn
         self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
-        self.anchors, self.last_full, self.error, self.unit = [], None, None, 0.0
-        self.computed, self.worthwhile = 1.0, True
-        self.owed, self.skipped = 0.0, []
-        self.earlier, self.repaid = [], []                          # the anchors and the skipped steps before this full step
+        self.anchors: list[float] = []
+        self.last_full: int | None = None
+        self.error: float | None = None
+        self.unit, self.computed, self.worthwhile, self.owed = 0.0, 1.0, True, 0.0
+        self.skipped: list[tuple[float, float]] = []
+        self.earlier: list[float] = []                              # the anchors before this full step
+        self.repaid: list[tuple[float, float]] = []                 # the skipped steps before it
 
     def is_full(self, step: Step, time: float, share: float, noise: float) -> bool:
         """Call once per evaluation, in order.
@@ -61,7 +64,7 @@ class ErrorCycle:
         if self.config.tolerance is None:
             return "self_attn" in self.fixed.full_kinds(step)
         last = noise > NO_NOISE >= noise * (1 - share)              # that matters: from there on next to no noise is left
-        if step.index < self.config.warmup_steps or last or self.error is None:
+        if step.index < self.config.warmup_steps or last or self.error is None or self.last_full is None:
             return True
         tolerance, error = self.config.tolerance / 100, growth(self.anchors, time) / self.unit * self.error * share
         if noise <= NO_NOISE:                                       # a step from next to no noise puts next to nothing into the sample

@@ -56,7 +56,8 @@ class CachedLoop:
         self.config, self.layout = replace(chosen, tolerance=tolerance), layout_of(blocks)
         self.report = RunReport(type(model).__name__, "auto", {})
         self.run: SamplingRun | None = None
-        self.sigma, self.branches = None, set()
+        self.sigma: float | None = None
+        self.branches: set[str] = set()
 
     def __call__(self, sigma: float, x, run_model: Callable[[], Any], branch: str = ""):
         """What run_model() says of x (B, C, ...) at a noise level, or what stands for it.

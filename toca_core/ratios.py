@@ -23,7 +23,8 @@ def adapt(given, depths: dict, known: dict[str, str]) -> tuple[tuple, list[str]]
 
     Raises ConfigError for a name that no model has, and for self-attention, which is never recomputed in part.
     """
-    fitting, remarks = {}, []
+    fitting: dict[str, tuple[float, ...]] = {}
+    remarks: list[str] = []
     partial = {site: depth for site, depth in depths.items() if site.kind != "self_attn"}
     names = {name for name, _ in given}
     for name, ratios in given:

@@ -37,8 +37,10 @@ class TokenRecord:
         self.batch, self.sides, self.patch = shape[0], tuple(shape[2:]), patch
         self.latent = (1, 1, *self.sides)[-3:]
         self.grid = tuple(-(-side // step) for side, step in zip(self.latent, patch, strict=True))
-        self.calls, self.whole, self.parts = 0, 0.0, {}             # conditionings, those computed in full, device -> sums (b, tokens)
-        self.measured, self.errors = 0, {}                          # likewise, of squared errors, (b, *grid)
+        self.calls, self.whole = 0, 0.0                             # conditionings, those computed in full
+        self.parts: dict[torch.device, torch.Tensor] = {}           # sums (b, tokens)
+        self.measured = 0
+        self.errors: dict[torch.device, torch.Tensor] = {}          # sums of squared errors, (b, *grid)
 
     def fits(self, x) -> bool:
         return tuple(x.shape[2:]) == self.sides and x.shape[0] % self.batch == 0
@@ -82,5 +84,6 @@ class TokenRecord:
             return None
         parts = sum((part.cpu() for part in self.parts.values()), start=torch.zeros(self.batch, math.prod(self.grid)))
         recomputed = ((parts + self.whole) / self.calls).unflatten(1, self.grid)
-        error = 100 * (sum(part.cpu() for part in self.errors.values()) / self.measured).sqrt() if self.measured else None
+        errors = sum((part.cpu() for part in self.errors.values()), start=torch.zeros(self.batch, *self.grid))
+        error = 100 * (errors / self.measured).sqrt() if self.measured else None
         return TokenMaps(recomputed, error, self.latent, self.patch)

@@ -12,12 +12,15 @@ from typing import Any
 
 from .calls.context import CallContext, Moment
 from .config import ToCaConfig
+from .costs.account import Sizes
 from .families.contract import ContractError
 from .keep.forecast import time_of
 from .keep.memory import MemoryPlan, out_of_memory, readable
 from .levels import LEVELS
-from .levels.base import Run
+from .levels.base import Level, Run
 from .levels.learning import Learning
+from .levels.output import plain_flops
+from .levels.stack import StackLevel
 from .report import RunReport, StepReport
 from .schedule import Cycle, NoiseLevels, Step
 
@@ -50,16 +53,22 @@ class SamplingRun:
     run_id         by which those who watch know it
     plain          why nothing is to be cached, in words; empty where something is
     """
+    level: Level
+    moment: Moment                                                  # this evaluation
 
     def __init__(self, config: ToCaConfig, layout, model, about: Run, report: RunReport, sigmas: list[float],
                  sigma_range: tuple[float, float] = (math.inf, -1.0), flow: bool = False, host_memory=None, run_id=None, plain: str = ""):
-        self.id, self.layout, self.bound = run_id, layout, {}
+        self.id, self.layout = run_id, layout
+        self.bound: dict[int, Any] = {}                             # id of a model -> its layout bound to it
         self.levels, (self.start_sigma, self.end_sigma) = NoiseLevels(sigmas), sigma_range
         self.flow, self.about, self.report, self.abandoned = flow, about, report, False
         self.memory, self.record = MemoryPlan(host_memory), about.record
-        self.caches, self.last_used, self.ordinals = {}, {}, Counter()
-        self.calls = []                                             # (Sizes, conditionings) of each call of this evaluation
-        self.step, self.moment, self.active = None, None, False
+        self.caches: dict[tuple, Any] = {}                          # by place
+        self.last_used: dict[tuple, int] = {}
+        self.ordinals: Counter[tuple] = Counter()
+        self.calls: list[tuple[Sizes, int]] = []                    # (sizes, conditionings) of each call of this evaluation
+        self.step: Step | None = None
+        self.active = False
         self.witnessed = False                                      # whether it can be told that the model ran in a call
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
         if layout is not None and config.level != "output":
@@ -185,7 +194,7 @@ class SamplingRun:
             if self.active and place not in self.caches and (admitted := self.admit(place, about)):
                 about = admitted
                 self.caches[place] = self.level.new_cache(about)
-            self.last_used[place] = self.step.index
+            self.last_used[place] = self.moment.step.index
             cache = self.caches.get(place)
         if cache is not None:
             try:
@@ -202,7 +211,7 @@ class SamplingRun:
 
     def call_plain(self, run_model, about: CallContext):
         self.record.call(about.x, 1.0)
-        plain = LEVELS["output"].plain_flops(about)
+        plain = plain_flops(about)
         self.report.model_calls["plain"] += 1
         self.report.flops += plain
         self.report.plain_flops += plain
@@ -268,7 +277,7 @@ class SamplingRun:
         def need_of(config):
             return self.need(about, config) * times
 
-        if getattr(self.level, "attends", False) and not self.memory.budget.holds(need_of(self.config), self.config):
+        if isinstance(self.level, StackLevel) and self.level.attends and not self.memory.budget.holds(need_of(self.config), self.config):
             self.level.give_up("The keys and values that computing single tokens needs do not fit into the budget of "
                                f"{self.memory.limit(self.config)}, so none are computed between full steps")
         chosen, why = self.memory.choose(self.config, need_of)

@@ -100,7 +100,8 @@ class Cycle:
 
     def __init__(self, config: ToCaConfig):
         self.config = config
-        self.interval, self.last_full = {}, {}
+        self.interval: dict[str, int] = {}
+        self.last_full: dict[str, int] = {}
 
     def full_kinds(self, step: Step) -> frozenset[str]:
         """Call once per step, in order."""

@@ -1,6 +1,9 @@
 """What holds the project together: documents that agree with the code, layers that depend one way, and a clean tree."""
 
 import ast
+import graphlib
+import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +16,8 @@ from tools import environment
 from tools.environment import PROJECT
 
 HOST_MODULES = {"execution", "folder_paths", "nodes", "server"}         # and whatever begins with comfy
+LONGEST = 350                                                           # lines of a Python file
+PORTS = ("nodes/models/", "tests/host/test_open_sora_vae.py", "tests/host/test_stdit3.py")      # models as released, and their tests
 
 
 # ---- help pages ----
@@ -126,6 +131,27 @@ def test_no_file_is_too_large_for_a_repository(files):
     assert not [path for path in files if path.stat().st_size > 20e6]
 
 
+def test_no_file_is_too_long_to_read(files):
+    paths = {path.relative_to(PROJECT).as_posix(): path for path in files if path.suffix == ".py"}
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in paths.items() if not name.startswith(PORTS)}
+    assert not {name: length for name, length in lengths.items() if length > LONGEST}
+
+
+# ---- types and layers, as pyproject.toml has them ----
+
+
+@pytest.mark.parametrize("module, start", [
+    ("mypy", ["-m", "mypy"]),
+    ("importlinter", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"]),
+])
+def test_types_and_layers_hold(module, start):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    done = subprocess.run([sys.executable, *start], cwd=PROJECT, capture_output=True, text=True, encoding="utf-8", errors="replace",
+                          env={**os.environ, "PYTHONUTF8": "1"}, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # ---- layers ----
 
 
@@ -161,6 +187,39 @@ def test_the_algorithm_imports_neither_the_host_nor_what_is_above_it(path):
 
 def test_models_do_not_know_the_patching():
     assert not [(path.name, name) for path in python_files("nodes/models") for name in imports(path) if name.startswith("nodes.host")]
+
+
+SERVING = {"extension", "prediction", "routes"}
+
+
+@pytest.mark.parametrize("path", python_files("nodes"), ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_nodes_know_what_they_are_made_of_and_not_the_other_way(path):
+    own = path.relative_to(PROJECT / "nodes").with_suffix("").parts[0]
+    others = {name.split(".")[1] for name in imports(path) if name.startswith("nodes.")}
+    if own not in SERVING:
+        assert not others & SERVING
+    if (PROJECT / "nodes" / own).is_dir():                              # host, systems, models, drawing
+        assert not [other for other in others if other.startswith("toca_")]
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    paths = {module_of(path): path for folder in ("toca_core", "nodes") for path in python_files(folder)}
+    known = {name: {inside(imported, paths) for imported in imports(path)} for name, path in paths.items()}
+    try:
+        graphlib.TopologicalSorter({name: found - {None, name} for name, found in known.items()}).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def module_of(path):
+    """Its dotted name; of a package's `__init__.py` the package's."""
+    return ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def inside(name, modules):
+    """The module that an imported name is, or lies in; None where that is none of these."""
+    parts = name.split(".")
+    return next((known for end in range(len(parts), 0, -1) if (known := ".".join(parts[:end])) in modules), None)
 
 
 def test_only_the_nodes_import_the_host():

@@ -5,6 +5,7 @@ its fresh tokens on the current residual stream and scatters them into what is k
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ def module_cache(about: CallContext, seed: int, priority=None) -> ModuleCache:
     """
     if priority is not None:                                        # reference pictures beside the grid count once
         priority = nn.functional.pad(priority, (0, about.sizes.beside), value=1.0)
-    streams = {}
+    streams: dict[tuple[str, str], tuple[int, list[str]]] = {}
     for site, depth in about.bound.depths.items():
         if site.kind != "self_attn":                                # which never selects, so needs no ages
             streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
@@ -37,8 +38,10 @@ class Call(Account):
     def __init__(self, about: CallContext, cache: ModuleCache):
         super().__init__(about.bound, about)
         self.bound, self.cache, self.time, self.conds = about.bound, cache, about.time, about.conds
-        self.selected = {}                                          # (site, block) -> indices (b, n), for those who look
-        self.counts, self.plans, self.renewed = {}, {}, set()
+        self.selected: dict[tuple[Site, int], torch.Tensor] = {}    # of a block: indices (b, n), for those who look
+        self.counts: dict[Site, list[int]] = {}                     # of every block
+        self.plans: dict[Site, Any] = {}                            # of every block, indices (b, n)
+        self.renewed: set[Site] = set()
 
     @property
     def entered(self) -> bool:
@@ -111,6 +114,7 @@ class Call(Account):
     def finish(self, site: Site, block: int, chosen: "Chosen", output):
         """The output of all tokens, (B, N, C), from that of the rows picked."""
         if chosen.rows is not None:
+            assert chosen.kept is not None
             chosen.kept.view(-1, chosen.kept.shape[-1]).index_copy_(0, chosen.rows, output.flatten(0, 1))
             if self.config.stale_tokens == "reuse":                 # what is forecast is made from full steps alone
                 self.cache.renew(site, block, chosen.kept)

@@ -5,6 +5,8 @@ steps, forecast to the current time. The host's own blocks run on the fresh rows
 are completed. What comes out takes the place of the fresh tokens' forecast and is never an anchor, since it has seen forecasts.
 """
 
+from typing import Any
+
 import torch
 
 from ..config import ToCaConfig
@@ -43,7 +45,8 @@ class RefreshCache(StackCache):
 
     def __init__(self, config: ToCaConfig, plan: Plan):
         super().__init__(config)
-        self.config, self.plan, self.attended = config, plan, {}
+        self.config, self.plan = config, plan
+        self.attended: dict[tuple[str, int], AttendedAnchors] = {}  # of every block: (stack, index)
 
     def keep(self, block, time: float, k, v):
         """k and v (B, M, C) or (B, heads, M, d) of a full step."""
@@ -75,11 +78,15 @@ class RefreshCall(StackCall):
 
     def __init__(self, about: CallContext, cache: RefreshCache, skip: bool, since: int, ahead: int, **comparison):
         super().__init__(about, cache, skip, **comparison)
-        self.ahead, self.score, self.rows, self.joint_rows = ahead, None, None, {}
+        self.ahead = ahead
+        self.score: Any = None
+        self.rows: Any = None
+        self.joint_rows: dict[int, torch.Tensor] = {}
         self.choice = cache.config.refresh if cache.plan.count > cache.plan.always else None
         self.compares = self.compares or self.choice == "error" and not skip
-        self.fresh = cache.plan.at(since) if skip else None
+        self.fresh: Any = None
         if skip:
+            self.fresh = cache.plan.at(since)
             self.flops = self.bound.refreshed_flops(about.sizes, self.fresh.shape[-1])
 
     @property

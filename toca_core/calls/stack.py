@@ -9,6 +9,8 @@ The model runs once either way. What skipping a full step would have given is co
 last block, as the final layer sees them, normalised; and there what the comparison says of earlier forecasts is taken back.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -35,10 +37,15 @@ class StackCall:
         self.first, self.last = (self.bound.stacks[0], 0), (self.bound.stacks[-1], self.bound.stacks[-1].depth - 1)
         self.plain_flops = self.bound.plain_flops(about.sizes)
         self.flops = self.bound.skipped_flops(about.sizes) if skip else self.plain_flops
-        self.tokens = None                                          # before the first block; on a skipped step those after the last
-        self.reached, self.left, self.error, self.token_error = False, False, None, None
+        self.tokens: Any = None                                     # before the first block; on a skipped step those after the last
+        self.reached, self.left = False, False
+        self.error: torch.Tensor | None = None
+        self.token_error: torch.Tensor | None = None                # (B, N), its square token by token
 
-    fresh_per_block = {}            # no module is computed in part
+    @property
+    def fresh_per_block(self) -> dict[str, list[float]]:
+        """No module is computed in part."""
+        return {}
 
     @property
     def entered(self) -> bool:

@@ -4,7 +4,9 @@ Plain numbers; no module and no tensor is held, so that costs outlive the model 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..config import ToCaConfig
 from ..keep import memory
@@ -61,6 +63,13 @@ class StackCosts:
 
     stack, depth, width    its row of the table, its number of blocks and the size of a token
     """
+    stack: Any
+    depth: int
+    width: int
+    module_flops: Callable[[Site, int, int, int, Sizes], int]
+    score_flops: Callable[[str, Sizes, int | None], int]
+    fresh_flops: Callable[[Sizes, int], int]
+    tokens_of: Callable[[Site, Sizes], int]
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -125,7 +134,8 @@ class ModelCosts:
 
     def module_need(self, config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int) -> memory.Need:
         """What the outputs of all modules take at most, in a call of `conds` conditionings."""
-        need, streams = memory.Need(), {}
+        need = memory.Need()
+        streams: dict[tuple[str, str], tuple[int, int, list[Site]]] = {}
         for site, stack in self.stack_of.items():
             tokens = stack.tokens_of(site, sizes)
             need += memory.anchored(config, sizes.batch * tokens, stack.width, itemsize) * stack.depth
@@ -146,7 +156,7 @@ class Account:
         self.costs, self.about, self.config, self.sizes, self.full = costs, about, about.config, about.sizes, about.full
         self.flops = self.plain_flops = costs.outside_flops(self.sizes) + costs.side_flops(self.sizes)
         self.fresh = {site: [0.0] * depth for site, depth in costs.depths.items()}     # share of fresh tokens per block
-        self.lengths = {}                                           # site -> number of tokens that it works on
+        self.lengths: dict[Site, int] = {}                          # number of tokens that it works on
 
     @property
     def kind(self) -> str:

@@ -25,7 +25,8 @@ def layer_macs(layer: nn.Module) -> int:
 
 def width_of(module: nn.Module) -> int:
     """How many numbers the first linear layer inside a module takes."""
-    return next((layer.in_features for layer in module.modules() if isinstance(getattr(layer, "in_features", None), int)), 0)
+    widths = (getattr(layer, "in_features", None) for layer in module.modules())
+    return next((width for width in widths if isinstance(width, int)), 0)
 
 
 def attention(batch: int, queries: int, keys: int, width: int) -> int:

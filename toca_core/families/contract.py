@@ -5,7 +5,8 @@ claim, or a model that its maker changed, fails there and by name.
 """
 
 import inspect
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -73,7 +74,7 @@ class Claims:
     def __init__(self, model: nn.Module, stack: str):
         self.model, self.stack = model, stack
 
-    def refuse(self, what: str):
+    def refuse(self, what: str) -> NoReturn:
         raise ContractError(f"{type(self.model).__name__}, {self.stack or 'blocks'}: {what}")
 
     def module(self, path: str, owner: nn.Module | None = None, where: str = "") -> nn.Module:
@@ -112,7 +113,8 @@ class Claims:
         if None in sizes:
             self.refuse(f"{where}.{paths[sizes.index(None)]} is no linear layer")
         numbers = ", ".join(f"{path} gives {size}" for path, size in zip(paths, sizes, strict=True))
-        fits = {1: lambda qkv: qkv % 3 == 0, 2: lambda q, kv: kv == 2 * q, 3: lambda q, k, v: k == v == q}.get(len(paths))
+        rules: dict[int, Callable[..., bool]] = {1: lambda qkv: qkv % 3 == 0, 2: lambda q, kv: kv == 2 * q, 3: lambda q, k, v: k == v == q}
+        fits = rules.get(len(paths))
         if fits is None or not fits(*sizes):
             self.refuse(f"the projections of {where} are one fused layer, a query layer and a fused key-value layer of twice its size, or "
                         f"three layers of one size; here {numbers}")

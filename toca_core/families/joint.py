@@ -7,6 +7,7 @@ and a partial step runs the short forward below: gates, kept attention, fresh ro
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,7 +77,7 @@ class BoundJoint(JointCosts):
     def __init__(self, stack: JointStack, model: nn.Module):
         claims = Claims(model, stack.name)
         self.blocks = claims.blocks(stack.path)
-        first = self.blocks[0]
+        first: Any = self.blocks[0]
         for name in ("img", "txt"):
             claims.argument(first, name)
         macs_of = {site: flops.macs(claims.module(site.module, first, "block's ")) for site in stack.sites}

@@ -45,7 +45,8 @@ class Watch:
     """`replacements` are the forwards to swap in for one call; then `layout` tells what was seen."""
 
     def __init__(self, model: nn.Module):
-        self.model, self.chains, self.last = model, candidates(model), None     # last: (path, index, results) of the block that ran last
+        self.model, self.chains = model, candidates(model)
+        self.last: tuple[str, int, dict] | None = None              # (path, index, results) of the block that ran last
 
     def replacements(self):
         for chain in self.chains.values():
@@ -68,7 +69,7 @@ class Watch:
         if main is None:
             return None
         follower = next((chain for chain in self.chains.values() if chain.before == main.path), None)
-        stacks = joined(whole.get(main.before), main) or joined(main, follower) or alone(main, sizes, follower)
+        stacks = joined(whole.get(main.before or ""), main) or joined(main, follower) or alone(main, sizes, follower)
         if not stacks or sum(self.chains[stack.path].macs for stack in stacks) < LEAST_SHARE * flops.macs(self.model):
             return None
         layout = Layout("", stacks)
@@ -164,10 +165,10 @@ def joined(first: Chain | None, second: Chain | None) -> tuple[TokenStack, ...]:
     if not isinstance(streams, tuple) or len(streams) != 2 or isinstance(stream, tuple) or stream is None:
         return ()
     places = {streams[slot]: side for (slot, name), side in second.sides.items() if name == stream and slot is not None}
-    counts = {name: first.arguments.get(name) for name in places}
-    if len(places) != 2 or len(set(places.values())) != 2 or None in counts.values():
+    counts = {name: first.arguments[name] for name in places if name in first.arguments}
+    if len(counts) != 2 or len(set(places.values())) != 2:
         return ()
-    picture = max(counts, key=counts.get)                           # more tokens than its text
+    picture = max(counts, key=lambda name: counts[name])            # more tokens than its text
     return TokenStack(first.path, streams, picture), TokenStack(second.path, stream, side=places[picture])
 
 

@@ -7,6 +7,7 @@ block's output projection.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -77,7 +78,7 @@ class BoundParallel(ParallelCosts):
     def __init__(self, stack: ParallelStack, model: nn.Module):
         claims = Claims(model, stack.name)
         self.blocks = claims.blocks(stack.path)
-        first = self.blocks[0]
+        first: Any = self.blocks[0]
         for name in ("linear1", "linear2", "pre_norm", "mlp_act"):
             claims.module(name, first, "block's ")
         super().__init__(stack, len(self.blocks), first.hidden_size, flops.macs(first.linear1) + flops.macs(first.linear2))

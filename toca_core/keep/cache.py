@@ -18,7 +18,8 @@ class ModuleCache:
         self.config, self.selectors = config, selectors
         self.features: dict[tuple, Anchors] = {}
         self.kept_in = Store(config.cache_dtype, config.cache_device)
-        self.after, self.last = {}, None                            # which entry was loaded after which, to fetch it ahead
+        self.after: dict[tuple | None, tuple] = {}                  # which entry was loaded after which, to fetch it ahead
+        self.last: tuple | None = None
 
     def store(self, site, block: int, output, time: float):
         anchors = self.features.get((site, block))

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-from .storage import Store
+from .storage import Kept, Store
 
 NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
@@ -64,8 +64,9 @@ class Anchors:
     def __init__(self, order: int, basis: str = "taylor", trust: bool = True, store: Store | None = None):
         self.order, self.weights, self.trusting = order, {"taylor": taylor_weights, "chebyshev": chebyshev_weights}[basis], trust
         self.store, self.keep = store or Store(), anchors_kept(order, basis)
-        self.times, self.features = [], []
-        self.trust = None
+        self.times: list[float] = []
+        self.features: list[torch.Tensor | Kept] = []
+        self.trust: torch.Tensor | None = None
 
     def fits(self, x) -> bool:
         """Whether these are features of tokens like x (B, N, any width)."""

@@ -43,7 +43,7 @@ class Store:
 
     def __init__(self, dtype: str = "same", device: str = "gpu"):
         self.dtype, self.offload = dtype, device == "cpu"
-        self.streams = {}
+        self.streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def put(self, tensor):
         """-> the tensor itself or a Kept, with the shape, the device and the nbytes of what is kept."""

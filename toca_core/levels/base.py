@@ -42,11 +42,14 @@ class Run:
 
 
 class Level(Protocol):
-    """Made when a run starts or its settings change, dropped with it. Caches are made by it and kept by the run, one per call.
+    """Made when a run starts or its settings change, dropped with it. Caches are made by it and kept by the run, one per call."""
 
-    whole      every step is full, whatever the settings say
-    """
-    whole: bool
+    def __init__(self, run: Run):
+        """Settles what can be settled."""
+
+    @property
+    def whole(self) -> bool:
+        """Every step is full, whatever the settings say."""
 
     def begin(self, moment: Moment) -> frozenset[str]:
         """Once per evaluation, in order: the kinds of modules that compute every token; of a level without modules all or none."""

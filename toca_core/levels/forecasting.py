@@ -1,5 +1,7 @@
 """What the levels that forecast whole steps share: full steps where the measured error asks for them, and that error's repayment."""
 
+import torch
+
 from ..calls.context import Moment
 from ..error_cycle import ErrorCycle
 from .base import Run
@@ -8,16 +10,20 @@ from .base import Run
 class Forecasting:
     """Decides for every evaluation whether it is full, and on full ones hears what skipping it would have given."""
 
-    whole = False
+    moment: Moment                                                  # this evaluation
 
     def __init__(self, run: Run):
         self.run, self.config = run, run.config
         self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn)
-        self.found, self.moment = [], None                          # errors of this evaluation's forecasts, relative to the prediction
+        self.found: list[torch.Tensor] = []                         # errors of this evaluation's forecasts, relative to the prediction
 
     def begin(self, moment: Moment) -> frozenset[str]:
         self.moment = moment
         return self.run.kinds if self.errors.is_full(moment.step, moment.time, moment.share, moment.noise) else frozenset()
+
+    @property
+    def whole(self) -> bool:
+        return False
 
     @property
     def repays(self) -> bool:

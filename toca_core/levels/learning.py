@@ -1,7 +1,7 @@
 """The first call of a model that no entry names: everything is computed, and its blocks are looked for on the way (`families.learning`)."""
 
 from ..calls.context import CallContext, Moment
-from ..costs.account import ModelCosts
+from ..costs.account import ModelCosts, Sizes
 from ..families.learning import Watch
 from ..keep.memory import Need
 from ..swap import swapped
@@ -20,7 +20,9 @@ class Learning:
     whole = False
 
     def __init__(self, run: Run):
-        self.run, self.watched, self.sizes = run, None, None
+        self.run = run
+        self.watched: Watch | None = None
+        self.sizes: Sizes | None = None
 
     def begin(self, moment: Moment) -> frozenset[str]:
         return self.run.kinds

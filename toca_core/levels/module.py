@@ -14,7 +14,8 @@ class ModuleLevel:
     whole = False
 
     def __init__(self, run: Run):
-        self.run, self.last_call = run, None
+        self.run = run
+        self.last_call: Call | None = None
         if run.masked and run.region is not None and run.region.given:
             run.remark("The mask computes nothing here, since it needs level stack")
         elif run.config.refresh_ratio > 0:

@@ -20,7 +20,7 @@ NO_NOISE = 1e-6                 # noise level below which a prediction says noth
 class OutputCall:
     """One call, for the account. kind: "full" or "partial"."""
 
-    fresh_per_block = {}
+    fresh_per_block: dict[str, list[float]] = {}
 
     def __init__(self, about: CallContext, skip: bool):
         self.kind, self.entered = "partial" if skip else "full", skip or about.ran()

@@ -18,9 +18,9 @@ class Refresh:
     """
 
     def __init__(self, run: Run):
-        self.run = run
-        self.masked = run.masked and (run.config.token_mask or run.region.given) and self.possible("mask")
-        self.whole = self.masked and run.region.share == 1
+        self.run, region = run, run.region                          # which is there where masked
+        self.masked = run.masked and region is not None and (run.config.token_mask or region.given) and self.possible("mask")
+        self.whole = self.masked and region is not None and region.share == 1
         if self.whole:
             run.remark("Every step is full: the mask covers every token, so nothing is cached")
         self.active = not self.whole and (self.masked or run.config.refresh_ratio > 0 and self.possible("refresh_ratio"))
@@ -38,7 +38,8 @@ class Refresh:
         if not self.active:
             return StackCache(about.config)
         beside = (0, about.sizes.beside)                            # reference pictures are in no region
-        inside = F.pad(self.run.region.tokens.flatten(1), beside) if self.masked else None
+        region = self.run.region if self.masked else None
+        inside = None if region is None else F.pad(region.tokens.flatten(1), beside)
         priority = None if self.run.priority is None else F.pad(self.run.priority, beside, value=1.0)
         return RefreshCache(about.config, Plan(about.config, about.sizes.tokens, inside, priority, self.run.seed))
 

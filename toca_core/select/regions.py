@@ -84,7 +84,9 @@ class Plan:
         self.config, self.region, self.priority, self.seed = config, region, priority, seed
         self.always = 0 if region is None else int(region.sum(-1).max())
         self.count = min(tokens, self.always + int(config.refresh_ratio * tokens))
-        self.tokens, self.steps, self.generator = tokens, [], None
+        self.tokens = tokens
+        self.steps: list[torch.Tensor] = []
+        self.generator: torch.Generator | None = None
 
     def renew(self, score, steps: int):
         """score (B, N) of the full step, or what is like it, from which the tokens beyond the region are chosen."""

@@ -23,9 +23,9 @@ class Selector:
                  priority=None):
         self.priority = priority
         self.config, self.depth, self.modules, self.grid, self.seed = config, depth, modules, grid, seed
-        self.basis = None
-        self.ages = {}
-        self.generator = None
+        self.basis: torch.Tensor | None = None
+        self.ages: dict[str, torch.Tensor] = {}
+        self.generator: torch.Generator | None = None
 
     @torch.compiler.disable
     def lay_out(self, batch: int, tokens: int, device):
@@ -42,6 +42,7 @@ class Selector:
 
     def order(self, module: str, blocks=slice(None)):
         """Token indices (..., N), best first, of all blocks or of one."""
+        assert self.basis is not None                               # laid out before anything is chosen
         basis, config = self.basis[blocks], self.config
         if config.score == "random":
             base = torch.rand(basis.shape, generator=self.generator, device=basis.device)
@@ -51,8 +52,8 @@ class Selector:
         if self.priority is not None:
             score = score * self.weights(score)
         if config.spread_bonus and score.shape[-1] == math.prod(self.grid):                 # text and reference tokens lie on no grid
-            frames, *picture = self.grid
-            score = scores.spread(score.unflatten(-1, (frames, -1)), tuple(picture), config.spread_cell, config.spread_bonus).flatten(-2)
+            frames, rows, columns = self.grid
+            score = scores.spread(score.unflatten(-1, (frames, -1)), (rows, columns), config.spread_cell, config.spread_bonus).flatten(-2)
         return score.argsort(dim=-1, descending=True)
 
     def weights(self, score):
@@ -85,5 +86,4 @@ class Selector:
 
     @property
     def bytes(self) -> int:
-        held = [] if self.basis is None else [self.basis, *self.ages.values()]
-        return sum(tensor.nbytes for tensor in held)
+        return 0 if self.basis is None else self.basis.nbytes + sum(ages.nbytes for ages in self.ages.values())
