@@ -89,7 +89,7 @@ def test_the_readmes_commands_exist():
     assert {"demo", "test"} <= {command for command, _ in commands}
     for command, arguments in commands:
         assert command == "test" or command in run.SCRIPTS
-        options = set(re.findall(r"--[a-z]+", arguments)) - {"--host"}
+        options = set(re.findall(r"--[a-z-]+", arguments)) - {"--host"}
         source = "" if command == "test" else (PROJECT / run.SCRIPTS[command]).read_text(encoding="utf-8")
         assert all(f'"{option}"' in source for option in options), (command, options)
 

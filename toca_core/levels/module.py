@@ -58,7 +58,8 @@ class ModuleLevel:
         return None
 
     def forget(self):
-        """Nothing is found on the way."""
+        """Nothing is found on the way, but the last call holds its cache."""
+        self.last_call = None
 
     def idle(self) -> str:
         return ""
