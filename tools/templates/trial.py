@@ -132,8 +132,9 @@ def attempt(client: Client, prompt: dict[str, Any]) -> Attempt:
 def tell(row: Row, cached: Attempt, caches: list[str]) -> None:
     """Enter what a run with ToCa Cache says."""
     refused = cached.blamed in caches
-    row.accepted = False if refused else all(cache in cached.executed for cache in caches) or None
     row.ran = cached.blamed is None
+    executed = all(cache in cached.executed for cache in caches)    # or taken from the server's cache, where a run before was the same
+    row.accepted = False if refused else row.ran or executed or None
     reports = cached.result.of_type("toca.report") if cached.result else []
     row.levels = list(dict.fromkeys(report["settings"]["level"] for report in reports))
     row.steps = [report["calls"] for report in reports]
