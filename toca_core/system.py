@@ -35,6 +35,7 @@ class System:
     sizes       (model, latent, context, other arguments) -> Sizes, where the usual reading of a latent is not right
     parts       (model, noise level, shapes of the parts, the host's options) -> `calls.context.Part`s, where some have noise levels of
                 their own
+    says_picture    (model) -> whether its blocks end in the clean picture, not in the noise or the velocity that nearly all models say
     plain       why such a model is run plainly, in words; empty where it is cached
     paper       published settings by the number of steps, where there are any
     usual       its released size
@@ -50,6 +51,7 @@ class System:
     per_context: tuple[str, ...] = ()
     sizes: Callable[..., Sizes] | None = None
     parts: Callable[..., tuple] | None = None
+    says_picture: Callable[..., bool] | None = None
     plain: str = ""
     paper: Callable[[int], ToCaConfig] | None = None
     usual: Usual | None = None

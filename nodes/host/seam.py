@@ -115,7 +115,8 @@ class Seam:
         about = Run(
             config, None, frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)), report.remark,
             seed or 0, getattr(sampler, "sampler_function", None) is sample_euler, region, masked,
-            priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes, model=report.model)
+            priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes,
+            bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model)
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (custom.start_percent, custom.end_percent))
         return SamplingRun(config, bound and bound.layout, diffusion_model, about, report, sigmas.tolist(), sigma_range,
                            isinstance(sampling, CONST), HostMemory(patcher.model), self.log.begin(self.node, get_executing_context()),

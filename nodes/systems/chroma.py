@@ -6,4 +6,4 @@ from ...toca_core.system import System
 CHROMA = System(
     "chroma", "Chroma, Chroma Radiance", ("comfy.ldm.chroma.model.Chroma", "comfy.ldm.chroma_radiance.model.ChromaRadiance"),
     (TokenStack("double_blocks", ("img", "txt"), "img", left_out="skip_mmdit"),
-     TokenStack("single_blocks", side="last", left_out="skip_dit")))
+     TokenStack("single_blocks", side="last", left_out="skip_dit")), says_picture=lambda model: hasattr(model, "__x0__"))

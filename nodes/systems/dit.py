@@ -10,7 +10,7 @@ from .attention import attending_last
 DIT = System(
     "dit", "DiT", (f"{Model.__module__}.DiT",),
     stacks=(SequentialStack({"self_attn": "attn", "mlp": "mlp"}, {"self_attn": ("qkv",)}, attending=attending_last),),
-    per_token=("x_embedder", "final_layer.linear"),
+    per_token=("x_embedder", "final_layer.linear"), says_picture=lambda model: model.says_picture,
     paper=published.dit,
     usual=Usual((28,), Sizes(2, (1, 16, 16)), 2, "256 px, one picture, guidance"),
     loader="ToCa Load DiT")

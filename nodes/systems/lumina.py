@@ -6,4 +6,4 @@ from .sizes import joined_sizes
 
 LUMINA = System(
     "lumina", "Lumina 2, NewBie, Z-Image", ("comfy.ldm.lumina.model.NextDiT", "comfy.ldm.lumina.model.NextDiTPixelSpace"),
-    (TokenStack("layers", grid=""),), sizes=joined_sizes)
+    (TokenStack("layers", grid=""),), sizes=joined_sizes, says_picture=lambda model: type(model).__name__ == "NextDiTPixelSpace")

@@ -24,6 +24,7 @@ class Run:
     region      the part of the picture that counts, or None; `masked` says that its tokens are computed at every step
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
     time_of     (noise level) -> time of forecasts
+    says_picture    the model's blocks end in the clean picture, not in the noise in the sample
     refreshes   whether single tokens can go through the model's blocks
     """
     config: ToCaConfig
@@ -37,6 +38,7 @@ class Run:
     masked: bool = False
     priority: Any = None
     refreshes: bool = False
+    says_picture: bool = False
     time_of: Callable[[float], float] = lambda sigma: sigma
     model: str = field(default="The model")
 

@@ -82,8 +82,9 @@ class StackLevel(Forecasting):
         return spread(region.covered), spread(~region.tokens) if masked else None
 
     def note(self, session: StackCall, x, output):
-        """What a full step tells: the tokens' error is relative to what the model says, which is the noise in the sample."""
-        scale = rms(x - output) / rms(output).clamp_min(1e-12)      # (B,), to an error relative to the prediction
+        """What a full step tells: the tokens' error is relative to what the model says, which mostly is the noise in the sample."""
+        noise = output if self.run.says_picture else x - output
+        scale = rms(noise) / rms(output).clamp_min(1e-12)           # (B,), to an error relative to the prediction
         assert session.error is not None and session.token_error is not None
         self.found.append((session.error * scale).amax())
         place, sizes = session.bound.stacks[0].stack.grid, session.about.sizes
