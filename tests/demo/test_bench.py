@@ -17,7 +17,7 @@ def report():
     """Plain, half the steps, EasyCache and published ToCa: 3 pictures in batches of 2."""
     chosen = [variants.Variant("solver", "euler, fewer steps", f"{steps} steps", "euler", steps) for steps in (3, 4)]
     chosen += [variant for variant in variants.host_caches("euler", STEPS) if variant.setting == "threshold 1"]
-    chosen += [variant for variant in variants.published("euler", STEPS) if variant.setting == "N = 3"]
+    chosen += [variant for variant in variants.as_published("euler", STEPS) if variant.setting == "N = 3"]
     chosen += [variant for variant in variants.own_variants("euler", STEPS) if variant.setting in ("tolerance 1.2", "cycle 2")]
     batches = measuring.make_batches(3, 2)
     with measuring.counted(measuring.load_model()) as (model, work):

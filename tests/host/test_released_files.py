@@ -109,8 +109,8 @@ def test_the_hosts_own_detection_gives_a_pixart_we_can_cache(pack):
     """What the stock loader builds, for the file on which it and ours agree."""
     weights = without_memory(released.pixart(1024, 120, micro=True, positions=False))
     model = built(pack, comfy.model_detection.model_config_from_unet(weights, ""), weights)
-    layout = pack.systems.system_of(model)
-    assert layout.system == "pixart" and set(layout.bind(model).depths.values()) == {28}
+    system = pack.systems.system_of(model)
+    assert system.name == "pixart" and set(system.layout.bind(model).depths.values()) == {28}
 
 
 # ---- FLUX.1, through the host's own loader ----

@@ -57,7 +57,7 @@ def test_the_command_writes_files_that_the_loaders_take(tmp_path, pack, caplog):
         flux = comfy.sd.load_diffusion_model(str(made["diffusion_models/tiny_flux.safetensors"]))
     assert not [line for line in caplog.messages if "missing" in line or "left over" in line]
     open_sora = pack.stdit3_loader.load_stdit3(str(made["diffusion_models/tiny_open_sora.safetensors"]))
-    assert [pack.systems.system_of(model.model.diffusion_model).system for model in (flux, open_sora)] == ["flux", "open_sora"]
+    assert [pack.systems.system_of(model.model.diffusion_model).name for model in (flux, open_sora)] == ["flux", "open_sora"]
     vae = pack_module("nodes.models.open_sora_vae").load_open_sora_vae(str(made["vae/tiny_open_sora_vae.safetensors"]))
     with torch.inference_mode():
         frames = vae.decode(torch.randn(1, 4, 5, 4, 6, generator=torch.Generator().manual_seed(0)))
