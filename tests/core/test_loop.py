@@ -179,6 +179,6 @@ def test_settings_that_cannot_be_are_refused_by_name(model):
 
 
 def test_the_example_runs_without_a_host():
-    done = subprocess.run([sys.executable, str(PROJECT / "examples/plain_loop.py")], capture_output=True, text=True, env={"PATH": ""})
+    done = subprocess.run([sys.executable, str(PROJECT / "demo/plain_loop.py")], capture_output=True, text=True, env={"PATH": ""})
     assert done.returncode == 0, done.stderr
     assert "partial" in done.stdout and "Relative difference" in done.stdout

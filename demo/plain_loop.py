@@ -1,6 +1,6 @@
 """Caching a torch model in a loop of one's own, without ComfyUI: needs nothing but torch, numpy and einops.
 
-    python examples/plain_loop.py
+    python demo/plain_loop.py
 
 The model is a small transformer with random weights, so its pictures mean nothing; what is shown is the call, and what it saves.
 """
