@@ -63,7 +63,7 @@ def step_factor(slope: float, step: Step) -> float:
 
 
 def fresh_ratio(config: ToCaConfig, step: Step, site, block: int, depth: int) -> float:
-    """Share of fresh tokens of a site (`families/base.py`) in one block at a partial step, before clamping."""
+    """Share of fresh tokens of a site (`costs/account.py`) in one block at a partial step, before clamping."""
     if site.kind == "self_attn":
         return 0.0
     given = config.ratios_of(site.name, site.kind)

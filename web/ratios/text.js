@@ -1,6 +1,6 @@
 /**
  * The text of block ratios, which is all that is stored: one line per module, such as `mlp: 0.4, 0.3, 0.2`.
- * The server's parser (nodes/patching/block_ratios.py) has the last word; this one is for the editor.
+ * The server's parser (nodes/host/block_ratios.py) has the last word; this one is for the editor.
  */
 
 /** "mlp: 0.4, 0.3" -> { lines: Map { "mlp" => [0.4, 0.3] }, error: "" }; error says what cannot be read. */
