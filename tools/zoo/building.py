@@ -114,6 +114,9 @@ def fill(module: torch.nn.Module, seed: int = 0, untouched: tuple[str, ...] = ()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in [*module.named_parameters(), *module.named_buffers()]:
+            if name.endswith("inv_freq"):                           # comes with the checkpoint in some classes, and is memory as it was
+                parameter.copy_(10000.0 ** -(torch.arange(parameter.numel()) / parameter.numel()).view(parameter.shape))
+                continue
             if not parameter.dtype.is_floating_point or any(word in name for word in (*UNTOUCHED, *untouched)):
                 continue
             noise = torch.randn(parameter.shape, generator=generator)
