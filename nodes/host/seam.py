@@ -138,19 +138,19 @@ class Seam:
         return executor(model, conds, x_in, timestep, model_options)
 
     def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
-        def call():
-            return executor(x, t, c_concat, c_crossattn, control, witness.options, **kwargs)
+        def call(options):
+            return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
         run = transformer_options.get(KEY)
-        witness = companions.Witness(executor.class_obj.diffusion_model, transformer_options)
         if run is None or run.step is None:
-            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+            return call(transformer_options)
+        witness = companions.Witness(executor.class_obj.diffusion_model, transformer_options)
         diffusion_model, arguments = plain_model(executor.class_obj.diffusion_model), {"control": control, **kwargs}
         sizes = sizes_of(diffusion_model, x, c_crossattn, arguments)
         hindered = hindrance(run.about.region, x, arguments, transformer_options)
         parts = parts_of(diffusion_model, run.moment.sigma, arguments, transformer_options)
-        return run.call(call, diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered, parts,
-                        partial(self.witnessed, run, witness))
+        return run.call(partial(call, witness.options), diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered,
+                        parts, partial(self.witnessed, run, witness))
 
     def witnessed(self, run, witness) -> bool:
         """Whether the model ran in a call; of a class that never calls such wrappers, and of one that is compiled, that cannot be told."""

@@ -6,7 +6,7 @@ from ..families.learning import Watch
 from ..keep.memory import Need
 from ..swap import swapped
 from .base import Run
-from .output import OutputCall, OutputLevel
+from .output import OutputCall, plain_flops
 
 
 class Nothing:
@@ -33,7 +33,7 @@ class Learning:
 
     @staticmethod
     def flops(costs: ModelCosts, about: CallContext) -> int:
-        return OutputLevel.plain_flops(about)
+        return plain_flops(about)
 
     def new_cache(self, about: CallContext) -> Nothing:
         return Nothing()

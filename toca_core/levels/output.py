@@ -50,8 +50,6 @@ def joined(parts: list | None, slopes: list[float], like):
 
 
 class OutputLevel(Forecasting):
-    plain_flops = staticmethod(plain_flops)
-
     @staticmethod
     def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
         """Samples are few numbers, in float32."""
