@@ -36,6 +36,7 @@ class ErrorCycle:
         self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
         self.anchors: list[float] = []
         self.last_full: int | None = None
+        self.was_full = False                                       # this evaluation
         self.error: float | None = None
         self.unit, self.computed, self.worthwhile, self.owed = 0.0, 1.0, True, 0.0
         self.skipped: list[tuple[float, float]] = []
@@ -47,7 +48,7 @@ class ErrorCycle:
 
         share: how much of a change of the prediction goes into the sample in this step; noise: its share in the sample, both 0..1.
         """
-        full = self.due(step, time, share, noise)
+        full = self.was_full = self.due(step, time, share, noise)
         if full:
             self.last_full, self.earlier = step.index, self.anchors
             self.anchors = [time, *(anchor for anchor in self.anchors if anchor != time)][:self.config.order + 1]
@@ -81,7 +82,14 @@ class ErrorCycle:
             self.unit = growth(self.earlier, self.anchors[0])
             self.error = error if self.unit else None
 
+    def restart(self):
+        """Something new is to be forecast: what was measured, and what is owed, holds no longer."""
+        self.anchors, self.earlier = self.anchors[:1] if self.was_full else [], []
+        self.error, self.owed, self.skipped, self.repaid = None, 0.0, [], []
+
     def debt(self) -> float:
         """What the forecasts before this full step have put into the sample, in units of the error a forecast has here."""
+        if not (self.repaid and self.earlier):
+            return 0.0
         unit = growth(self.earlier, self.anchors[0])
         return sum(growth(self.earlier, time) * share for time, share in self.repaid) / unit if unit else 0.0

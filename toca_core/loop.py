@@ -12,10 +12,11 @@ from .config import ConfigError, ToCaConfig
 from .costs.account import Sizes
 from .families.layout import Layout
 from .families.tokens import TokenStack
+from .keep.caches import Conditioning
 from .levels.base import Run
 from .recording import TokenRecord
 from .report import RunReport
-from .run import CallKey, SamplingRun
+from .run import SamplingRun
 from .schedule import Cycle
 
 PREDICTS = ("velocity", "noise", "denoised")
@@ -78,7 +79,7 @@ class CachedLoop:
             said[id(clean)] = answer, clean                         # given back as it was where nothing changes it
             return clean
 
-        clean = run.call(denoised, self.model, sample, sizes_of(x), CallKey((branch,)))
+        clean = run.call(denoised, self.model, sample, sizes_of(x), (Conditioning(branch),))
         if id(clean) in said:
             return said[id(clean)][0]
         return clean if self.predicts == "denoised" else (sample - clean) / sigma

@@ -85,5 +85,5 @@ class TokenRecord:
         parts = sum((part.cpu() for part in self.parts.values()), start=torch.zeros(self.batch, math.prod(self.grid)))
         recomputed = ((parts + self.whole) / self.calls).unflatten(1, self.grid)
         errors = sum((part.cpu() for part in self.errors.values()), start=torch.zeros(self.batch, *self.grid))
-        error = 100 * (errors / self.measured).sqrt() if self.measured else None
+        error = 100 * torch.nan_to_num(errors / self.measured, posinf=0.0).sqrt() if self.measured else None
         return TokenMaps(recomputed, error, self.latent, self.patch)

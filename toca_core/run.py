@@ -6,16 +6,18 @@ How a call is answered is the matter of its level (`levels`).
 import math
 import threading
 import time
-from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Hashable
+from dataclasses import asdict, replace
 from typing import Any
 
 from .calls.context import CallContext, Moment
 from .config import ToCaConfig
 from .costs.account import Sizes
 from .families.contract import ContractError
+from .finite import Finiteness
+from .keep.caches import Caches, Conditioning, Group
 from .keep.forecast import time_of
-from .keep.memory import MemoryPlan, out_of_memory, readable
+from .keep.memory import MemoryPlan, Need, out_of_memory, readable
 from .levels import LEVELS
 from .levels.base import Level, Run
 from .levels.learning import Learning
@@ -25,19 +27,9 @@ from .report import RunReport, StepReport
 from .schedule import Cycle, NoiseLevels, Step
 
 ANY = frozenset(("model",))             # of a model whose modules are not known: it is full, or it is not
-ANOTHER = ("Another node answered in the place of the model or of one of its outer blocks, so from there on this run is plain: leave the "
-           "first and the last block out of what replaces blocks, and put one cache on a model")
-
-
-@dataclass(frozen=True)
-class CallKey:
-    """What must agree for a cached tensor to be this call's own; beside it the call's model, device, dtype and shape, and its ordinal.
-
-    conditionings    whatever tells the conditionings of a call from those of another
-    conds            how many of them are computed together
-    """
-    conditionings: tuple = ()
-    conds: int = 1
+ANOTHER = ("Another node answered in the place of the model, so from there on this run is plain: put one cache on a model")
+REPLACED = ("Another node runs something of its own in the place of the model's first or last block, in some calls or in all: those are "
+            "computed plainly")
 
 
 class SamplingRun:
@@ -63,9 +55,12 @@ class SamplingRun:
         self.levels, (self.start_sigma, self.end_sigma) = NoiseLevels(sigmas), sigma_range
         self.flow, self.about, self.report, self.abandoned = flow, about, report, False
         self.memory, self.record = MemoryPlan(host_memory), about.record
-        self.caches: dict[tuple, Any] = {}                          # by place
-        self.last_used: dict[tuple, int] = {}
-        self.ordinals: Counter[tuple] = Counter()
+        self.caches = Caches()
+        self.finite = Finiteness()
+        self.replaced: set[Hashable] = set()                        # members whose calls run other blocks than the model's own
+        self.opened = 0                                             # evaluation in which the first cache was made
+        self.changed: list[int] = []                                # evaluations before which something new went into the model
+        self.kinds_of_calls: set[str] = set()                       # of this evaluation
         self.calls: list[tuple[Sizes, int]] = []                    # (sizes, conditionings) of each call of this evaluation
         self.step: Step | None = None
         self.active = False
@@ -130,10 +125,11 @@ class SamplingRun:
         share = 1 - self.levels.following(sigma) / max(sigma, 1e-9)
         self.moment = Moment(self.step, sigma, self.time_of(sigma), share, time_of(sigma, "sigma", self.flow))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
-        self.ordinals.clear()
-        self.calls = []
-        for key in [key for key in self.caches if not self.active or self.last_used[key] < index - 1]:
-            del self.caches[key]                                    # conditionings that left the run free their memory
+        self.calls, self.kinds_of_calls = [], set()
+        if self.active:
+            self.caches.begin(index)
+        else:
+            self.caches.clear()
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
         self.began = time.perf_counter()
 
@@ -146,6 +142,8 @@ class SamplingRun:
         if not self.calls and step.kind != "plain":
             step.kind = "other"                                     # the model was not asked
             self.abandon(ANOTHER)
+        elif self.kinds_of_calls == {"plain"} and step.kind != "other":
+            step.kind = "plain"
         error = self.level.learn()
         if error is not None:
             step.error = error
@@ -167,6 +165,15 @@ class SamplingRun:
     def finish(self):
         """The run is over."""
         self.learn()
+        if self.changed:
+            steps = ", ".join(str(index + 1) for index in self.changed[:8]) + (", ..." if len(self.changed) > 8 else "")
+            self.report.remark(f"What goes into the model changed at step {steps} (a prompt, a reference, a LoRA's strength, a ControlNet "
+                               f"or a patch), so it was computed in full there")
+        if self.caches.regrouped and self.config.level == "module" and self.config.score != "self_attn":
+            self.report.remark("Memory was tight, so conditionings were computed together at some steps and apart at others, where each chose "
+                               "its fresh tokens by itself: with more room the picture differs a little")
+        for sentence in self.finite.sentences():
+            self.report.remark(sentence)
         if not self.config.always_full and not self.report.calls("partial") and not self.report.note:
             self.report.remark(self.level.idle())
 
@@ -175,7 +182,7 @@ class SamplingRun:
 
     # ---- call by call ----
 
-    def call(self, run_model, model, x, sizes, key: CallKey = CallKey(), hindered: str = "", parts=(),
+    def call(self, run_model, model, x, sizes, conditionings: tuple[Conditioning, ...] = (Conditioning(),), hindered: str = "", parts=(),
              ran=lambda: True):
         """One call of the model for the conditionings that are computed together -> what run_model() answers, or what stands for it.
 
@@ -186,23 +193,40 @@ class SamplingRun:
         except ContractError as error:                              # another copy of the model than the one that was bound
             self.abandon(str(error))
             bound = None
+        conds = len(conditionings)
         with self.lock:
-            self.calls.append((sizes, key.conds))
-            place = self.place(model, x, key)
-            about = CallContext(self.config, self.cycle, self.moment, sizes, key.conds,
-                                self.full if place in self.caches else self.kinds, bound, x, model, hindered, parts, ran)
-            if self.active and place not in self.caches and (admitted := self.admit(place, about)):
-                about = admitted
-                self.caches[place] = self.level.new_cache(about)
-            self.last_used[place] = self.moment.step.index
-            cache = self.caches.get(place)
+            self.calls.append((sizes, conds))
+            group, cached = self.known(model, x, sizes, conditionings)
+            about = CallContext(self.config, self.cycle, self.moment, sizes, conds, self.full if cached else self.kinds, bound, x, model,
+                                hindered, parts, ran)
+            if self.active and not cached and self.replaced.isdisjoint(group):
+                about = self.admit(group, about) or about
+            cache = self.caches.find(group) if self.active else None
+        output = self.answer(run_model, about, group, cache)
+        self.finite.saw(self.moment.step.index, output, conds)
+        return output
+
+    def known(self, model, x, sizes: Sizes, conditionings: tuple[Conditioning, ...]) -> tuple[Group, bool]:
+        """-> (the group of a call, whether there is a cache that holds for it)."""
+        one = (x.shape[0] // len(conditionings), *x.shape[1:])
+        agreed = (id(model), x.device, x.dtype, one, sizes.grid, sizes.beside, sizes.joined)
+        group, changed = self.caches.members(agreed, conditionings, self.moment.step.index)
+        if changed and self.active:
+            self.caches.drop_members(group)
+            self.replaced.difference_update(group)
+            if self.moment.step.index not in self.changed:
+                self.changed.append(self.moment.step.index)
+        return group, self.active and self.caches.find(group) is not None
+
+    def answer(self, run_model, about: CallContext, group: Group, cache):
+        """By the level, where there is a cache; else plainly."""
         if cache is not None:
             try:
-                return self.level.call(run_model, about, cache, lambda session: self.account(x, session))
+                return self.level.call(run_model, about, cache, lambda session: self.account(about, group, session))
             except BaseException as error:
                 with self.lock:
-                    held = self.held
-                    self.caches.pop(place, None)                    # half renewed: never to be read again
+                    held = self.caches.bytes
+                    self.caches.drop(group)                         # half renewed: never to be read again
                     if not out_of_memory(error):
                         raise
                     self.abandon(f"Memory ran out with {readable(held)} in the cache: it was dropped, and the rest is plain")
@@ -211,30 +235,24 @@ class SamplingRun:
 
     def call_plain(self, run_model, about: CallContext):
         self.record.call(about.x, 1.0)
-        plain = plain_flops(about)
-        self.report.model_calls["plain"] += 1
-        self.report.flops += plain
-        self.report.plain_flops += plain
+        self.count("plain", plain_flops(about), plain_flops(about))
         return run_model()
 
-    def place(self, model, x, key: CallKey):
-        """Which cache is a call's own."""
-        agreed = (id(model), x.device, x.dtype, tuple(x.shape), key)
-        self.ordinals[agreed] += 1
-        return agreed, self.ordinals[agreed]
+    def count(self, kind: str, flops: int, plain: int):
+        self.kinds_of_calls.add(kind)
+        self.report.model_calls[kind] += 1
+        self.report.flops += flops
+        self.report.plain_flops += plain
 
-    def account(self, x, session):
-        """What a call on x computed; a miss makes a partial step full."""
+    def account(self, about: CallContext, group: Group, session):
+        """What a call computed; a miss makes a partial step full."""
         report, step = self.report, self.report.steps[-1]
         with self.lock:
             if not session.entered:
-                step.kind = "other"
-                return self.abandon(ANOTHER)
-            self.record.call(x, session.recomputed)
-            report.flops += session.flops
-            report.plain_flops += session.plain_flops
-            report.model_calls[session.kind] += 1
-            report.cache_bytes = max(report.cache_bytes, self.held)
+                return self.missed(about, group)
+            self.record.call(about.x, session.recomputed)
+            self.count(session.kind, session.flops, session.plain_flops)
+            report.cache_bytes = max(report.cache_bytes, self.caches.bytes)
             if session.kind == "full":
                 step.kind = "full"
             else:
@@ -242,27 +260,50 @@ class SamplingRun:
                 step.fresh_share = {name: round(sum(blocks) / len(blocks), 6) for name, blocks in step.fresh_per_block.items()}
         return None
 
+    def missed(self, about: CallContext, group: Group):
+        """The blocks were not reached: another node stands in for one of them, or for the whole model."""
+        if not about.ran():
+            self.report.steps[-1].kind = "other"
+            return self.abandon(ANOTHER)
+        self.replaced.update(group)
+        self.caches.drop(group)
+        self.report.remark(REPLACED)
+        self.record.call(about.x, 1.0)
+        return self.count("plain", plain_flops(about), plain_flops(about))
+
     # ---- memory ----
 
-    def admit(self, place, about: CallContext) -> CallContext | None:
-        """Room for one more cache -> the call, with what the settings have become; None where there is none.
+    def admit(self, group: Group, about: CallContext) -> CallContext | None:
+        """Room for one more cache, which is made -> the call, with what the settings have become; None where there is none.
 
         What the first one needs, and each conditioning like it, settles what is kept.
         """
         if self.memory.budget is None:
+            self.opened = self.moment.step.index
             self.memory.open(self.config, about.x)
             self.plan(about, max(self.memory.conditionings, about.conds) / about.conds)
             about = replace(about, config=self.config, cycle=self.cycle, full=self.kinds)
+        elif self.active and self.moment.step.index > self.opened:
+            self.level.restart()                                    # what was measured of the others says nothing of this one
         if self.abandoned:
             return None
-        total = self.memory.admit(place, self.need(about), self.config, self.caches)
-        if total is None:
-            self.report.steps[-1].kind = "plain"
-            words = f"the budget of {self.memory.limit(self.config)} holds no cache for them"
-            self.report.remark(f"Some conditionings are computed plainly: {words}")
+        need = self.need(about)
+        total = self.caches.needs + need
+        if not self.memory.budget.holds(total, self.config):
+            self.report.remark(f"Some conditionings are computed plainly: the budget of {self.memory.limit(self.config)} holds no cache "
+                               f"for them")
             return None
-        self.report.predicted_cache_bytes = max(self.report.predicted_cache_bytes, total)
+        self.caches.put(group, self.level.new_cache(about), need)
+        self.report.predicted_cache_bytes = max(self.report.predicted_cache_bytes, total.total)
         return about
+
+    def foreseen(self, sizes: Sizes, conditionings: int) -> Need:
+        """What the caches of calls on `sizes`, one for each conditioning, will take at most."""
+        bound = next(iter(self.bound.values()), None)
+        if self.abandoned or self.config.always_full or bound is None and self.config.level != "output":
+            return Need()
+        about = CallContext(self.config, self.cycle, Moment(Step(0, 0, self.levels.total)), sizes, full=self.kinds, bound=bound)
+        return self.need(about) * conditionings
 
     def need(self, about: CallContext, config: ToCaConfig | None = None):
         config = config or self.config
@@ -298,7 +339,3 @@ class SamplingRun:
         if self.report.steps[-1].kind != "other":
             self.report.steps[-1].kind = "plain"
         self.report.remark(why)
-
-    @property
-    def held(self) -> int:
-        return sum(cache.bytes for cache in self.caches.values())

@@ -1,6 +1,5 @@
 """One call of the model as the host makes it, told in the core's words."""
 
-from ...toca_core.run import CallKey
 from ..systems import system_of
 from ..systems.sizes import latent_sizes
 
@@ -22,15 +21,6 @@ def parts_of(diffusion_model, sigma: float, arguments: dict, options: dict) -> t
     if system is None or system.parts is None or shapes is None or len(shapes) < 2:
         return ()
     return system.parts(diffusion_model, sigma, shapes, options)
-
-
-def key_of(context, options: dict) -> CallKey:
-    """Which conditionings a call is for."""
-    window = options.get("context_window")
-    window = None if window is None else tuple(window.index_list)
-    shape = None if context is None else tuple(context.shape)
-    conditionings = (shape, tuple(options.get("uuids", ())), tuple(options.get("cond_or_uncond", ())), window)
-    return CallKey(conditionings, conds_of(options))
 
 
 def conds_of(options: dict) -> int:

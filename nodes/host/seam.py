@@ -1,7 +1,8 @@
-"""The one seam into the host: four wrappers on a cloned ModelPatcher.
+"""The one seam into the host: five wrappers on a cloned ModelPatcher.
 
-OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, CALC_COND_BATCH sees how many
-conditionings each takes, APPLY_MODEL answers the calls (`comfy/patcher_extension.py`). The model itself is never changed.
+OUTER_SAMPLE makes the state of a run and drops it, PREPARE_SAMPLING tells the host what the cache needs, PREDICT_NOISE counts the
+sampler's evaluations, CALC_COND_BATCH sees which conditionings each takes, APPLY_MODEL answers the calls
+(`comfy/patcher_extension.py`). The model itself is never changed.
 """
 
 import math
@@ -20,16 +21,17 @@ from ...toca_core.run import SamplingRun
 from ..systems import bound_of, system_of
 from ..systems.sizes import patch_of
 from . import companions
-from .calls import hindrance, key_of, parts_of, plain_model, sizes_of
-from .memory import HostMemory
+from .calls import hindrance, parts_of, plain_model, sizes_of
+from .conditionings import Inputs
+from .memory import HostMemory, with_room
 from .publish import publish, publish_step
 from .regions import priority_of, region_of
 from .run_log import LoggedRun, RunLog
 from .settings import Settings
 
-KEY = "toca"
-WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREDICT_NOISE: "predict_noise",
-            WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
+KEY, INPUTS = "toca", "toca_inputs"        # of the run, and of what goes into its calls
+WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREPARE_SAMPLING: "prepare_sampling",
+            WrappersMP.PREDICT_NOISE: "predict_noise", WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
 
 
 def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
@@ -76,7 +78,7 @@ class Seam:
         options = guider.model_options.setdefault("transformer_options", {})
         noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
         run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed, options, noise_mask, kwargs.get("latent_shapes"))
-        options[KEY] = run
+        options[KEY], options[INPUTS] = run, Inputs()
         began = time.perf_counter()
         try:
             with companions.left_out(options) as others:
@@ -91,6 +93,7 @@ class Seam:
             raise
         finally:
             options.pop(KEY, None)
+            options.pop(INPUTS, None)
             run.finish()
             run.report.seconds = time.perf_counter() - began
             self.log.add(LoggedRun(run.id, run.report, run.record.maps()))
@@ -122,17 +125,29 @@ class Seam:
                            isinstance(sampling, CONST), HostMemory(patcher.model), self.log.begin(self.node, get_executing_context()),
                            system.plain if system else "")
 
-    def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
-        run = model_options.get("transformer_options", {}).get(KEY)
+    def prepare_sampling(self, executor, model, noise_shape, conds, *args, **kwargs):
+        options = kwargs.get("model_options") or (args[0] if args else None) or {}
+        run = options.get("transformer_options", {}).get(KEY)
         if run is not None:
+            noise_shape = with_room(run, model, noise_shape, conds)
+        return executor(model, noise_shape, conds, *args, **kwargs)
+
+    def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
+        options = model_options.get("transformer_options", {})
+        run = options.get(KEY)
+        if run is not None:
+            options[INPUTS].begin(executor.class_obj.conds, model_options)
             run.begin_evaluation(float(timestep.flatten()[0]))
             if len(run.report.steps) > 1 and self.on_report is None:
                 publish_step(run.id, run.report, run.levels.total)
         return executor(x, timestep, model_options, seed)
 
     def calc_cond_batch(self, executor, model, conds, x_in, timestep, model_options):
-        run = model_options.get("transformer_options", {}).get(KEY)
+        options = model_options.get("transformer_options", {})
+        run = options.get(KEY)
         if run is not None and run.report.steps:
+            if "context_window" not in options:
+                options[INPUTS].mark(conds)                         # another node may ask for others than the guider's
             sigma = run.report.steps[-1].sigma
             run.memory.conditionings = sum(takes_part(cond, sigma) for group in conds if group is not None for cond in group)
         return executor(model, conds, x_in, timestep, model_options)
@@ -149,8 +164,10 @@ class Seam:
         sizes = sizes_of(diffusion_model, x, c_crossattn, arguments)
         hindered = hindrance(run.about.region, x, arguments, transformer_options)
         parts = parts_of(diffusion_model, run.moment.sigma, arguments, transformer_options)
-        return run.call(partial(call, witness.options), diffusion_model, x, sizes, key_of(c_crossattn, transformer_options), hindered,
-                        parts, partial(self.witnessed, run, witness))
+        conditionings = transformer_options[INPUTS].of_call(executor.class_obj, x, c_crossattn, {"c_concat": c_concat, **arguments},
+                                                            transformer_options)
+        return run.call(partial(call, witness.options), diffusion_model, x, sizes, conditionings, hindered, parts,
+                        partial(self.witnessed, run, witness))
 
     def witnessed(self, run, witness) -> bool:
         """Whether the model ran in a call; of a class that never calls such wrappers, and of one that is compiled, that cannot be told."""

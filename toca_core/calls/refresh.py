@@ -8,6 +8,7 @@ are completed. What comes out takes the place of the fresh tokens' forecast and 
 from typing import Any
 
 import torch
+from typing_extensions import Self
 
 from ..config import ToCaConfig
 from ..costs import flops
@@ -57,6 +58,24 @@ class RefreshCache(StackCache):
         known = self.attended[block].at(time)
         known.view(-1, *known.shape[2:]).index_copy_(0, rows, side_by_side(k, v).flatten(0, 1))
         return (known if k.ndim == 3 else known.transpose(1, 2)).chunk(2, dim=-1)
+
+    def divided(self, count: int) -> list[Self]:
+        parts = super().divided(count)
+        attended = {block: anchors.divided(count) for block, anchors in self.attended.items()}
+        for index, (part, plan) in enumerate(zip(parts, self.plan.divided(count), strict=True)):
+            part.plan, part.attended = plan, {block: each[index] for block, each in attended.items()}
+        return parts
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self | None:
+        whole, joined = super().joined(parts), {}
+        for block in parts[0].attended:
+            joined[block] = AttendedAnchors.joined([part.attended[block] for part in parts])
+        if whole is None or None in joined.values():
+            return None
+        whole.plan = Plan.joined([part.plan for part in parts])
+        whole.attended = {block: anchors for block, anchors in joined.items() if anchors is not None}
+        return whole
 
     @property
     def bytes(self) -> int:
@@ -116,7 +135,7 @@ class RefreshCall(StackCall):
             self.score = self.token_error.sqrt()
         elif self.score is None:
             self.score = tokens.new_zeros(tokens.shape[:2], dtype=torch.float32)
-        self.cache.plan.renew(self.score / self.score.amax().clamp_min(1e-12), self.ahead)
+        self.cache.plan.renew(self.score / self.score.amax(-1, keepdim=True).clamp_min(1e-12), self.ahead)  # of each picture its own
         return repaid
 
     def take(self, tokens):

@@ -1,4 +1,11 @@
-"""What is kept between steps for one group of conditionings that the host computes together."""
+"""What is kept between steps for one group of conditionings that the host computes together.
+
+Every cache can be `divided` into those of the conditionings, and those can be `joined`; joined is None where they do not fit together.
+"""
+
+import copy
+
+from typing_extensions import Self
 
 from ..config import ToCaConfig
 from ..select.selection import Selector
@@ -49,6 +56,28 @@ class ModuleCache:
         if following is not None:
             following.fetch()
 
+    def divided(self, count: int) -> list["ModuleCache"]:
+        features = {key: anchors.divided(count) for key, anchors in self.features.items()}
+        selectors = {key: selector.divided(count) for key, selector in self.selectors.items()}
+        parts = [ModuleCache(self.config, {key: each[index] for key, each in selectors.items()}) for index in range(count)]
+        for index, part in enumerate(parts):
+            part.features, part.kept_in = {key: each[index] for key, each in features.items()}, self.kept_in
+        return parts
+
+    @classmethod
+    def joined(cls, parts: list["ModuleCache"]) -> "ModuleCache | None":
+        first = parts[0]
+        if any(part.features.keys() != first.features.keys() for part in parts):
+            return None
+        whole = ModuleCache(first.config, {key: Selector.joined([part.selectors[key] for part in parts]) for key in first.selectors})
+        whole.kept_in = first.kept_in
+        for key in list(first.features):
+            anchors = Anchors.joined([part.features.pop(key) for part in parts])    # one by one, so that little is held twice
+            if anchors is None:
+                return None
+            whole.features[key] = anchors
+        return whole
+
     @property
     def bytes(self) -> int:
         return sum(anchors.bytes for anchors in self.features.values()) + sum(selector.bytes for selector in self.selectors.values())
@@ -75,6 +104,19 @@ class OutputCache:
             return None
         return [anchors.at(time) for anchors, time in zip(self.parts, times, strict=True)]
 
+    def divided(self, count: int) -> list["OutputCache"]:
+        parts = [copy.copy(self) for _ in range(count)]
+        for part, *anchors in zip(parts, *(anchors.divided(count) for anchors in self.parts), strict=True):
+            part.parts = anchors
+        return parts
+
+    @classmethod
+    def joined(cls, parts: list["OutputCache"]) -> "OutputCache | None":
+        whole = copy.copy(parts[0])
+        anchors = [Anchors.joined(list(each)) for each in zip(*(part.parts for part in parts), strict=True)]
+        whole.parts = [one for one in anchors if one is not None]
+        return whole if len(whole.parts) == len(anchors) else None
+
     @property
     def bytes(self) -> int:
         return sum(anchors.bytes for anchors in self.parts)
@@ -85,6 +127,20 @@ class StackCache:
 
     def __init__(self, config: ToCaConfig):
         self.anchors = Anchors(config.order, config.basis, config.trust, Store(config.cache_dtype, config.cache_device))
+
+    def divided(self, count: int) -> list[Self]:
+        parts = [copy.copy(self) for _ in range(count)]
+        for part, anchors in zip(parts, self.anchors.divided(count), strict=True):
+            part.anchors = anchors
+        return parts
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self | None:
+        whole, anchors = copy.copy(parts[0]), Anchors.joined([part.anchors for part in parts])
+        if anchors is None:
+            return None
+        whole.anchors = anchors
+        return whole
 
     @property
     def bytes(self) -> int:

@@ -4,10 +4,12 @@ Features move smoothly along the run, so what the last full steps gave, the anch
 (TaylorSeer, Liu et al. 2025, on uneven steps). How far a token follows its anchors is measured at every full step.
 """
 
+import copy
 import math
 
 import numpy as np
 import torch
+from typing_extensions import Self
 
 from .storage import Kept, Store
 
@@ -82,6 +84,26 @@ class Anchors:
         if time in self.times:                                      # a sampler that evaluates one noise level twice
             self.times, self.features = self.times[1:], self.features[1:]
         self.times, self.features = [time, *self.times][:self.keep], [self.store.put(feature), *self.features][:self.keep]
+
+    def divided(self, count: int) -> list[Self]:
+        """Of `count` equal parts of the batch, each its own; their memory is shared."""
+        parts = [copy.copy(self) for _ in range(count)]
+        features = [self.store.divided(feature, count) for feature in self.features]
+        trusts = [None] * count if self.trust is None else self.trust.chunk(count)
+        for index, part in enumerate(parts):
+            part.times, part.features, part.trust = list(self.times), [feature[index] for feature in features], trusts[index]
+        return parts
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self | None:
+        """The other way; None where they are not of the same full steps."""
+        first = parts[0]
+        if any(part.times != first.times or (part.trust is None) != (first.trust is None) for part in parts):
+            return None
+        whole = copy.copy(first)
+        whole.features = [first.store.joined(list(features)) for features in zip(*(part.features for part in parts), strict=True)]
+        whole.trust = None if first.trust is None else torch.cat([part.trust for part in parts if part.trust is not None])
+        return whole
 
     def newest(self):
         """The feature of the last full step; the kept one itself, where it is kept as it came."""

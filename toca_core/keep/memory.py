@@ -4,11 +4,14 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import torch
+
 from ..config import ToCaConfig
 from .forecast import anchors_kept
 
 NUMBER = 4              # bytes of a trust, a scale, a score or an age, all float32
 GB = 1 << 30
+IN_HOST = "kept in the host's memory instead"
 ITEMSIZE = {"bf16": 2, "fp8": 1}
 
 
@@ -31,9 +34,13 @@ class Need:
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes that may be used on the model's device, and in the host's memory; None where the model runs there itself."""
+    """Bytes that may be used on the model's device, and in the host's memory; None where the model runs there itself.
+
+    given    a user set it, so the same run always has it; what merely happens to be free must not change a picture
+    """
     device: float
     host: float | None = None
+    given: bool = True
 
     def limit(self, config: ToCaConfig) -> float:
         """Of the memory where a cache with these settings lies."""
@@ -68,15 +75,19 @@ def selected(depth: int, tokens: int, modules: int) -> Need:
     return Need(beside=NUMBER * depth * tokens * (1 + modules))
 
 
-def alternatives(config: ToCaConfig, offload: bool) -> Iterator[tuple[ToCaConfig, str]]:
+def alternatives(config: ToCaConfig, offload: bool, lossy: bool = True) -> Iterator[tuple[ToCaConfig, str]]:
     """What takes less than these settings, in the order in which it is tried, with words for the report.
 
-    offload: whether there is a host memory beside the model's device.
+    offload: whether there is a host memory beside the model's device; lossy: whether the picture may change.
     """
+    if not lossy:
+        if offload and config.cache_device == "gpu":
+            yield replace(config, cache_device="cpu"), IN_HOST
+        return
     for dtype in {"same": ("bf16", "fp8"), "bf16": ("fp8",)}.get(config.cache_dtype, ()):
         yield replace(config, cache_dtype=dtype), f"kept in {dtype} instead"
     if offload and config.cache_device == "gpu":
-        yield replace(config, cache_device="cpu"), "kept in the host's memory instead"
+        yield replace(config, cache_device="cpu"), IN_HOST
     if config.level == "module":
         yield replace(config, level="stack"), "one residual for all blocks is kept instead (level stack)"
     if config.level == "module" or config.level == "stack" and config.order:
@@ -91,11 +102,14 @@ def choose(config: ToCaConfig, need_of: Callable[[ToCaConfig], Need], budget: Bu
     if budget.holds(wanted, config):
         return config, ""
     too_much = f"The cache would take {readable(wanted.total)} of a budget of {readable(budget.limit(config))}"
-    for other, words in alternatives(config, budget.host is not None):
+    for other, words in alternatives(config, budget.host is not None, budget.given):
         need = need_of(other)
         if budget.holds(need, other) and not other.always_full:
             return other, f"{too_much}: {words}, {readable(need.total)}"
-    return None, f"{too_much}, and nothing smaller fits either: nothing is cached"
+    if budget.given:
+        return None, f"{too_much}, and nothing smaller fits either: nothing is cached"
+    return None, (f"{too_much}, which is what is free: nothing is cached, since a smaller cache would change the picture. To allow "
+                  f"that, set memory_budget; level stack or output, or a smaller picture, needs less")
 
 
 def readable(count: float) -> str:
@@ -106,11 +120,14 @@ def readable(count: float) -> str:
     return f"{max(0, int(count))} bytes"
 
 
+ALLOCATORS = ("out of memory", "defaultcpuallocator", "allocation on device")       # of CUDA, HIP, MPS, XPU; of the CPU; of cudaMallocAsync
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator says that there is no memory, on whatever device."""
-    text = str(error)
-    return isinstance(error, (MemoryError, RuntimeError)) and any(words in text for words in (
-        "DefaultCPUAllocator", "CUDA out of memory", "CUDA error: out of memory", "HIP out of memory", "MPS backend out of memory"))
+    """Whether an allocator says that there is no memory, on whatever device (`comfy/model_management.py`, is_oom)."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in ALLOCATORS)
 
 
 class MemoryPlan:
@@ -119,15 +136,14 @@ class MemoryPlan:
     host             says what is free: has `itemsize`, bytes of one number of the tokens, and budget(gigabytes, shape, device); None
                      where everything is
     conditionings    how many the host computes in this evaluation
-    needs            what each cache will hold at most
     """
 
     def __init__(self, host):
-        self.host, self.budget, self.needs, self.conditionings = host, None, {}, 1
+        self.host, self.budget, self.conditionings = host, None, 1
 
     def open(self, config, x):
         """Ask the host what is free beside a call on x (B, C, ...)."""
-        unbounded = Budget(config.memory_budget * GB or math.inf)
+        unbounded = Budget(config.memory_budget * GB or math.inf, given=config.memory_budget > 0)
         self.budget = unbounded if self.host is None else self.host.budget(config.memory_budget, x.shape, x.device)
 
     @property
@@ -140,12 +156,3 @@ class MemoryPlan:
     def choose(self, config, need_of):
         """Settings whose caches fit, or None, and why it is not these."""
         return choose(config, need_of, self.budget)
-
-    def admit(self, key, need, config, held) -> int | None:
-        """Room for one more cache beside those held: the bytes of them all, None where the budget does not hold them."""
-        self.needs = {other: self.needs[other] for other in held}
-        total = sum(self.needs.values(), start=need)
-        if not self.budget.holds(total, config):
-            return None
-        self.needs[key] = need
-        return total.total

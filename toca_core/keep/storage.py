@@ -76,6 +76,22 @@ class Store:
             parts = (part if part is None else self.to_device(part, kept.device) for part in kept.parts)
             kept.fetched = *parts, self.stream(kept.device).record_event() if kept.values.is_pinned() else None
 
+    def divided(self, kept, count: int) -> list:
+        """A kept tensor in `count` equal parts along the batch, which share its memory."""
+        if not isinstance(kept, Kept):
+            return list(kept.chunk(count))
+        scales = [None] * count if kept.scale is None else kept.scale.chunk(count)
+        return [Kept(values, scale, kept.dtype, kept.device) for values, scale in zip(kept.values.chunk(count), scales, strict=True)]
+
+    def joined(self, parts: list):
+        """The other way, in memory of its own."""
+        if not isinstance(parts[0], Kept):
+            return torch.cat(parts)
+        if self.offload:                                            # what lies in the host's memory may still be on its way there
+            return self.put(torch.cat([self.get(part) for part in parts]))
+        scale = None if parts[0].scale is None else torch.cat([part.scale for part in parts])
+        return Kept(torch.cat([part.values for part in parts]), scale, parts[0].dtype, parts[0].device)
+
     def convert(self, tensor):
         """-> (values, scale or None)."""
         if self.dtype == "fp8" and tensor.dtype.itemsize > 1:

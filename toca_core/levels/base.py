@@ -76,6 +76,9 @@ class Level(Protocol):
     def learn(self) -> float | None:
         """After an evaluation: the error of its forecasts, in percent of the prediction. The one wait for the device."""
 
+    def restart(self):
+        """Something new is to be cached from this evaluation on: what was measured before says nothing of it."""
+
     def forget(self):
         """What was found in this evaluation does not count."""
 

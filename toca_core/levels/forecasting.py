@@ -6,6 +6,8 @@ from ..calls.context import Moment
 from ..error_cycle import ErrorCycle
 from .base import Run
 
+UNUSABLE = 1e6                  # error of a forecast that is not finite
+
 
 class Forecasting:
     """Decides for every evaluation whether it is full, and on full ones hears what skipping it would have given."""
@@ -46,10 +48,21 @@ class Forecasting:
     def learn(self) -> float | None:
         if not self.found:
             return None
-        error = max(float(error) for error in self.found)           # the worst picture decides
+        error = max(float(error) for error in self.found)
         self.errors.measured(error, self.computed_share())
         self.found = []
         return 100 * error
+
+    def hear(self, error, truth):
+        """Errors (B,) of a forecast relative to the prediction `truth` (B, C, ...): the worst picture decides.
+
+        One that is not finite itself is lost and decides nothing; a forecast that is not finite where the truth is must not be used.
+        """
+        known = torch.isfinite(truth).flatten(1).all(1)
+        self.found.append(torch.nan_to_num(error.float(), nan=UNUSABLE).clamp_max(UNUSABLE).where(known, 0.0).amax())
+
+    def restart(self):
+        self.errors.restart()
 
     def forget(self):
         self.found = []

@@ -13,6 +13,13 @@ class Nothing:
     """Nothing is kept yet."""
     bytes = 0
 
+    def divided(self, count: int) -> list["Nothing"]:
+        return [self] * count
+
+    @classmethod
+    def joined(cls, parts: list["Nothing"]) -> "Nothing":
+        return parts[0]
+
 
 class Learning:
     """Full until one call was watched; the run asks `found_layout` after that evaluation and goes on at another level."""
@@ -55,6 +62,9 @@ class Learning:
 
     def learn(self) -> float | None:
         return None
+
+    def restart(self):
+        """Nothing is measured."""
 
     def forget(self):
         """Nothing was found."""

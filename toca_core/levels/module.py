@@ -57,6 +57,9 @@ class ModuleLevel:
     def learn(self) -> float | None:
         return None
 
+    def restart(self):
+        """Nothing is measured."""
+
     def forget(self):
         """Nothing is found on the way, but the last call holds its cache."""
         self.last_call = None

@@ -93,6 +93,6 @@ class OutputLevel(Forecasting):
         region = self.run.region
         inside = region.inside(output) if region is not None and region.fits(output) else None
         relative = rms(error) / rms(output) if inside is None else rms(error * inside) / rms(output * inside).clamp_min(1e-12)
-        self.found.append(relative.amax())
+        self.hear(relative, output)
         owed = self.repayment()
         return output.sub(error, alpha=owed) if owed else output

@@ -58,7 +58,7 @@ class StackLevel(Forecasting):
         with swapped(session.replacements()):
             output = run_model()
         account(session)
-        if session.skip and not session.left:                       # what came out of it was no answer
+        if session.skip and not session.entered:                    # what came out of it was no answer
             return run_model()
         if session.error is not None:
             self.note(session, about.x, output)
@@ -86,7 +86,7 @@ class StackLevel(Forecasting):
         noise = output if self.run.says_picture else x - output
         scale = rms(noise) / rms(output).clamp_min(1e-12)           # (B,), to an error relative to the prediction
         assert session.error is not None and session.token_error is not None
-        self.found.append((session.error * scale).amax())
+        self.hear(session.error * scale, output)
         place, sizes = session.bound.stacks[0].stack.grid, session.about.sizes
         if place == "alone" and session.token_error.shape[1] == sizes.tokens:
             place = "first"

@@ -1,5 +1,7 @@
 """Parts of the picture that a user or a noise mask singles out, and the tokens that they cover."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 
@@ -109,6 +111,19 @@ class Plan:
         if self.region is not None:
             score = score + repeated(self.region, score) * 1e6
         return score.topk(self.count, dim=-1).indices
+
+    def divided(self, count: int) -> list["Plan"]:
+        """One for each of `count` conditionings."""
+        parts = [copy.copy(self) for _ in range(count)]
+        for index, part in enumerate(parts):
+            part.steps = [fresh.chunk(count)[index] for fresh in self.steps]
+        return parts
+
+    @classmethod
+    def joined(cls, parts: list["Plan"]) -> "Plan":
+        whole = copy.copy(parts[0])
+        whole.steps = [torch.cat(fresh) for fresh in zip(*(part.steps for part in parts), strict=False)]
+        return whole
 
     def at(self, steps_since: int):
         """The fresh tokens of the n-th step after the full one, n from 1."""

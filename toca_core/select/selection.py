@@ -1,5 +1,6 @@
 """From scores to the fresh tokens of a partial step."""
 
+import copy
 import math
 
 import torch
@@ -83,6 +84,33 @@ class Selector:
         ages += 1
         ages.scatter_(-1, fresh, 0.0)
         return fresh
+
+    def divided(self, count: int) -> list["Selector"]:
+        """One for each of `count` conditionings: its own scores, or a copy of those that they share (`account.scored_samples`)."""
+        parts = [copy.copy(self) for _ in range(count)]
+        if self.basis is not None:
+            own = self.config.score == "self_attn"
+
+            def part_of(tensor, index: int):
+                return tensor.chunk(count, dim=1)[index] if own else tensor.clone()
+
+            for index, part in enumerate(parts):
+                part.basis, part.ages = part_of(self.basis, index), {name: part_of(ages, index) for name, ages in self.ages.items()}
+        return parts
+
+    @classmethod
+    def joined(cls, parts: list["Selector"]) -> "Selector":
+        """The other way; where conditionings share scores, the mean of theirs, and the ages of the first."""
+        first = parts[0]
+        whole = copy.copy(first)
+        if first.basis is None or any(part.basis is None or part.basis.shape != first.basis.shape for part in parts):
+            whole.basis, whole.ages = None, {}
+        elif first.config.score == "self_attn":
+            whole.basis = torch.cat([part.basis for part in parts if part.basis is not None], dim=1)
+            whole.ages = {name: torch.cat([part.ages[name] for part in parts], dim=1) for name in first.ages}
+        else:
+            whole.basis = torch.stack([part.basis for part in parts if part.basis is not None]).mean(0)
+        return whole
 
     @property
     def bytes(self) -> int:
