@@ -44,14 +44,16 @@ class SamplingRun:
     host_memory    what is free for the cache: has `itemsize` and `budget` (`keep.memory.MemoryPlan`)
     run_id         by which those who watch know it
     plain          why nothing is to be cached, in words; empty where something is
+    bound          the layout applied to the model, where that was done already
     """
     level: Level
     moment: Moment                                                  # this evaluation
 
     def __init__(self, config: ToCaConfig, layout, model, about: Run, report: RunReport, sigmas: list[float],
-                 sigma_range: tuple[float, float] = (math.inf, -1.0), flow: bool = False, host_memory=None, run_id=None, plain: str = ""):
+                 sigma_range: tuple[float, float] = (math.inf, -1.0), flow: bool = False, host_memory=None, run_id=None, plain: str = "",
+                 bound=None):
         self.id, self.layout = run_id, layout
-        self.bound: dict[int, Any] = {}                             # id of a model -> its layout bound to it
+        self.bound: dict[int, Any] = {} if bound is None else {id(model): bound}    # id of a model -> its layout bound to it
         self.levels, (self.start_sigma, self.end_sigma) = NoiseLevels(sigmas), sigma_range
         self.flow, self.about, self.report, self.abandoned = flow, about, report, False
         self.memory, self.record = MemoryPlan(host_memory), about.record
@@ -170,8 +172,8 @@ class SamplingRun:
             self.report.remark(f"What goes into the model changed at step {steps} (a prompt, a reference, a LoRA's strength, a ControlNet "
                                f"or a patch), so it was computed in full there")
         if self.caches.regrouped and self.config.level == "module" and self.config.score != "self_attn":
-            self.report.remark("Memory was tight, so conditionings were computed together at some steps and apart at others, where each chose "
-                               "its fresh tokens by itself: with more room the picture differs a little")
+            self.report.remark("Memory was tight, so conditionings were computed together at some steps and apart at others, where each "
+                               "chose its fresh tokens by itself: with more room the picture differs a little")
         for sentence in self.finite.sentences():
             self.report.remark(sentence)
         if not self.config.always_full and not self.report.calls("partial") and not self.report.note:

@@ -195,6 +195,98 @@ def test_where_memory_runs_out_the_run_goes_on_plainly(subject, cached, monkeypa
         assert torch.equal(latent, subject.plain(steps=10))
 
 
+WORDS = {"caching allocator": "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB",
+         "cudaMallocAsync": "Allocation on device 0 would exceed allowed memory. (out of memory)\nCurrently allocated     : 21.30 GiB",
+         "short": "Allocation on device ", "xpu": "XPU out of memory. Tried to allocate 2.00 GiB", "none": ""}
+ERRORS = [torch.OutOfMemoryError(words) for words in WORDS.values()]
+ERRORS += [RuntimeError(words) for words in ("HIP out of memory. Tried", "MPS backend out of memory (MPS allocated: 9 GB)",
+                                             "CUDA error: out of memory", "CUDA driver error: out of memory")]
+ERRORS.append(MemoryError())
+
+
+@pytest.mark.parametrize("settings", [{}, {"level": "stack"}, {"level": "output"}], ids=["module", "stack", "output"])
+@pytest.mark.parametrize("error", ERRORS, ids=[*WORDS, "hip", "mps", "cuda", "driver", "python"])
+def test_however_an_allocator_says_it(tiny_dit, cached, settings, error):
+    """In the model's own code, where the run would be lost without the room that the cache gives back."""
+    block, calls = tiny_dit.diffusion_model.blocks[-1], []
+
+    def failing(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+        return type(block).forward(block, *args, **kwargs)
+
+    model, reports = cached(tiny_dit, **{**SETTINGS, "cycle": 1, "mlp_cycle": 2, **settings, **({"tolerance": 5.0} if settings else {})})
+    block.__dict__["forward"] = failing
+    try:
+        latent = tiny_dit.sample(model, steps=6)
+    finally:
+        del block.__dict__["forward"]
+    assert "Memory ran out" in reports[0].note and reports[0].calls("plain") == 5
+    assert torch.equal(latent, tiny_dit.plain(steps=6))
+
+
+def test_other_errors_are_the_users_to_see(tiny_dit, cached):
+    block = tiny_dit.diffusion_model.blocks[-1]
+
+    def failing(*args, **kwargs):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    block.__dict__["forward"] = failing
+    try:
+        with pytest.raises(RuntimeError, match="mat1"):
+            tiny_dit.sample(cached(tiny_dit, **SETTINGS)[0], steps=3)
+    finally:
+        del block.__dict__["forward"]
+
+
+SHORTAGES = [(1, 10), (1, 2.05), (1, 2.3), (1, 2.45), (2, 3.1), (1, 1.9), (1, 1.2), (4, 4.5), (4, 2), (0.5, 0.9)]
+
+
+@pytest.fixture
+def tight(tiny_dit, pack, monkeypatch):
+    """tight(preset, batch, free) -> the report of a run with so much free memory, less what the cache holds, where the host reckons
+    `batch` for two conditionings; both in units of what the cache takes with room."""
+    def run(preset, batch=None, free=None):
+        held, made = [], pack.run.SamplingRun.__init__
+
+        def noted(self, *args, **kwargs):
+            made(self, *args, **kwargs)
+            held.append(self.caches)
+
+        reports = []
+        model = pack.seam.install(tiny_dit.model, pack.settings.Settings(preset, pack.config.ToCaConfig()), reports.append)
+        if free is not None:
+            unit = run(preset).cache_bytes
+            left = lambda *_, **__: free * unit - (held[-1].bytes if held else 0)       # noqa: E731
+            base = type(tiny_dit.model.model)
+            monkeypatch.setattr(comfy.model_management, "get_free_memory",
+                                lambda device=None, both=False: (left(), left()) if both else left())
+            monkeypatch.setattr(comfy.model_management, "minimum_inference_memory", lambda: 0)
+            monkeypatch.setattr(comfy.model_management, "extra_reserved_memory", lambda: 0)
+            monkeypatch.setattr(base, "memory_required", lambda self, shape, cond_shapes=(): batch * unit * shape[0] / 2)
+        monkeypatch.setattr(pack.run.SamplingRun, "__init__", noted)
+        with monkeypatch.context() as loading:                      # what is loaded is loaded already
+            loading.setattr(comfy.model_management, "load_models_gpu", lambda *args, **kwargs: None)
+            tiny_dit.known["latent"] = tiny_dit.sample(model, steps=12)
+        monkeypatch.undo()
+        return reports[-1]
+    return run
+
+
+@pytest.mark.parametrize("batch, free", SHORTAGES)
+@pytest.mark.parametrize("preset", ["paper", "auto"])
+def test_a_shortage_of_memory_never_makes_it_slower_nor_changes_the_picture(tiny_dit, tight, preset, batch, free):
+    room, picture = tight(preset), tiny_dit.known["latent"]
+    report, again = tight(preset, batch, free), tiny_dit.known["latent"]
+    assert report.flops_speedup > 0.98
+    if report.calls("partial"):
+        assert report.flops_speedup > 0.9 * room.flops_speedup and report.model_calls["plain"] == 0
+    else:
+        assert "nothing is cached" in report.note
+        picture = tiny_dit.plain(steps=12)
+    assert ((again - picture).norm() / picture.norm()).item() < 1e-5                # a batch of two rounds otherwise than two of one
+
+
 def test_a_batch_that_is_split_in_mid_run_takes_no_more_room(tiny_dit, cached, monkeypatch):
     """The old cache becomes those of its conditionings."""
     need = sample(tiny_dit, cached, **SETTINGS)[1].cache_bytes

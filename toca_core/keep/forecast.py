@@ -16,6 +16,7 @@ from .storage import Kept, Store
 NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
 TRUST_MEMORY = 0.5              # share of the earlier factor in a new one
+REPEATED = 1.0
 CHEBYSHEV_ANCHORS, CHEBYSHEV_RIDGE = 4, 0.1
 
 
@@ -47,8 +48,12 @@ def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[floa
 
 
 def growth(anchors: list[float], now: float) -> float:
-    """How the error of a forecast grows with the distance: as the product of the distances to the anchors it is made from."""
-    return math.prod(abs(now - anchor) for anchor in anchors)
+    """How the error of a forecast grows with the distance: as the product of the distances to the anchors it is made from.
+
+    A sampler that asks twice at one noise level asks about another sample: that counts as a part of the last step's length.
+    """
+    step = REPEATED * abs(anchors[0] - anchors[1]) if len(anchors) > 1 else 0.0
+    return math.prod(abs(now - anchor) or step for anchor in anchors)
 
 
 def anchors_kept(order: int, basis: str) -> int:
