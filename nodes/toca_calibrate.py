@@ -85,7 +85,8 @@ class ToCaCalibrate(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Chosen:
-    """config: of preset auto, as a preset file holds it; widgets: what of it is said to ToCa Cache beside the tolerance."""
+    """config: of preset auto, for any number of steps, as a preset file holds it; widgets: what of it ToCa Cache is told beside the
+    tolerance."""
     config: ToCaConfig
     widgets: ToCaConfig
     cycle: int
@@ -104,7 +105,7 @@ def reaching(runs: Calibration, target: calibration.Target) -> Chosen:
                               f"{fastest:.3g}x at most; set a lower target, or more steps.")
     points = calibration.search(runs.point, target)
     best = calibration.nearest(points, target)
-    return Chosen(replace(auto, tolerance=best.tolerance), ToCaConfig(), round(best.cycle),
+    return Chosen(replace(auto, tolerance=best.tolerance, max_gap=0), ToCaConfig(), round(best.cycle),
                   partial(curve, points=points, target=target, chosen=best), told(runs, target, points, best))
 
 
@@ -131,7 +132,7 @@ def within(runs: Calibration, target: calibration.Target) -> Chosen:
     widgets = ToCaConfig(memory_budget=target.value, cache_device=config.cache_device, cache_dtype=config.cache_dtype)
     words = [f"Target {target}: {form_of(config)}, {memory.readable(forms[form_of(config)])}.", *filter(None, [why]),
              *(f"{form}: {memory.readable(size)}" for form, size in forms.items())]
-    return Chosen(replace(config, memory_budget=target.value), widgets, config.cycle,
+    return Chosen(replace(config, memory_budget=target.value, max_gap=0), widgets, config.cycle,
                   partial(sizes, needs=list(forms.items()), limit=budget.limit(config), chosen=form_of(config)), words)
 
 

@@ -7,6 +7,10 @@ SCORES = ("self_attn", "cross_attn", "random")
 CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
 LEVELS = ("module", "stack", "output")
 STALE_TOKENS = ("reuse", "forecast")
+# Settings that count at level module alone, and those that do not count there.
+OF_MODULES = ("fresh_ratio", "cross_attn_cycle", "mlp_cycle", "cross_attn_share", "mlp_share", "parallel_mlp_share", "layer_slope",
+              "layer_divisor", "step_slope", "block_ratios", "score", "spread_bonus", "spread_cell", "stale_tokens")
+OF_STEPS = ("tolerance", "max_gap", "repayment", "token_mask", "mask_dilation", "refresh_ratio", "refresh")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
 REFRESHES = ("error", "self_attn", "random")
 BASES, FORECAST_TIMES = ("taylor", "chebyshev"), ("sigma", "log_snr")
@@ -26,7 +30,10 @@ def shown(value, most: int = SHOWN) -> str:
 
 
 def cut(text: str, most: int = SHOWN) -> str:
-    return text if len(text) <= most else text[:most] + "..."
+    """A name as an error shows it, on one line and not too long."""
+    start = text[:most + 1]
+    start = start if start.isprintable() else repr(start)[1:-1]
+    return start if len(start) <= most else start[:most] + "..."
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ class ToCaConfig:
     tolerance         full steps where the measured error asks for them: the error that the steps between two full ones may add
                       to the sample, in percent of the prediction, early steps counting most (`error_cycle.py`); at 0 every step
                       is full; None means the fixed `cycle`. For levels "stack" and "output"
-    max_gap           at most this distance between full steps, with a tolerance
+    max_gap           at most this distance between full steps, with a tolerance; 0 stands for what `presets.longest_gap` says of a
+                      run's steps, until that is known
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
     memory_budget     GB (2**30 bytes) that the cache may take of the model's device; 0 means what is free there
     cache_device      the cache lies on the model's device ("gpu") or in the host's memory ("cpu")
@@ -134,6 +142,12 @@ class ToCaConfig:
     def forecast_order(self) -> int:
         """Of what is kept: 0 where stale tokens are taken as they were."""
         return self.order if self.forecasts or self.stale_tokens == "forecast" else 0
+
+    def counts(self, name: str) -> bool:
+        """Whether a setting has a say at this level, and beside a tolerance where there is one."""
+        if name in ("max_gap", "cycle_rule"):
+            return (self.tolerance is None) == (name == "cycle_rule")
+        return name not in (OF_MODULES if self.forecasts else OF_STEPS)
 
     def cycle_of(self, kind: str) -> int:
         own = {"cross_attn": self.cross_attn_cycle, "mlp": self.mlp_cycle, "parallel_mlp": self.mlp_cycle}.get(kind)
@@ -216,7 +230,7 @@ CHECKS = {
     "forecast_time": choice(FORECAST_TIMES),
     "trust": check_flag,
     "tolerance": optional(number(0, 100)),
-    "max_gap": number(1, 100, whole=True),
+    "max_gap": number(0, 100, whole=True),
     "repayment": number(0, 2),
     "memory_budget": number(0, 1024),
     "cache_device": choice(CACHE_DEVICES),

@@ -60,11 +60,11 @@ def first_line(error: Exception) -> str:
 
 
 def listed(keys: list[str]) -> str:
-    return ", ".join(map(key_shown, keys[:3])) + (", ..." if len(keys) > 3 else "") if keys else "none"
+    return ", ".join(map(cut_key, keys[:3])) + (", ..." if len(keys) > 3 else "") if keys else "none"
 
 
-def key_shown(key: str) -> str:
-    return shown(key, LONGEST_KEY)[1:].rstrip("'\"")
+def cut_key(key: str) -> str:
+    return cut(key, LONGEST_KEY)
 
 
 # ---- from weights to a model ----
@@ -108,7 +108,7 @@ def sizes_understood(path: str):
     except CheckpointError:
         raise
     except KeyError as error:
-        raise CheckpointError(f"{path} is no whole checkpoint: it has no {key_shown(str(error.args[0]))}; download it again.") from error
+        raise CheckpointError(f"{path} is no whole checkpoint: it has no {cut_key(str(error.args[0]))}; download it again.") from error
     except (ArithmeticError, AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} holds sizes of no model this pack knows ({first_line(error)}); download it again.") from error
 
@@ -118,10 +118,10 @@ def check_tensors(path: str, weights: dict):
     for key, tensor in weights.items():
         if tensor.dtype not in STORED or tensor.layout != torch.strided:
             kind = str(tensor.dtype if tensor.layout == torch.strided else tensor.layout).removeprefix("torch.")
-            raise CheckpointError(f"{path}: {key_shown(key)} is stored as {kind}, and this pack loads plain floating-point numbers of "
+            raise CheckpointError(f"{path}: {cut_key(key)} is stored as {kind}, and this pack loads plain floating-point numbers of "
                                   f"8 to 64 bits; load a file that is not quantised in another way.")
         if tensor.is_meta or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-            raise CheckpointError(f"{path}: {key_shown(key)} has shape {sizes_of(tensor)}, but not as many numbers; download it again.")
+            raise CheckpointError(f"{path}: {cut_key(key)} has shape {sizes_of(tensor)}, but not as many numbers; download it again.")
 
 
 def check_keys(path: str, diffusion_model, weights: dict):
@@ -184,7 +184,7 @@ def depth_of(path: str, weights: dict, stack: str = "blocks") -> int:
     for number, key in found.items():
         if not NUMERAL.fullmatch(number) or int(number) >= len(found):
             gap = next(index for index in range(len(found)) if str(index) not in found)
-            raise CheckpointError(f"{path} has {key_shown(key)} and no {stack}.{gap}: its {stack} are not numbered without a gap; "
+            raise CheckpointError(f"{path} has {cut_key(key)} and no {stack}.{gap}: its {stack} are not numbered without a gap; "
                                   f"download it again.")
     if len(found) > MOST_BLOCKS:
         raise CheckpointError(f"{path} has {len(found)} {stack}; this pack loads models of up to {MOST_BLOCKS}.")
