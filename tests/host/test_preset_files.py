@@ -95,7 +95,7 @@ def test_every_encoding_of_json_is_read(files, content):
 @pytest.mark.parametrize("content", [
     "", "{", "[]", "null", "3", '"text"', "[" * 100_000, '{"a":' * 100_000, '{"cycle": ' + "9" * 400_000 + "}",
     '{"cycle": ' + "9" * 4_000_000 + "}",
-    '{"tolerance": NaN, "level": "stack"}', '{"tolerance": Infinity, "level": "stack"}', bytes(range(256)), b'{"level": "\xff\xfe"}',
+    bytes(range(256)), b'{"level": "\xff\xfe"}',
     '{"version": "1"}', '{"version": 0}', '{"version": -1}', '{"version": true}', '{"version": 1.5}', '{"version": [1]}'],
     ids=lambda content: repr(content[:12]))
 def test_what_holds_no_preset(refused, content):
@@ -122,7 +122,8 @@ def test_settings_that_cannot_be(refused, settings, named):
 
 
 def test_numbers_beyond_floating_point(refused):
-    refused("mine", '{"fresh_ratio": 1e999}', "fresh_ratio is inf")
+    for number, shown in (("1e999", "inf"), ("Infinity", "inf"), ("NaN", "nan")):
+        refused("mine", f'{{"fresh_ratio": {number}}}', "cannot be used", f"fresh_ratio is {shown}")
 
 
 @pytest.mark.parametrize("content, named", [
