@@ -8,7 +8,7 @@ from comfy.samplers import SAMPLER_NAMES, SCHEDULER_NAMES
 from comfy_api.latest import io
 
 from ..toca_core import calibration
-from ..toca_core.config import ConfigError, ToCaConfig
+from ..toca_core.config import ConfigError, ToCaConfig, number
 from ..toca_core.keep import memory
 from .calibration_picture import curve, picture, sizes
 from .host import user_files
@@ -69,6 +69,7 @@ class ToCaCalibrate(io.ComfyNode):
     @classmethod
     def execute(cls, model, positive, negative, latent, target, steps, cfg, sampler_name, scheduler, first_seed, effort, save_as,
                 sensitivity=True, vae=None) -> io.NodeOutput:
+        number(0, 100)("cfg", cfg)
         target = calibration.parse_target(target)
         save_as = save_as.strip() and user_files.check_name("save_as", save_as.strip(), PRESETS)
         sampling = Sampling(model, positive, negative, latent, steps, cfg, sampler_name, scheduler, first_seed)
