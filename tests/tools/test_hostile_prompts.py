@@ -13,7 +13,8 @@ FLOATS = ("fresh_ratio", "mlp_share", "cross_attn_share", "parallel_mlp_share", 
 WHOLES = ("cycle", "spread_cell", "warmup_steps", "cross_attn_cycle", "mlp_cycle", "order")
 CHOICES = ("score", "cycle_rule", "level", "stale_tokens", "cache_device", "cache_dtype", "preset")
 TEXTS = ("mlp:", ":", "mlp", "mlp: 0.1\nmlp: 0.2", "mlp: 1e400", "mlp: nan", "🙂: 0.2", "mlp: " + "0.1," * 100_000, "a" * 1_000_000,
-         "9" * 500_000, "mlp: -0", "\0", "mlp: \ud800", 5, None, {"a": 1}, "\n" * 100_000, "".join(f"m{index}: 1\n" for index in range(5000)))
+         "9" * 500_000, "mlp: -0", "\0", "mlp: \ud800", 5, None, {"a": 1}, "\n" * 100_000,
+         "".join(f"m{index}: 1\n" for index in range(5000)))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,12 @@ def graph(defaults, wanted):
     if link:
         nodes["cache"][1].update([link])
     return {name: {"class_type": kind, "inputs": {**defaults.get(kind, {}), **inputs}} for name, (kind, inputs) in nodes.items()}
+
+
+@pytest.mark.parametrize("node, name", [("region", "strength"), ("calibrate", "cfg"), ("cache", "tolerance")])
+def test_what_is_no_number_is_not_passed_on(outcome, node, name):
+    """The host compares it with the limits of the widget, and passes it."""
+    assert f"{name} is nan" in outcome(node, name, NAN)
 
 
 def check(outcome, node, name, values):
