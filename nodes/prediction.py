@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from ..toca_core.config import ConfigError, ToCaConfig
+from ..toca_core.config import ConfigError, ToCaConfig, cut, shown
 from ..toca_core.families.layout import Layout
 from ..toca_core.keep import memory
 from ..toca_core.predict import Shape, predict
@@ -17,6 +17,7 @@ from .systems import SYSTEMS
 from .toca_cache import ToCaCache
 
 STEPS = 30
+MOST_BLOCKS = 512       # that are believed of a model not known yet
 GENERIC = "pixart"      # whose modules stand for those of a model not known yet
 
 
@@ -103,20 +104,20 @@ class Drawn:
 def as_given(depths: dict, ratios: dict) -> dict:
     """As many blocks as there are ratios: a model not known yet may well be the one that they were made for."""
     given = {site: len(ratios.get(site.name, ratios.get(site.kind, ()))) for site in depths}
-    return {site: given[site] if given[site] > 1 else depth for site, depth in depths.items()}
+    return {site: given[site] if 1 < given[site] <= MOST_BLOCKS else depth for site, depth in depths.items()}
 
 
 def settings_of(bound, widgets: dict, ratios: str | None):
     defaults = {entry.id: entry.default for entry in ToCaCache.define_schema().inputs if getattr(entry, "default", None) is not None}
     for name, value in widgets.items():
         if name not in defaults:
-            raise ConfigError(f"ToCa Cache has no widget {name}.")
+            raise ConfigError(f"ToCa Cache has no widget {cut(name)}.")
         if isinstance(defaults[name], str) != isinstance(value, str) or not isinstance(value, (str, int, float)):
-            raise ConfigError(f"{name} is {value!r}; give {'text' if isinstance(defaults[name], str) else 'a number'}.")
+            raise ConfigError(f"{name} is {shown(value)}; give {'text' if isinstance(defaults[name], str) else 'a number'}.")
     values = {name: value for name, value in (defaults | widgets).items() if name != "enable"}
     presets_known = (*PRESETS, *saved_presets())
     if values["preset"] not in presets_known:
-        raise ConfigError(f"preset is {values['preset']!r}; choose one of {', '.join(presets_known)}.")
+        raise ConfigError(f"preset is {shown(values['preset'])}; choose one of {', '.join(presets_known)}.")
     return read(bound and bound.layout, **values, ratios=None if ratios is None else parse_block_ratios(ratios, "ratios"))
 
 

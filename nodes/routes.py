@@ -1,14 +1,17 @@
 """The server's side of the ratio chart: GET /toca/model and POST /toca/predict."""
 
 import asyncio
-import json
 
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from ..toca_core.config import ConfigError
+from ..toca_core.config import ConfigError, shown
+from . import strict_json
 from .prediction import describe, foresee
 
-LONGEST = 100_000       # characters of a body
+LONGEST = 100_000       # bytes of a body
+FIELDS = {"node": (str, "", "text"), "system": (str, "", "text"), "widgets": (dict, {}, "an object"),
+          "ratios": ((str, type(None)), None, "text")}     # name -> (what it has to be, what it is by default, that in words)
 
 
 def add_routes(routes):
@@ -18,7 +21,7 @@ def add_routes(routes):
 
 
 async def model(request):
-    return web.json_response(describe(request.query.get("node", ""), request.query.get("system", "")))
+    return answer(describe(request.query.get("node", ""), request.query.get("system", "")))
 
 
 async def prediction(request):
@@ -27,25 +30,42 @@ async def prediction(request):
     {error} where the node would refuse these widgets, since that is the prediction then; 400 and {error} for any other body.
     """
     try:
-        body = read(await request.text())
+        body = read(await body_of(request))
     except ConfigError as error:
-        return web.json_response({"error": str(error)}, status=400)
+        return answer({"error": str(error)}, status=400)
     try:
-        return web.json_response(await asyncio.to_thread(foresee, **body))
+        return answer(await asyncio.to_thread(foresee, **body))
     except ConfigError as error:
-        return web.json_response({"error": str(error)})
+        return answer({"error": str(error)})
 
 
-def read(text: str) -> dict:
+def answer(content, status: int = 200):
+    return web.json_response(content, status=status, dumps=strict_json.dumps)
+
+
+async def body_of(request) -> bytes:
+    """Read no further than it may be long. Raises ConfigError for a longer one, and for one that is not encoded as it says."""
+    body = bytearray()
     try:
-        body = json.loads(text) if len(text) <= LONGEST else None
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise ConfigError(f"The body is no JSON object of at most {LONGEST} characters.")
-    found = {name: body.get(name, default) for name, default in (("node", ""), ("system", ""), ("widgets", {}), ("ratios", None))}
-    wanted = {"node": str, "system": str, "widgets": dict, "ratios": (str, type(None))}
-    for name, kind in wanted.items():
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > LONGEST:
+                raise ConfigError(f"The body is longer than {LONGEST} bytes; send a shorter one.")
+    except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
+        raise ConfigError("The body is not encoded as its header says; send it as plain JSON.") from None
+    return bytes(body)
+
+
+def read(body: bytes) -> dict:
+    """-> the arguments of `prediction.foresee`. Raises ConfigError."""
+    try:
+        said = strict_json.loads(body)
+    except ValueError as error:
+        raise ConfigError(f"The body cannot be read: {error}. Send a JSON object.") from None
+    if not isinstance(said, dict):
+        raise ConfigError(f"The body is {shown(said)}; send a JSON object.")
+    found = {name: said.get(name, default) for name, (_, default, _) in FIELDS.items()}
+    for name, (kind, _, words) in FIELDS.items():
         if not isinstance(found[name], kind):
-            raise ConfigError(f"{name} is {found[name]!r}; give {'an object' if name == 'widgets' else 'text'}.")
+            raise ConfigError(f"{name} is {shown(found[name])}; give {words}.")
     return found

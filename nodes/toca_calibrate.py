@@ -8,7 +8,7 @@ from comfy.samplers import SAMPLER_NAMES, SCHEDULER_NAMES
 from comfy_api.latest import io
 
 from ..toca_core import calibration
-from ..toca_core.config import ConfigError, ToCaConfig
+from ..toca_core.config import ConfigError, ToCaConfig, number
 from ..toca_core.keep import memory
 from .calibration_picture import curve, picture, sizes
 from .host import user_files
@@ -69,6 +69,7 @@ class ToCaCalibrate(io.ComfyNode):
     @classmethod
     def execute(cls, model, positive, negative, latent, target, steps, cfg, sampler_name, scheduler, first_seed, effort, save_as,
                 sensitivity=True, vae=None) -> io.NodeOutput:
+        number(0, 100)("cfg", cfg)
         target = calibration.parse_target(target)
         save_as = save_as.strip() and user_files.check_name("save_as", save_as.strip(), PRESETS)
         sampling = Sampling(model, positive, negative, latent, steps, cfg, sampler_name, scheduler, first_seed)
@@ -85,7 +86,8 @@ class ToCaCalibrate(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Chosen:
-    """config: of preset auto, as a preset file holds it; widgets: what of it is said to ToCa Cache beside the tolerance."""
+    """config: of preset auto, for any number of steps, as a preset file holds it; widgets: what of it ToCa Cache is told beside the
+    tolerance."""
     config: ToCaConfig
     widgets: ToCaConfig
     cycle: int
@@ -104,7 +106,7 @@ def reaching(runs: Calibration, target: calibration.Target) -> Chosen:
                               f"{fastest:.3g}x at most; set a lower target, or more steps.")
     points = calibration.search(runs.point, target)
     best = calibration.nearest(points, target)
-    return Chosen(replace(auto, tolerance=best.tolerance), ToCaConfig(), round(best.cycle),
+    return Chosen(replace(auto, tolerance=best.tolerance, max_gap=0), ToCaConfig(), round(best.cycle),
                   partial(curve, points=points, target=target, chosen=best), told(runs, target, points, best))
 
 
@@ -131,7 +133,7 @@ def within(runs: Calibration, target: calibration.Target) -> Chosen:
     widgets = ToCaConfig(memory_budget=target.value, cache_device=config.cache_device, cache_dtype=config.cache_dtype)
     words = [f"Target {target}: {form_of(config)}, {memory.readable(forms[form_of(config)])}.", *filter(None, [why]),
              *(f"{form}: {memory.readable(size)}" for form, size in forms.items())]
-    return Chosen(replace(config, memory_budget=target.value), widgets, config.cycle,
+    return Chosen(replace(config, memory_budget=target.value, max_gap=0), widgets, config.cycle,
                   partial(sizes, needs=list(forms.items()), limit=budget.limit(config), chosen=form_of(config)), words)
 
 

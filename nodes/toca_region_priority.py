@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..toca_core.config import number
 from .host.regions import PRIORITY_KEY, RegionPriority, with_option
 
 
@@ -27,4 +28,5 @@ class ToCaRegionPriority(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, mask, strength) -> io.NodeOutput:
+        number(0, 100)("strength", strength)                        # the host lets a value pass that is no number, or comes by a link
         return io.NodeOutput(with_option(model, PRIORITY_KEY, RegionPriority(mask, strength)))

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .config import ConfigError, ToCaConfig
+from .config import ConfigError, ToCaConfig, shown
 from .error_cycle import ErrorCycle
 from .presets import TOLERANCE
 from .quality import IDENTICAL
@@ -47,9 +47,9 @@ def parse_target(text: str) -> Target:
         if found := re.fullmatch(form, words):
             value = float(next(filter(None, found.groups())).replace(",", "."))
             if not low < value < high:
-                raise ConfigError(f"target is {text!r}; give a {kind} above {low:g} and below {high:g}.")
+                raise ConfigError(f"target is {shown(text)}; give a {kind} above {low:g} and below {high:g}.")
             return Target(kind, value)
-    raise ConfigError(f"target is {text!r}; write a speed such as 2.5x, a likeness such as PSNR >= 35 or 35 dB, "
+    raise ConfigError(f"target is {shown(text)}; write a speed such as 2.5x, a likeness such as PSNR >= 35 or 35 dB, "
                       f"or the cache's memory such as within 6 GB.")
 
 

@@ -7,12 +7,33 @@ SCORES = ("self_attn", "cross_attn", "random")
 CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
 LEVELS = ("module", "stack", "output")
 STALE_TOKENS = ("reuse", "forecast")
+# Settings that count at level module alone, and those that do not count there.
+OF_MODULES = ("fresh_ratio", "cross_attn_cycle", "mlp_cycle", "cross_attn_share", "mlp_share", "parallel_mlp_share", "layer_slope",
+              "layer_divisor", "step_slope", "block_ratios", "score", "spread_bonus", "spread_cell", "stale_tokens")
+OF_STEPS = ("tolerance", "max_gap", "repayment", "token_mask", "mask_dilation", "refresh_ratio", "refresh")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
 REFRESHES = ("error", "self_attn", "random")
+BASES, FORECAST_TIMES = ("taylor", "chebyshev"), ("sigma", "log_snr")
+SHOWN = 60              # characters of a value in an error
 
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names it, its value and the remedy."""
+
+
+def shown(value, most: int = SHOWN) -> str:
+    """Any value as an error shows it, on one line and not too long."""
+    try:
+        return cut(repr(value[:most + 1] if isinstance(value, (str, bytes)) else value), most)
+    except Exception:                                               # a number of too many digits, lists in lists in lists
+        return f"<{type(value).__name__} that is too large to show>"
+
+
+def cut(text: str, most: int = SHOWN) -> str:
+    """A name as an error shows it, on one line and not too long."""
+    start = text[:most + 1]
+    start = start if start.isprintable() else repr(start)[1:-1]
+    return start if len(start) <= most else start[:most] + "..."
 
 
 @dataclass(frozen=True)
@@ -46,7 +67,8 @@ class ToCaConfig:
     tolerance         full steps where the measured error asks for them: the error that the steps between two full ones may add
                       to the sample, in percent of the prediction, early steps counting most (`error_cycle.py`); at 0 every step
                       is full; None means the fixed `cycle`. For levels "stack" and "output"
-    max_gap           at most this distance between full steps, with a tolerance
+    max_gap           at most this distance between full steps, with a tolerance; 0 stands for what `presets.longest_gap` says of a
+                      run's steps, until that is known
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
     memory_budget     GB (2**30 bytes) that the cache may take of the model's device; 0 means what is free there
     cache_device      the cache lies on the model's device ("gpu") or in the host's memory ("cpu")
@@ -96,9 +118,7 @@ class ToCaConfig:
 
     def __post_init__(self):
         for field in fields(self):
-            check = CHECKS.get(field.name)
-            if check:
-                check(field.name, getattr(self, field.name))
+            CHECKS[field.name](field.name, getattr(self, field.name))
         if self.start_percent > self.end_percent:
             raise ConfigError(f"start_percent is {self.start_percent}, after end_percent {self.end_percent}; "
                               f"set start_percent at or before end_percent.")
@@ -123,6 +143,12 @@ class ToCaConfig:
         """Of what is kept: 0 where stale tokens are taken as they were."""
         return self.order if self.forecasts or self.stale_tokens == "forecast" else 0
 
+    def counts(self, name: str) -> bool:
+        """Whether a setting has a say at this level, and beside a tolerance where there is one."""
+        if name in ("max_gap", "cycle_rule"):
+            return (self.tolerance is None) == (name == "cycle_rule")
+        return name not in (OF_MODULES if self.forecasts else OF_STEPS)
+
     def cycle_of(self, kind: str) -> int:
         own = {"cross_attn": self.cross_attn_cycle, "mlp": self.mlp_cycle, "parallel_mlp": self.mlp_cycle}.get(kind)
         return self.cycle if own is None else own
@@ -140,7 +166,7 @@ def number(low, high, whole=False):
     def check(name, value):
         kinds = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-            raise ConfigError(f"{name} is {value!r}; give {'a whole number' if whole else 'a number'} from {low} to {high}.")
+            raise ConfigError(f"{name} is {shown(value)}; give {'a whole number' if whole else 'a number'} from {low} to {high}.")
     return check
 
 
@@ -150,17 +176,33 @@ def optional(check):
 
 def choice(options):
     def check(name, value):
-        if value not in options:
-            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(options)}.")
+        if not isinstance(value, str) or value not in options:
+            raise ConfigError(f"{name} is {shown(value)}; choose one of {', '.join(options)}.")
     return check
 
 
+def check_flag(name, value):
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {shown(value)}; give true or false.")
+
+
 def check_block_ratios(name, value):
+    if not isinstance(value, (tuple, list)) or not all(map(is_line, value)):
+        raise ConfigError(f"{name} is {shown(value)}; give pairs of a module's name and its ratios.")
+    named: set[str] = set()
     for module, ratios in value:
         if not ratios:
-            raise ConfigError(f"{name} gives no ratio for {module}; give one per block, or leave {module} out.")
+            raise ConfigError(f"{name} gives no ratio for {cut(module)}; give one per block, or leave {cut(module)} out.")
+        if module in named:
+            raise ConfigError(f"{name} gives {cut(module)} twice; keep one line of it.")
+        named.add(module)
         for block, ratio in enumerate(ratios):
-            number(0, 1)(f"{name}: {module}, block {block}", ratio)
+            number(0, 1)(f"{name}: {cut(module)}, block {block}", ratio)
+
+
+def is_line(pair) -> bool:
+    """Whether something is a module's name and a row of what may be its ratios."""
+    return isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], (tuple, list))
 
 
 CHECKS = {
@@ -174,6 +216,7 @@ CHECKS = {
     "mlp_share": number(0, 10),
     "parallel_mlp_share": number(0, 10),
     "layer_slope": number(-10, 10),
+    "layer_divisor": optional(number(1, 10000, whole=True)),
     "step_slope": number(-10, 10),
     "block_ratios": check_block_ratios,
     "score": choice(SCORES),
@@ -183,14 +226,16 @@ CHECKS = {
     "level": choice(LEVELS),
     "stale_tokens": choice(STALE_TOKENS),
     "order": number(0, 2, whole=True),
-    "basis": choice(("taylor", "chebyshev")),
-    "forecast_time": choice(("sigma", "log_snr")),
+    "basis": choice(BASES),
+    "forecast_time": choice(FORECAST_TIMES),
+    "trust": check_flag,
     "tolerance": optional(number(0, 100)),
-    "max_gap": number(1, 100, whole=True),
+    "max_gap": number(0, 100, whole=True),
     "repayment": number(0, 2),
     "memory_budget": number(0, 1024),
     "cache_device": choice(CACHE_DEVICES),
     "cache_dtype": choice(CACHE_DTYPES),
+    "token_mask": check_flag,
     "mask_dilation": number(0, 64, whole=True),
     "refresh_ratio": number(0, 1),
     "refresh": choice(REFRESHES),

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from . import presets
-from .config import ConfigError, ToCaConfig
+from .config import ConfigError, ToCaConfig, shown
 from .costs.account import Sizes
 from .families.layout import Layout
 from .families.tokens import TokenStack
@@ -48,9 +48,9 @@ class CachedLoop:
     def __init__(self, model: nn.Module, sigmas, predicts: str = "velocity", scaled: bool = False, level: str = "auto", blocks: Any = None,
                  tolerance: float = presets.TOLERANCE, euler: bool = True, config: ToCaConfig | None = None):
         if predicts not in PREDICTS:
-            raise ConfigError(f"predicts is {predicts!r}; choose one of {', '.join(PREDICTS)}.")
+            raise ConfigError(f"predicts is {shown(predicts)}; choose one of {', '.join(PREDICTS)}.")
         if level not in ("auto", "stack", "output"):
-            raise ConfigError(f"level is {level!r}; choose one of auto, stack, output.")
+            raise ConfigError(f"level is {shown(level)}; choose one of auto, stack, output.")
         self.model, self.predicts, self.scaled, self.euler = model, predicts, scaled, euler
         self.sigmas = [float(sigma) for sigma in sigmas]
         chosen = presets.auto(len(self.sigmas) - 1, "stack" if level == "auto" else level, config)

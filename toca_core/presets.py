@@ -14,6 +14,11 @@ def level_for(levels: tuple[str, ...]) -> str:
     return next(level for level in ("stack", "output") if level in levels)
 
 
+def longest_gap(steps: int) -> int:
+    """The `max_gap` of a run over so many steps."""
+    return 2 if steps < SHORT_RUN else 8
+
+
 def auto(steps: int, level: str = "stack", base: ToCaConfig | None = None) -> ToCaConfig:
     """What measured best: whole steps forecast, with full ones where the measured error asks for them.
 
@@ -21,4 +26,4 @@ def auto(steps: int, level: str = "stack", base: ToCaConfig | None = None) -> To
     base     the settings of the model's own paper, of which only those that have nothing to do with its modules stay
     """
     return replace(base or ToCaConfig(), layer_divisor=None, level=level, tolerance=TOLERANCE, trust=level in TRUSTED,
-                   max_gap=2 if steps < SHORT_RUN else 8)
+                   max_gap=longest_gap(steps))

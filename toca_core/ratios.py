@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .config import KINDS, ConfigError
+from .config import KINDS, ConfigError, cut
 
 BESIDE = {"mlp": "parallel_mlp", "parallel_mlp": "mlp"}        # the kind that stands in where a model has none of the one named
 
@@ -31,7 +31,7 @@ def adapt(given, depths: dict, known: dict[str, str]) -> tuple[tuple, list[str]]
         kind = name if name in KINDS else known.get(name)
         if kind in (None, "self_attn"):
             modules = ", ".join(site.name for site in partial)
-            raise ConfigError(f"block_ratios names {name}, which this model has not; its modules are {modules}.")
+            raise ConfigError(f"block_ratios names {cut(name)}, which this model has not; its modules are {modules}.")
         target = meant_by(name, kind, partial)
         if target is None:
             remarks.append(f"The ratios of {name} were left out, since this model has no such modules")

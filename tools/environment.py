@@ -294,7 +294,7 @@ def run(host: Host, arguments: list[str]) -> int:
 
 def require_pytest(host: Host) -> None:
     """Refuse a user's own host that cannot run the tests."""
-    if HOSTS in host.python.parents or quiet([str(host.python), "-c", "import pytest, pytest_timeout, xdist"]) is not None:
+    if HOSTS in host.python.parents or quiet([str(host.python), "-c", "import hypothesis, pytest, pytest_timeout, xdist"]) is not None:
         return
     raise SetupError(f'This ComfyUI has no pytest: run "{host.python}" -m pip install -r requirements-dev.txt')
 

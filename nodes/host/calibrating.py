@@ -10,7 +10,7 @@ from comfy.model_sampling import CONST
 
 from ...toca_core.calibration import Point
 from ...toca_core.calls.probe import probes
-from ...toca_core.config import ToCaConfig
+from ...toca_core.config import ConfigError, ToCaConfig, number
 from ...toca_core.keep import memory
 from ...toca_core.keep.forecast import time_of
 from ...toca_core.predict import need_of
@@ -26,6 +26,21 @@ from .settings import Settings
 VERSION = 2                     # of what is remembered; another number makes it forgotten
 EXPECTED = 5                    # runs per seed, for the progress bar
 REMEMBERED = {}                 # fingerprint -> what was measured, beside the files
+MOST = 1e30                     # of any number in a file
+
+
+def checked(value, low: float = 0.0) -> float:
+    number(low, MOST)("a number", value)
+    return float(value)
+
+
+def point_of(held: dict) -> Point:
+    """A point as its file holds it. Raises ConfigError, or TypeError, for what cannot have been measured."""
+    numbers = {name: checked(value, 1e-9) for name, value in held.items() if name != "psnr"}
+    psnr = tuple(checked(value, -MOST) for value in held["psnr"])
+    if not psnr:
+        raise ConfigError("psnr holds no number")
+    return Point(**numbers, psnr=psnr)
 
 
 @dataclass(frozen=True)
@@ -110,9 +125,9 @@ class Calibration:
         if held is None:
             return {"points": {}, "sensitivity": {}, "cost": {}}
         try:
-            points = [Point(**{**point, "psnr": tuple(map(float, point["psnr"]))}) for point in held["points"]]
-            sensitivity = {name: list(map(float, blocks)) for name, blocks in held["sensitivity"].items()}
-            cost = {name: float(held["cost"][name]) for name in sensitivity}
+            points = [point_of(point) for point in held["points"]]
+            sensitivity = {name: [checked(value) for value in blocks] for name, blocks in held["sensitivity"].items()}
+            cost = {name: checked(held["cost"][name]) for name in sensitivity}
             return {"points": {point.tolerance: point for point in points}, "sensitivity": sensitivity, "cost": cost}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             user_files.log.warning("ToCa: %s is passed over, since it holds no calibration (%r)", self.file, error)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from ...toca_core import presets
-from ...toca_core.config import ConfigError, ToCaConfig
+from ...toca_core.config import ConfigError, ToCaConfig, number, shown
 from ...toca_core.ratios import adapt
 from ..systems import MODULES
 from .block_ratios import parse_block_ratios
@@ -44,6 +44,8 @@ class Settings:
             remarks.append(f"{state} keeps something from one call of the blocks to the next, so what the model predicts is cached "
                            f"(level output)")
             chosen = at_level(chosen, "output")
+        if not chosen.max_gap:
+            chosen = replace(chosen, max_gap=presets.longest_gap(steps))
         return chosen, (*self.remarks, *remarks)
 
     def chosen(self, system, bound, levels, steps: int) -> tuple[ToCaConfig, list[str]]:
@@ -78,6 +80,7 @@ def at_level(config: ToCaConfig, level: str) -> ToCaConfig:
 def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tolerance=-1.0, ratios=None, **widgets) -> Settings:
     """The widgets of ToCa Cache -> Settings; `ratios`, of ToCa Ratios, go before block_ratios. Raises ConfigError."""
     cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
+    number(-1, 100)("tolerance", tolerance)                         # whatever the preset
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
                         tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
@@ -127,6 +130,6 @@ def score_of(choice: str, layout) -> str:
     """The widget's word -> a score; auto is what the paper uses: cross-attention where the model has it. layout: None where not known."""
     if choice == "auto":
         return "cross_attn" if layout is not None and "cross_attn" in layout.scores else "self_attn"
-    if choice not in SCORES:
-        raise ConfigError(f"score is {choice!r}; choose one of auto, {', '.join(SCORES)}.")
+    if not isinstance(choice, str) or choice not in SCORES:
+        raise ConfigError(f"score is {shown(choice)}; choose one of auto, {', '.join(SCORES)}.")
     return SCORES[choice]

@@ -1,7 +1,5 @@
 """DiT checkpoints to models: the host-side config and model around `dit.DiT`."""
 
-import json
-
 import torch
 
 import comfy.conds
@@ -9,13 +7,15 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.supported_models_base
 
+from ...toca_core.config import shown
+from .. import strict_json
 from .dit import DiT, DiTShape
-from .loading import CheckpointError, depth_of, heads_of, make_patcher, read_checkpoint, require
+from .loading import CheckpointError, depth_of, heads_of, make_patcher, patch_of, read_checkpoint, require
 
 LABELS = "toca_class_labels"                                            # key in a conditioning's options
 RELEASED_HEADS = {1152: 16, 1024: 16, 768: 12, 384: 6}                  # DiT-XL, L, B, S
-KEYS = ("x_embedder.proj.weight", "y_embedder.embedding_table.weight", "pos_embed", "blocks.0.attn.qkv.weight",
-        "blocks.0.mlp.fc1.weight", "blocks.0.adaLN_modulation.1.weight", "final_layer.linear.weight")
+KEYS = {"x_embedder.proj.weight": 4, "y_embedder.embedding_table.weight": 2, "pos_embed": 3, "blocks.0.attn.qkv.weight": 2,
+        "blocks.0.mlp.fc1.weight": 2, "blocks.0.adaLN_modulation.1.weight": 2, "final_layer.linear.weight": 2}
 
 
 class PixelSpace(comfy.latent_formats.LatentFormat):
@@ -69,15 +69,16 @@ class DiTModel(comfy.model_base.BaseModel):
 def shape_of(path: str, weights: dict, metadata: dict, num_heads: int = 0) -> DiTShape:
     """Every size from the weights; the heads see `heads_of`."""
     require(path, weights, KEYS, "DiT checkpoint")
-    hidden, in_channels, patch, _ = weights["x_embedder.proj.weight"].shape
+    hidden, in_channels, patch = patch_of(path, weights)
     grid = round(weights["pos_embed"].shape[1] ** 0.5)
     if grid * grid != weights["pos_embed"].shape[1]:
-        raise CheckpointError(f"{path}: pos_embed has {weights['pos_embed'].shape[1]} positions; a DiT's grid is square.")
+        raise CheckpointError(f"{path}: pos_embed has {weights['pos_embed'].shape[1]} positions; a DiT's grid is square, so "
+                              f"this is another model's file, or a broken one.")
     if in_channels not in LATENT_FORMATS:
         raise CheckpointError(f"{path} works on {in_channels} channels; known are 4 (SD-1.5 latents) and 3 (RGB pixels).")
     return DiTShape(
         in_channels=in_channels, out_channels=weights["final_layer.linear.weight"].shape[0] // patch ** 2, patch_size=patch,
-        hidden_size=hidden, depth=depth_of(weights), num_heads=heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
+        hidden_size=hidden, depth=depth_of(path, weights), num_heads=heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
         mlp_hidden=weights["blocks.0.mlp.fc1.weight"].shape[0],
         classes=weights["y_embedder.embedding_table.weight"].shape[0] - 1, grid=grid)
 
@@ -87,8 +88,8 @@ def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0) -> D
     shape = shape_of(path, weights, metadata, num_heads)
     prediction = metadata.get("prediction", "eps")
     if prediction not in PREDICTIONS:
-        raise CheckpointError(f"{path}: its metadata says prediction {prediction!r}; known are {', '.join(PREDICTIONS)}.")
-    return DiTConfig(shape, class_names_of(metadata, shape.classes), prediction)
+        raise CheckpointError(f"{path}: its metadata says prediction {shown(prediction)}; known are {', '.join(PREDICTIONS)}.")
+    return DiTConfig(shape, class_names_of(metadata, shape.classes, path), prediction)
 
 
 def load_dit(path: str, weight_dtype: str = "default", num_heads: int = 0, disable_dynamic: bool = False):
@@ -111,15 +112,26 @@ def guide_first(model, channels: int):
     model.set_model_sampler_cfg_function(guided)
 
 
-def class_names_of(metadata: dict, classes: int) -> list[str]:
-    """Names of the classes: from the file's metadata, ImageNet's where there are 1000, else none."""
+def class_names_of(metadata: dict, classes: int, path: str = "The file") -> list[str]:
+    """Names of the classes: from the file's metadata where it has one for each, ImageNet's where there are 1000, else none."""
     if "class_names" in metadata:
-        names = json.loads(metadata["class_names"])
+        names = names_in(metadata["class_names"], path)
         return names if len(names) == classes else []
     if classes == 1000:
         from torchvision.models._meta import _IMAGENET_CATEGORIES  # torchvision is a requirement of the host
         return list(_IMAGENET_CATEGORIES)
     return []
+
+
+def names_in(text: str, path: str) -> list[str]:
+    try:
+        names = strict_json.loads(str(text).encode("utf-8", "surrogatepass"))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("it is no list of texts")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: class_names in its metadata are {shown(text)}, and {error}; write them as a JSON list of texts, or "
+                              f"leave them out.") from None
+    return names
 
 
 def conditioning(labels: list[int]):

@@ -19,15 +19,27 @@ import comfy.sd
 import comfy.utils
 from comfy.ldm.models.autoencoder import AutoencoderKL
 
-from .loading import DTYPES, CheckpointError, check_keys, read_checkpoint, require
+from .loading import (
+    DTYPES,
+    META,
+    CheckpointError,
+    check_keys,
+    check_tensors,
+    depth_of,
+    read_checkpoint,
+    require,
+    sizes_understood,
+    whole_number,
+)
 from .open_sora_schedule import CHUNK, CHUNK_LATENTS, FACTOR, frame_count, latent_length
 
 ops = comfy.ops.disable_weight_init
 
 NAME = "Open-Sora 1.2 VAE"
 TEMPORAL, SPATIAL = "temporal_vae.", "spatial_vae.module."
-KEYS = (TEMPORAL + "encoder.conv_in.conv.weight", TEMPORAL + "decoder.conv_out.conv.weight", SPATIAL + "encoder.conv_in.weight")
+KEYS = {TEMPORAL + "encoder.conv_in.conv.weight": 5, TEMPORAL + "decoder.conv_out.conv.weight": 5, SPATIAL + "encoder.conv_in.weight": 4}
 SHIFT, SCALE = (-0.10, 0.34, 0.27, 0.98), (3.85, 2.32, 2.33, 3.06)  # of the latents, as released; a file may hold its own
+RELEASED_GROUPS = 32                                                # of the temporal half's group norms
 SPATIAL_FACTOR = 0.18215                                            # of what the image VAE hands to the temporal one
 SPATIAL_SIZE = 8                                                    # pixels along the side of one latent cell
 
@@ -275,38 +287,33 @@ def released_layout(weights: dict) -> dict:
     return others | {SPATIAL + key: value for key, value in spatial.items()}
 
 
-def numbered(weights: dict, prefix: str) -> int:
-    """How many modules are numbered after the prefix."""
-    return len({key[len(prefix):].split(".")[0] for key in weights if key.startswith(prefix)})
-
-
 def temporal_sizes(path: str, weights: dict, metadata: dict) -> TemporalSizes:
-    """Every size from the weights; the group norms' groups leave no trace there, so `num_groups` of the metadata, else the released 32."""
+    """Every size from the weights; the group norms' groups leave no trace there: `num_groups` of the metadata, else as released."""
     encoder = TEMPORAL + "encoder."
     filters, channels = weights[encoder + "conv_in.conv.weight"].shape[:2]
-    levels = numbered(weights, encoder + "block_res_blocks.")
+    levels = depth_of(path, weights, encoder + "block_res_blocks")
     widths = [weights[f"{encoder}block_res_blocks.{level}.0.conv1.conv.weight"].shape[0] for level in range(levels)]
     halves = tuple(f"{encoder}conv_blocks.{level}.conv.weight" in weights for level in range(levels - 1))
-    groups = int(metadata.get("num_groups", 32))
+    groups = whole_number(path, metadata, "num_groups") or RELEASED_GROUPS
     if 2 ** sum(halves) != FACTOR:
         raise CheckpointError(f"{path} makes one latent of {2 ** sum(halves)} frames; the {NAME} makes one of {FACTOR}.")
     if any(width % groups for width in widths):
         raise CheckpointError(f"{path} has {filters} filters, which its group norms' {groups} groups do not divide; "
-                              f"its metadata has to say num_groups where that is not the released 32.")
+                              f"its metadata has to say num_groups where that is not the released {RELEASED_GROUPS}.")
     return TemporalSizes(
         channels=channels, hidden_channels=weights[encoder + "conv2.conv.weight"].shape[0] // 2,
         latent_channels=weights[TEMPORAL + "quant_conv.conv.weight"].shape[0] // 2, filters=filters,
-        res_blocks=numbered(weights, encoder + "res_blocks."), multipliers=tuple(width // filters for width in widths),
+        res_blocks=depth_of(path, weights, encoder + "res_blocks"), multipliers=tuple(width // filters for width in widths),
         halves=halves, groups=groups)
 
 
-def spatial_params(weights: dict) -> dict:
+def spatial_params(weights: dict, path: str = "The file") -> dict:
     """What the host's AutoencoderKL is built with."""
     encoder = SPATIAL + "encoder."
     filters = weights[encoder + "conv_in.weight"].shape[0]
-    levels = range(numbered(weights, encoder + "down."))
+    levels = range(depth_of(path, weights, encoder + "down"))
     config = {"double_z": True, "z_channels": weights[encoder + "conv_out.weight"].shape[0] // 2, "resolution": 256, "in_channels": 3,
-              "out_ch": 3, "ch": filters, "num_res_blocks": numbered(weights, encoder + "down.0.block."), "attn_resolutions": [],
+              "out_ch": 3, "ch": filters, "num_res_blocks": depth_of(path, weights, encoder + "down.0.block"), "attn_resolutions": [],
               "ch_mult": [weights[f"{encoder}down.{level}.block.0.conv1.weight"].shape[0] // filters for level in levels], "dropout": 0.0}
     return {"ddconfig": config, "embed_dim": weights[SPATIAL + "post_quant_conv.weight"].shape[1]}
 
@@ -356,14 +363,13 @@ def memory_used(rows: int, cols: int, sizes: TemporalSizes, dtype) -> int:
 def make_vae(path: str, weights: dict, metadata: dict, weight_dtype: str = "default") -> HostVAE:
     """Weights as released, or with the image half in the host's names. Raises CheckpointError, naming the path, for any others."""
     require(path, weights, KEYS, NAME)
-    weights = released_layout(weights)
-    try:
-        params, sizes = spatial_params(weights), temporal_sizes(path, weights, metadata)
-    except KeyError as error:
-        raise CheckpointError(f"{path} is no whole {NAME}: it has no {error.args[0]}; download it again.") from error
-    with torch.device("meta"):                                      # shapes without memory, to compare before anything is loaded
-        expected = OpenSoraVAE(AutoencoderKL(**params), sizes)
-    check_keys(path, expected, weights)
+    check_tensors(path, weights)
+    with sizes_understood(path):
+        weights = released_layout(weights)
+        params, sizes = spatial_params(weights, path), temporal_sizes(path, weights, metadata)
+        with META:                                                  # shapes without memory, to compare before anything is loaded
+            expected = OpenSoraVAE(AutoencoderKL(**params), sizes)
+        check_keys(path, expected, weights)
     return HostVAE(weights, params, sizes, DTYPES[weight_dtype])
 
 

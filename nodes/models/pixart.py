@@ -4,6 +4,7 @@ The host derives the position base from the latent's size, rounded to 64; at 256
 (`comfy/ldm/pixart/pixartms.py`). Here the base comes from the checkpoint.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -14,12 +15,14 @@ import comfy.model_detection
 import comfy.supported_models
 from comfy.ldm.pixart.pixartms import PixArtMS, get_2d_sincos_pos_embed_torch
 
-from .loading import CheckpointError, depth_of, heads_of, make_patcher, read_checkpoint, require
+from .loading import CheckpointError, depth_of, heads_of, make_patcher, patch_of, read_checkpoint, require, sizes_understood
 
 RELEASED_HEADS = {1152: 16}
 DIFFUSERS_KEY = "adaln_single.emb.timestep_embedder.linear_1.bias"
-KEYS = ("x_embedder.proj.weight", "t_block.1.weight", "y_embedder.y_proj.fc1.weight", "blocks.0.scale_shift_table",
-        "blocks.0.cross_attn.kv_linear.weight", "final_layer.scale_shift_table")
+KEYS = {"x_embedder.proj.weight": 4, "t_block.1.weight": 2, "y_embedder.y_proj.fc1.weight": 2, "blocks.0.scale_shift_table": 2,
+        "blocks.0.cross_attn.kv_linear.weight": 2, "blocks.0.mlp.fc1.weight": 2, "final_layer.scale_shift_table": 2,
+        "final_layer.linear.weight": 2}
+OPTIONAL = {"y_embedder.y_embedding": 2, "pos_embed": 3}
 
 
 class Version(NamedTuple):
@@ -74,18 +77,18 @@ class PixArtModel(comfy.model_base.PixArt):
 
 def config_of(path: str, weights: dict, metadata: dict, num_heads: int = 0, version: str = "auto") -> PixArtConfig:
     """Every size from the weights; alpha and Sigma differ in caption length, latents and position base."""
-    require(path, weights, KEYS, "PixArt checkpoint")
-    hidden, channels, patch, _ = weights["x_embedder.proj.weight"].shape
+    require(path, weights, KEYS, "PixArt checkpoint", OPTIONAL)
+    hidden, channels, patch = patch_of(path, weights)
     trained = VERSIONS[version_of(path, weights) if version == "auto" else version]
     tokens = len(weights["y_embedder.y_embedding"]) if "y_embedder.y_embedding" in weights else trained.caption_tokens
     return PixArtConfig({
-        "image_model": "toca_pixart", "in_channels": channels, "patch_size": patch, "hidden_size": hidden, "depth": depth_of(weights),
-        "num_heads": heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
+        "image_model": "toca_pixart", "in_channels": channels, "patch_size": patch, "hidden_size": hidden,
+        "depth": depth_of(path, weights), "num_heads": heads_of(path, hidden, num_heads, metadata, RELEASED_HEADS),
         "caption_channels": weights["y_embedder.y_proj.fc1.weight"].shape[1], "model_max_length": tokens,
         "micro_condition": "csize_embedder.mlp.0.weight" in weights,
         "pred_sigma": weights["final_layer.linear.weight"].shape[0] == 2 * channels * patch ** 2,
         "mlp_ratio": weights["blocks.0.mlp.fc1.weight"].shape[0] / hidden,
-        "position_extent": ("pos_embed" in weights and extent_of(weights["pos_embed"])) or trained.position_extent,     # all zeros: none
+        "position_extent": ("pos_embed" in weights and trained_extent(path, weights["pos_embed"])) or trained.position_extent,
     }, trained.latent_format)
 
 
@@ -105,6 +108,15 @@ def extent_of(pos_embed) -> float:
     return round(grid * step.item(), 2)
 
 
+def trained_extent(path: str, pos_embed) -> float:
+    """As `extent_of`, 0 where nothing but zeros is stored."""
+    positions, dim = pos_embed.shape[1:]
+    extent = extent_of(pos_embed) if positions > 1 and dim % 4 == 0 and math.isqrt(positions) ** 2 == positions else -1.0
+    if not 0 <= extent < math.inf:
+        raise CheckpointError(f"{path}: its pos_embed are no positions of a square grid; download it again, or load a file without them.")
+    return extent
+
+
 def original_layout(weights: dict) -> dict:
     """The authors' key names; the host converts those of diffusers. A key it does not know stays, to be refused by name later."""
     rest = dict(weights)                                            # the host takes out what it converts
@@ -113,7 +125,10 @@ def original_layout(weights: dict) -> dict:
 
 def fitted(path: str, weights: dict, metadata: dict, num_heads: int = 0, version: str = "auto") -> tuple[PixArtConfig, dict]:
     """A file's weights -> the config and, under the authors' names, the weights that fit its model to the last key."""
-    weights = original_layout(weights)
+    if DIFFUSERS_KEY in weights:
+        depth_of(path, weights, "transformer_blocks")               # before the host counts them in its own way
+    with sizes_understood(path):
+        weights = original_layout(weights)
     config = config_of(path, weights, metadata, num_heads, version)
     caption = config.unet_config["model_max_length"], config.unet_config["caption_channels"]
     weights = {"y_embedder.y_embedding": torch.zeros(caption), **weights}

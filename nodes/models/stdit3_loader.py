@@ -9,6 +9,7 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.supported_models_base
 
+from ...toca_core.config import shown
 from .loading import CheckpointError, depth_of, make_patcher, read_checkpoint, require
 from .stdit3 import STDiT3, STDiT3Shape
 
@@ -18,9 +19,9 @@ NULL_CAPTION = "toca_null_caption"              # true: the model's learned null
 IMAGE_FPS = 120.0                               # what a single frame was trained as
 DEFAULT_FPS = 24.0
 CHANNELS = 4
-KEYS = ("x_embedder.proj.weight", "rope.freqs", "fps_embedder.mlp.0.weight", "y_embedder.y_embedding", "y_embedder.y_proj.fc1.weight",
-        "spatial_blocks.0.attn.q_norm.weight", "spatial_blocks.0.mlp.fc1.weight", "temporal_blocks.0.attn.qkv.weight",
-        "final_layer.linear.weight")
+KEYS = {"x_embedder.proj.weight": None, "rope.freqs": 1, "fps_embedder.mlp.0.weight": 2, "y_embedder.y_embedding": 2,
+        "y_embedder.y_proj.fc1.weight": 2, "spatial_blocks.0.attn.q_norm.weight": 1, "spatial_blocks.0.mlp.fc1.weight": 2,
+        "temporal_blocks.0.attn.qkv.weight": 2, "final_layer.linear.weight": 2}
 
 
 class OpenSoraLatents(comfy.latent_formats.LatentFormat):
@@ -83,27 +84,33 @@ class STDiT3Model(comfy.model_base.BaseModel):
         return model.y_embedder.y_embedding[None, :embedding.shape[1]].to(embedding) if null else embedding
 
 
-def shape_of(path: str, weights: dict) -> STDiT3Shape:
-    """Every size from the weights, the heads from their norms' width."""
+def shape_of(path: str, weights: dict, metadata: dict | None = None) -> STDiT3Shape:
+    """Every size from the weights, the heads from their norms' width; where the metadata say another number of heads, they lie."""
     require(path, weights, KEYS, "Open-Sora 1.2 checkpoint (STDiT3)")
-    hidden, channels, *patch = weights["x_embedder.proj.weight"].shape
+    shape = weights["x_embedder.proj.weight"].shape
+    channels, patch = shape[1] if len(shape) > 1 else 0, shape[2:]
     head_dim = len(weights["spatial_blocks.0.attn.q_norm.weight"])
     if channels != CHANNELS or len(patch) != 3:
         raise CheckpointError(f"{path} works on {channels} channels and patches of {len(patch)} axes; an STDiT3 works on {CHANNELS} "
                               f"channels and patches of frames, rows and columns.")
+    hidden = shape[0]
     if hidden % head_dim:
         raise CheckpointError(f"{path}: its attention norms have {head_dim} channels, which does not divide the hidden size {hidden}.")
+    heads = hidden // head_dim
+    if metadata and metadata.get("num_heads", str(heads)) != str(heads):
+        raise CheckpointError(f"{path}: its metadata says num_heads {shown(metadata['num_heads'])}, its weights are those of {heads}; "
+                              f"write the true number into the file, or leave it out.")
     tokens, caption_channels = weights["y_embedder.y_embedding"].shape
     return STDiT3Shape(
         in_channels=channels, out_channels=weights["final_layer.linear.weight"].shape[0] // prod(patch), patch_size=tuple(patch),
-        hidden_size=hidden, depth=depth_of(weights, "spatial_blocks"), num_heads=hidden // head_dim,
+        hidden_size=hidden, depth=depth_of(path, weights, "spatial_blocks"), num_heads=heads,
         mlp_hidden=weights["spatial_blocks.0.mlp.fc1.weight"].shape[0], caption_channels=caption_channels, caption_tokens=tokens)
 
 
 def load_stdit3(path: str, weight_dtype: str = "default", disable_dynamic: bool = False):
     """An Open-Sora 1.2 checkpoint (.safetensors, .pt) -> ModelPatcher. Raises CheckpointError for any other file."""
-    weights, _ = read_checkpoint(path)
-    config = STDiT3Config(shape_of(path, weights))
+    weights, metadata = read_checkpoint(path)
+    config = STDiT3Config(shape_of(path, weights, metadata))
     patcher = make_patcher(path, weights, config, weight_dtype, disable_dynamic)
     patcher.cached_patcher_init = (load_stdit3, (path, weight_dtype))
     return patcher

@@ -107,8 +107,11 @@ def test_a_damaged_file_is_passed_over(tiny_dit, user, caplog):
     runs.file.parent.mkdir(parents=True)
     runs.file.write_text(json.dumps(whole))
     assert runs.recall()["points"][0.2].psnr == (40.0,) and not caplog.text
-    for damaged in ("", "{", "[]", "{}", json.dumps({**whole, "points": 1}), json.dumps({**whole, "points": [{"psnr": None}]}),
-                    json.dumps({**whole, "cost": {}})):
+    changed = [{"points": 1}, {"points": [{"psnr": None}]}, {"cost": {}}, {"points": [{**point, "psnr": []}]}, {"cost": {"mlp": "1"}},
+               {"sensitivity": {"mlp": [-1]}}, {"sensitivity": {"mlp": [10 ** 400]}}, *(
+                   {"points": [{**point, **wrong}]} for wrong in ({"tolerance": -1}, {"tolerance": 0}, {"speedup": None}, {"wall": "2"},
+                                                                  {"psnr": [[40]]}, {"cycle": float("nan")}, {"more": 1}))]
+    for damaged in ("", "{", "[]", "{}", "[" * 100_000, "9" * 2_000_000, *(json.dumps({**whole, **wrong}) for wrong in changed)):
         caplog.clear()
         runs.file.write_text(damaged)
         assert runs.recall() == empty and f"{runs.file} is passed over" in caplog.text
