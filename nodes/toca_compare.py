@@ -30,7 +30,7 @@ class ToCaCompare(io.ComfyNode):
                 io.MultiType.Input("other_seed", PICTURES, optional=True,
                                    tooltip="Made without caching from another seed: the floor, which says what just another picture "
                                            "scores."),
-                io.Float.Input("gain", default=8.0, min=1.0, max=255.0, step=1.0,
+                io.Float.Input("gain", default=8.0, min=1.0, max=255.0, step=1.0, optional=True,
                                tooltip="How many times the differences are amplified in their picture. 8: the lightest colour is 32 "
                                        "levels of 255, or more."),
             ],
@@ -43,7 +43,7 @@ class ToCaCompare(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, baseline, accelerated, gain, other_seed=None) -> io.NodeOutput:
+    def execute(cls, baseline, accelerated, gain=8.0, other_seed=None, **_) -> io.NodeOutput:
         unit = "frame" if is_video(baseline) else "picture"
         given = {"accelerated": accelerated, "other_seed": other_seed}
         baseline, others = frames(baseline), {name: frames(value) for name, value in given.items() if value is not None}

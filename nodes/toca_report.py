@@ -6,11 +6,8 @@ from comfy_api.latest import io, ui
 
 from .drawing.canvas import as_images
 from .drawing.report import draw_runs, draw_sentence
-from .host.run_log import name_of
+from .host.run_log import NO_CACHE, NO_RUN, name_of
 from .host.seam import log_of
-
-NOTHING = ("No sampling run with this ToCa Cache came before this node. Connect `after` to what comes out of its sampler; if it is, the "
-           "sampler's result came from ComfyUI's cache: queue with another seed.")
 
 
 class ToCaReport(io.ComfyNode):
@@ -39,11 +36,12 @@ class ToCaReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, after) -> io.NodeOutput:
-        prompt = cls.hidden.prompt
-        runs = log_of(model).before(cls.hidden.unique_id, prompt)
+    def execute(cls, model, after, **_) -> io.NodeOutput:
+        prompt, log = cls.hidden.prompt, log_of(model)
+        runs = log.before(cls.hidden.unique_id, prompt) if log is not None else []
+        reason = None if runs else NO_CACHE if log is None else NO_RUN.format(given="after")
         named = [(name_of(logged, prompt), logged.report) for logged in runs]
-        text = "\n\n".join("\n".join([title, *report.lines()]) for title, report in named) or NOTHING
-        picture = as_images([draw_runs(named) if named else draw_sentence(NOTHING)])
-        data = json.dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs]}, indent=1)
+        text = reason or "\n\n".join("\n".join([title, *report.lines()]) for title, report in named)
+        picture = as_images([draw_sentence(reason) if reason else draw_runs(named)])
+        data = json.dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
         return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})

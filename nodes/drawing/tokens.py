@@ -19,12 +19,10 @@ def over_pictures(values, latent, patch, shape):
     """Token values (b, frames, rows, columns) -> (n, H, W), for n = b x frames pictures of that size, of each video in its order.
 
     latent    (frames, H, W) of the latent, patch of one token in it; the moments of a video are dealt out evenly
-    shape     (n, H, W). Raises ValueError where n is no multiple of b
+    shape     (n, H, W), n a multiple of b
     """
     count, *size = shape
     batch = len(values)
-    if count % batch:
-        raise ValueError(f"The run made {batch} pictures or videos, but images has {count} pictures: connect all that was decoded from it.")
     axes = zip((count // batch, *size), latent, patch, strict=True)
     frames, rows, columns = (torch.tensor(token_index(*axis)) for axis in axes)
     return values[:, frames][:, :, rows][..., columns].flatten(0, 1)

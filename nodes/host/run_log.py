@@ -7,6 +7,12 @@ from ...toca_core.report import RunReport
 
 SAMPLERS, RUNS = 16, 16             # at most so many of each are kept
 
+# Why a node has no run to show. It says so and lets pass what came in: switching the cache off must not stop a prompt.
+NO_CACHE = ("There was no cache on this run: the model carries no ToCa Cache. Connect the model that goes into the sampler, after a ToCa "
+            "Cache whose enable is on and which is not bypassed.")
+NO_RUN = ("No sampling run with this ToCa Cache came before this node, so there was no cache on this run: connect {given} to what comes "
+          "out of its sampler; if it is, the sampler's result came from ComfyUI's cache: queue with another seed.")
+
 
 @dataclass(frozen=True)
 class RunId:

@@ -54,13 +54,10 @@ def uninstalled(model):
     return model
 
 
-def log_of(model) -> RunLog:
-    """What the latest runs with a MODEL did, or with any other that has the same ToCa Cache before it. Raises ValueError without one."""
+def log_of(model) -> RunLog | None:
+    """What the latest runs with a MODEL did, or with any other that has the same ToCa Cache before it; None where there is no such node."""
     wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-    if not wrappers:
-        raise ValueError("The model carries no ToCa Cache: connect the model that goes into the sampler, after a ToCa Cache whose enable "
-                         "is on and which is not bypassed.")
-    return wrappers[-1].__self__.log
+    return wrappers[-1].__self__.log if wrappers else None
 
 
 class Seam:

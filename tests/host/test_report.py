@@ -1,12 +1,13 @@
 """What runs leave to read: the run log, ToCa Report and ToCa Token Map, inside the host's process."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from .conftest import make_subject
+from .conftest import Subject, make_subject
 
 PROMPT = {"cache": {"class_type": "ToCaCache", "inputs": {}},
           "first": {"class_type": "KSampler", "inputs": {"model": ["cache", 0]}},
@@ -40,11 +41,16 @@ def in_node(node, run, prompt="1"):
         return run()
 
 
-def shown(kind, node, **inputs):
-    """A node's outputs, its hidden inputs filled in as the host does."""
+def executed(kind, node, **inputs):
+    """What a node gives, its hidden inputs filled in as the host does."""
     from comfy_api.latest import io
     hidden = {io.Hidden.unique_id: node, io.Hidden.prompt: PROMPT}
-    return kind.PREPARE_CLASS_CLONE({"hidden_inputs": hidden}).execute(**inputs).args
+    return kind.PREPARE_CLASS_CLONE({"hidden_inputs": hidden}).execute(**inputs)
+
+
+def shown(kind, node, **inputs):
+    """A node's outputs."""
+    return executed(kind, node, **inputs).args
 
 
 @pytest.mark.smoke
@@ -109,17 +115,36 @@ def run_sites(subject):
     return pack_module("nodes.systems").bound_of(subject.diffusion_model)[0].depths
 
 
-def test_a_model_without_the_cache_is_refused_by_name(tiny_dit, show):
-    for kind, inputs in ((show.report, {"after": None}), (show.map, {"images": torch.zeros(1, 8, 8, 3), "what": "error"})):
-        with pytest.raises(ValueError, match="carries no ToCa Cache: connect"):
-            shown(kind, "show", model=tiny_dit.model, **inputs)
+def said(show, model, words, images, what="recomputed"):
+    """Whether the map says why there is none, in a picture, and lets the pictures pass as they are."""
+    output = executed(show.map, "show", model=model, images=images, what=what)
+    (sheets, overlay), [sentence] = output.args, output.ui["text"]
+    assert re.search(words, sentence), sentence
+    assert overlay is images and len(sheets) == len(images) and sheets.ndim == 4 and (sheets < 0.5).any()
+    return True
 
 
-def test_before_any_run_the_report_says_so_and_the_map_refuses(tiny_dit, cached, show):
+@pytest.mark.parametrize("count", [1, 3])
+def test_without_the_cache_or_a_run_a_sentence_stands_for_what_there_is_not(tiny_dit, cached, show, count):
+    """Nothing stops: what came in passes through."""
+    empty, _ = cached(tiny_dit, **SETTINGS)
+    images, value = torch.rand(count, 8, 8, 3), object()
+    for model, words in ((tiny_dit.model, "no cache on this run: the model carries no ToCa Cache"),
+                         (empty, "No sampling run .* connect {}")):
+        result, text, data, picture = shown(show.report, "show", model=model, after=value)
+        assert result is value and re.search(words.format("after"), text) and json.loads(data) == {"runs": [], "reason": text}
+        assert picture.ndim == 4 and (picture < 0.5).any()
+        assert said(show, model, words.format("images"), images) and said(show, model, words.format("images"), images, "error")
+
+
+def test_of_a_run_in_parts_there_is_no_map(tiny_dit, cached, show):
+    import nodes
+    halves = [nodes.ConditioningSetArea().append(tiny_dit.positive, 128, 64, 64 * half, 0, 1.0)[0] for half in (0, 1)]
     model, _ = cached(tiny_dit, **SETTINGS)
-    assert "No sampling run" in shown(show.report, "show", model=model, after=None)[1]
-    with pytest.raises(ValueError, match="No sampling run .* connect images"):
-        shown(show.map, "show", model=model, images=torch.zeros(1, 8, 8, 3), what="recomputed")
+    parts = Subject("dit", tiny_dit.model, halves[0] + halves[1], halves[0] + halves[1])
+    in_node("first", lambda: parts.sample(model, steps=4))
+    assert "4 evaluations" in shown(show.report, "show", model=model, after=None)[1]
+    assert said(show, model, "node first sampled its pictures in parts only", torch.rand(1, 16, 16, 3))
 
 
 def test_the_mean_over_tokens_is_the_share_that_the_report_tells(subject, cached, show):
@@ -175,8 +200,7 @@ def test_token_errors_agree_with_the_steps_errors(subject, cached, show):
 def test_no_error_is_shown_where_none_was_measured(tiny_dit, cached, show):
     model, _ = cached(tiny_dit, **SETTINGS)
     in_node("first", lambda: tiny_dit.sample(model, steps=4))
-    with pytest.raises(ValueError, match="measured no errors: choose what = recomputed"):
-        shown(show.map, "show", model=model, images=torch.zeros(1, 16, 16, 3), what="error")
+    assert said(show, model, "measured no errors: choose what = recomputed", torch.rand(1, 16, 16, 3), "error")
 
 
 @pytest.mark.smoke
@@ -197,11 +221,10 @@ def test_maps_of_pictures_and_videos(pack, checkpoints, cached, show, name, what
         assert torch.equal(shown(show.map, "show", model=model, images=images, what=what, opacity=1.0)[1], maps)
 
 
-def test_a_map_of_other_pictures_is_refused(tiny_dit, cached, show):
+def test_there_is_no_map_of_other_pictures(tiny_dit, cached, show):
     model, _ = cached(tiny_dit, **SETTINGS)
     in_node("first", lambda: tiny_dit.sample(model, steps=4, batch=2))
-    with pytest.raises(ValueError, match="made 2 pictures or videos, but images has 3 pictures"):
-        shown(show.map, "show", model=model, images=torch.zeros(3, 16, 16, 3), what="recomputed")
+    assert said(show, model, "made 2 pictures or videos, but images has 3 pictures", torch.rand(3, 16, 16, 3))
 
 
 def test_the_token_under_each_pixel(show):
