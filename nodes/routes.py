@@ -6,6 +6,7 @@ import json
 from aiohttp import web
 
 from ..toca_core.config import ConfigError
+from ..toca_core.finite import dumps
 from .prediction import describe, foresee
 
 LONGEST = 100_000       # characters of a body
@@ -18,7 +19,7 @@ def add_routes(routes):
 
 
 async def model(request):
-    return web.json_response(describe(request.query.get("node", ""), request.query.get("system", "")))
+    return answer(describe(request.query.get("node", ""), request.query.get("system", "")))
 
 
 async def prediction(request):
@@ -29,11 +30,15 @@ async def prediction(request):
     try:
         body = read(await request.text())
     except ConfigError as error:
-        return web.json_response({"error": str(error)}, status=400)
+        return answer({"error": str(error)}, status=400)
     try:
-        return web.json_response(await asyncio.to_thread(foresee, **body))
+        return answer(await asyncio.to_thread(foresee, **body))
     except ConfigError as error:
-        return web.json_response({"error": str(error)})
+        return answer({"error": str(error)})
+
+
+def answer(content: dict, status: int = 200):
+    return web.json_response(content, status=status, dumps=dumps)
 
 
 def read(text: str) -> dict:

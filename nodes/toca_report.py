@@ -1,9 +1,8 @@
 """ToCa Report: what the cache did in the sampling runs before this node, as text, data and a picture."""
 
-import json
-
 from comfy_api.latest import io, ui
 
+from ..toca_core.finite import dumps
 from .drawing.canvas import as_images
 from .drawing.report import draw_runs, draw_sentence
 from .host.run_log import NO_CACHE, NO_RUN, name_of
@@ -43,5 +42,5 @@ class ToCaReport(io.ComfyNode):
         named = [(name_of(logged, prompt), logged.report) for logged in runs]
         text = reason or "\n\n".join("\n".join([title, *report.lines()]) for title, report in named)
         picture = as_images([draw_sentence(reason) if reason else draw_runs(named)])
-        data = json.dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
+        data = dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
         return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})

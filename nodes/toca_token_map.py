@@ -51,10 +51,16 @@ class ToCaTokenMap(io.ComfyNode):
         if problem := refusal(logged, values, len(images), cls.hidden.prompt):
             return without_map(images, problem)
         pictures = over_pictures(values, logged.maps.latent, logged.maps.patch, images.shape[:3])
-        low, high = (float(values.min()) if what == "recomputed" else 0.0), float(values.max())
+        known = values[values.isfinite()]
+        low, high = (float(known.min()) if what == "recomputed" else 0.0), float(known.max())
         words = tuple(f"{100 * value:.0f}%" if what == "recomputed" else f"{value:.2g}%" for value in (low, high))
-        drawn = draw_maps(pictures, images, TITLES[what], (low, high), words, opacity)
+        drawn = draw_maps(pictures, images, title(what, values), (low, high), words, opacity)
         return io.NodeOutput(*drawn, ui=ui.PreviewImage(drawn[1]))
+
+
+def title(what: str, values) -> str:
+    """What the map shows, and where something is marked, what that means."""
+    return TITLES[what] if values.isfinite().all() else f"{TITLES[what]}; orange: no finite number"
 
 
 def refusal(logged: LoggedRun, values, pictures: int, prompt: dict) -> str | None:
@@ -65,6 +71,8 @@ def refusal(logged: LoggedRun, values, pictures: int, prompt: dict) -> str | Non
     if values is None:
         return ("The run measured no errors: choose what = recomputed, or let ToCa Cache measure them, with preset auto or, with preset "
                 "custom, level stack or output and a tolerance.")
+    if not values.isfinite().any():
+        return "None of the errors that the run measured is a finite number: the model gave NaN or infinity."
     if pictures % len(values):
         return (f"The run made {len(values)} pictures or videos, but images has {pictures} pictures: connect all that was decoded "
                 f"from it.")

@@ -31,12 +31,12 @@ def over_pictures(values, latent, patch, shape):
 def draw_maps(values, images, title: str, limits: tuple[float, float], words: tuple[str, str], opacity: float):
     """values (n, H, W) and images (n, H, W, 3) in 0..1 -> (maps, overlays), IMAGE both, with the scale and its numbers below.
 
-    limits    the values at the ends of the scale; words: how they read
+    limits    the values at the ends of the scale; words: how they read. Values that are not finite are marked
     """
     low, high = limits
-    shares = (values - low) / (high - low) if high > low else torch.full_like(values, 0.5)
+    shares = (values - low) / (high - low) if high > low else torch.where(values.isfinite(), 0.5, values)
     colours = torch.from_numpy(ramp(shares.numpy()))                # (n, H, W, 3)
-    pictures = (images[..., :3].float().cpu().clamp(0, 1) * 255).round()
+    pictures = (images[..., :3].float().cpu().nan_to_num(0.0).clamp(0, 1) * 255).round()
     blended = torch.lerp(pictures, colours.float(), opacity).round().to(torch.uint8)
     times = max(1, -(-SHORTER // min(values.shape[1:])))
     legend = draw_legend(values.shape[2] * times, title, words if high > low else words[:1])

@@ -10,7 +10,7 @@ from comfy.model_sampling import CONST
 
 from ...toca_core.calibration import Point
 from ...toca_core.calls.probe import probes
-from ...toca_core.config import ToCaConfig
+from ...toca_core.config import ConfigError, ToCaConfig
 from ...toca_core.keep import memory
 from ...toca_core.keep.forecast import time_of
 from ...toca_core.predict import need_of
@@ -135,7 +135,11 @@ class Calibration:
             shares = SHARES if self.probe and offset == 0 and not self.known["sensitivity"] else ()
             probing = Probing(self.sampling.steps, self.progress, shares)
             latent, seconds = self.sampling.run(probed(self.plain, probing), offset, self.progress)
-            self.references[offset] = self.pictures(latent), seconds - probing.seconds
+            pictures = self.pictures(latent)
+            if not pictures.isfinite().all():
+                raise ConfigError("The uncached pictures hold values that are no finite numbers, with which nothing can be compared; check "
+                                  "the model's file, its weight_dtype, and the VAE.")
+            self.references[offset] = pictures, seconds - probing.seconds
             if probing.errors:
                 self.known.update(sensitivity=probing.sensitivity, cost=probing.cost)
         return self.references[offset]
@@ -160,7 +164,8 @@ class Calibration:
                 reference, took = self.reference(offset)
                 latent, faster = self.sampling.run(model, offset, self.progress)
                 peak = 1.0 if self.vae else float(reference.amax() - reference.amin())
-                decibels += psnr(self.pictures(latent), reference, peak).clamp(max=IDENTICAL).tolist()
+                found = psnr(self.pictures(latent), reference, peak).clamp(max=IDENTICAL)
+                decibels += found.nan_to_num(0.0).tolist()          # of a picture that is not finite: as unlike as can be
                 plain_seconds, seconds = plain_seconds + took, seconds + faster
             speedup = sum(report.plain_flops for report in reports) / sum(report.flops for report in reports)
             cycle = sum(len(report.steps) for report in reports) / sum(report.calls("full") + report.calls("plain") for report in reports)

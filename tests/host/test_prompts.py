@@ -3,8 +3,12 @@
 import asyncio
 import inspect
 import json
+import math
+import urllib.request
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tools.pack import pack_module
 from tools.server import PROJECT
@@ -77,6 +81,46 @@ def test_a_map_of_errors_where_none_were_measured_lets_the_pictures_pass(client,
     text, _ = told(result)
     assert "level module" in text and files(client, result, "overlay") == files(client, result, "pictures")
     assert len(result.outputs["map"]["images"]) == 2
+
+
+# ---- numbers that are not finite ----
+
+
+@pytest.fixture
+def broken_model(server):
+    """The name of a model whose predictions are NaN, as an overflow makes them."""
+    source, path = PROJECT / "demo/shapes_dit.safetensors", server.folder / "models" / "diffusion_models" / "broken_dit.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = load_file(source)
+    weights["final_layer.linear.weight"] = weights["final_layer.linear.weight"] * math.nan
+    with safe_open(source, "pt") as file:
+        save_file(weights, path, file.metadata())
+    yield path.name
+    path.unlink()
+
+
+def strict(text):
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_a_run_of_numbers_that_are_not_finite_is_told_in_json(server, client, report_prompt, broken_model):
+    """Every message, the nodes' outputs, and what the host keeps of them; the pictures go through."""
+    prompt = report_prompt(preset="custom", level="stack", tolerance=100.0)
+    node = {content["class_type"]: name for name, content in prompt.items()}
+    prompt[node["ToCaLoadDiT"]]["inputs"]["model_name"] = broken_model
+    decoded = [node["VAEDecode"], 0]
+    prompt["compare"] = {"class_type": "ToCaCompare", "inputs": {"baseline": decoded, "accelerated": decoded}}
+    result = client.run(prompt)
+    text, data = told(result)
+    assert len(data["runs"]) == 1 and "are not finite" in text and len(result.outputs["overlay"]["images"]) == 2
+    assert [figure["psnr"] for figure in result.outputs["compare"]["figures"]] == [None, None]
+    for event in result.events:
+        strict(json.dumps(event.data))
+    assert result.of_type("toca.step") and result.of_type("toca.report")
+    strict(result.outputs["json"]["text"][0])
+    for page in (f"/history/{result.prompt_id}", "/api/jobs", f"/api/jobs/{result.prompt_id}"):
+        with urllib.request.urlopen(server.url + page) as answer:
+            strict(answer.read().decode())
 
 
 # ---- inputs left out, and of other versions ----
