@@ -15,6 +15,7 @@ from ...toca_core.keep import memory
 from ...toca_core.keep.forecast import time_of
 from ...toca_core.predict import need_of
 from ...toca_core.quality import IDENTICAL, psnr
+from ...toca_core.select.seeding import following
 from ..systems import bound_of, system_of
 from . import user_files
 from .fingerprint import fingerprint, model_parts
@@ -43,12 +44,12 @@ class Sampling:
 
     def run(self, model, offset: int = 0, callback=None, last_step: int | None = None):
         """-> (latent (B, C, ...), seconds) of one run with the seed `offset` after the first."""
-        start = self.start
-        noise = comfy.sample.prepare_noise(start, self.seed + offset, self.latent.get("batch_index"))
+        start, seed = self.start, following(self.seed, offset)
+        noise = comfy.sample.prepare_noise(start, seed, self.latent.get("batch_index"))
         began = time.perf_counter()
         result = comfy.sample.sample(
             model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, self.positive, self.negative, start,
-            noise_mask=self.latent.get("noise_mask"), last_step=last_step, callback=callback, disable_pbar=True, seed=self.seed + offset)
+            noise_mask=self.latent.get("noise_mask"), last_step=last_step, callback=callback, disable_pbar=True, seed=seed)
         return result.float().cpu(), time.perf_counter() - began
 
     @property
