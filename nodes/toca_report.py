@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..toca_core.finite import dumps
 from .drawing.canvas import as_images
 from .drawing.report import draw_runs, draw_sentence
-from .host.run_log import NO_CACHE, NO_RUN, name_of
+from .host.run_log import name_of, why_none
 from .host.seam import log_of
 
 
@@ -36,11 +36,11 @@ class ToCaReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, after, **_) -> io.NodeOutput:
-        prompt, log = cls.hidden.prompt, log_of(model)
-        runs = log.before(cls.hidden.unique_id, prompt) if log is not None else []
-        reason = None if runs else NO_CACHE if log is None else NO_RUN.format(given="after")
+        node, prompt, log = cls.hidden.unique_id, cls.hidden.prompt, log_of(model)
+        runs = log.before(node, prompt) if log is not None else []
+        reason = log.remark(node, prompt) if runs else why_none(log, node, prompt, "after")
         named = [(name_of(logged, prompt), logged.report) for logged in runs]
-        text = reason or "\n\n".join("\n".join([title, *report.lines()]) for title, report in named)
-        picture = as_images([draw_sentence(reason) if reason else draw_runs(named)])
+        text = "\n\n".join([*("\n".join([title, *report.lines()]) for title, report in named), *([reason] if reason else ())])
+        picture = as_images([draw_runs(named) if runs else draw_sentence(reason)])
         data = dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
         return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})

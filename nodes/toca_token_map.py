@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from .drawing.canvas import as_images
 from .drawing.report import draw_sentence
 from .drawing.tokens import draw_maps, over_pictures
-from .host.run_log import NO_CACHE, NO_RUN, LoggedRun, name_of
+from .host.run_log import LoggedRun, name_of, why_none
 from .host.seam import log_of
 
 TITLES = {"recomputed": "how often a token was recomputed", "error": "error of a token's forecasts"}
@@ -43,12 +43,12 @@ class ToCaTokenMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, images, what="recomputed", opacity=0.6, **_) -> io.NodeOutput:
-        log = log_of(model)
-        logged = log.nearest(cls.hidden.unique_id, cls.hidden.prompt) if log is not None else None
+        node, prompt, log = cls.hidden.unique_id, cls.hidden.prompt, log_of(model)
+        logged = log.nearest(node, prompt) if log is not None else None
         if logged is None:
-            return without_map(images, NO_CACHE if log is None else NO_RUN.format(given="images"))
+            return without_map(images, why_none(log, node, prompt, "images"))
         values = None if logged.maps is None else logged.maps.recomputed if what == "recomputed" else logged.maps.error
-        if problem := refusal(logged, values, len(images), cls.hidden.prompt):
+        if problem := refusal(logged, values, len(images), prompt):
             return without_map(images, problem)
         pictures = over_pictures(values, logged.maps.latent, logged.maps.patch, images.shape[:3])
         known = values[values.isfinite()]

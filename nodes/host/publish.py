@@ -25,6 +25,12 @@ def publish_step(run_id, report, total: int):
                        "level": report.settings["level"]})
 
 
+def publish_outside(sentence: str | None):
+    """One log line for a model that was called without a run of its own, where there is something to say."""
+    if sentence:
+        log.warning("ToCa: %s", sentence)
+
+
 def send(event: str, data: dict):
     """To the client that queued the prompt, if there is one; a prompt may come from a script that does not listen.
 

@@ -1,16 +1,18 @@
-"""The one seam into the host: four wrappers on a cloned ModelPatcher.
+"""The one seam into the host: four wrappers and a callback on a cloned ModelPatcher.
 
 OUTER_SAMPLE makes the state of a run and drops it, PREDICT_NOISE counts the sampler's evaluations, CALC_COND_BATCH sees how many
-conditionings each takes, APPLY_MODEL answers the calls (`comfy/patcher_extension.py`). The model itself is never changed.
+conditionings each takes, APPLY_MODEL answers the calls (`comfy/patcher_extension.py`). ON_PRE_RUN tells of a guider's second model:
+it is called in the first one's run, and none of its own wrappers hears of it. The model itself is never changed.
 """
 
 import math
 import time
+from contextvars import ContextVar
 from functools import partial
 
 from comfy.k_diffusion.sampling import sample_euler
 from comfy.model_sampling import CONST
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from comfy_execution.utils import get_executing_context
 
 from ...toca_core.levels.base import Run
@@ -22,7 +24,7 @@ from ..systems.sizes import patch_of
 from . import companions
 from .calls import hindrance, key_of, parts_of, plain_model, sizes_of
 from .memory import HostMemory
-from .publish import publish, publish_step
+from .publish import publish, publish_outside, publish_step
 from .regions import priority_of, region_of
 from .run_log import LoggedRun, RunLog
 from .settings import Settings
@@ -30,6 +32,7 @@ from .settings import Settings
 KEY = "toca"
 WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREDICT_NOISE: "predict_noise",
             WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
+SAMPLING: ContextVar["Seam | None"] = ContextVar("sampling", default=None)      # whose run it is, while it lasts
 
 
 def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
@@ -43,6 +46,7 @@ def install(model, settings: Settings, on_report=None, on_end=None, node: str | 
     seam = Seam(settings, on_report, on_end, node)
     for kind, name in WRAPPERS.items():
         model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
+    model.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, seam.pre_run)
     return model
 
 
@@ -51,6 +55,7 @@ def uninstalled(model):
     model = model.clone()
     for kind in WRAPPERS:
         model.remove_wrappers_with_key(kind, KEY)
+    model.remove_callbacks_with_key(CallbacksMP.ON_PRE_RUN, KEY)
     return model
 
 
@@ -74,6 +79,7 @@ class Seam:
         noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
         run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed, options, noise_mask, kwargs.get("latent_shapes"))
         options[KEY] = run
+        sampling = SAMPLING.set(self)
         began = time.perf_counter()
         try:
             with companions.left_out(options) as others:
@@ -87,6 +93,7 @@ class Seam:
             run.report.remark(f"Stopped early by {type(error).__name__}")
             raise
         finally:
+            SAMPLING.reset(sampling)
             options.pop(KEY, None)
             run.finish()
             run.report.seconds = time.perf_counter() - began
@@ -95,6 +102,11 @@ class Seam:
                 publish(run.id, run.report, self.settings.verbose)
             else:
                 self.on_report(run.report)
+
+    def pre_run(self, _patcher):
+        """A model is about to be called; in a run of its own, `outer_sample` has begun."""
+        if SAMPLING.get() is not self:
+            publish_outside(self.log.outside(get_executing_context(), alone=SAMPLING.get() is None))
 
     def start(self, patcher, latent_image, sampler, sigmas, seed, options, noise_mask, latent_shapes=None) -> SamplingRun:
         """Everything that can be refused is refused here, before the model loads."""

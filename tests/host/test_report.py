@@ -231,3 +231,85 @@ def test_the_token_under_each_pixel(show):
     """Latents of 5 in patches of 2 under 10 pixels: two pixels for each place, the last token has one place only."""
     assert show.tokens.token_index(10, 5, 2) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
     assert show.tokens.token_index(3, 3, 1) == [0, 1, 2] and show.tokens.token_index(5, 3, 1) == [0, 0, 1, 2, 2]
+
+
+# ---- a guider's second model ----
+
+
+def dual(subject, first, second, cfg=3.0):
+    """A run of the host's guider that asks one model with the prompt and another without."""
+    from comfy_extras import nodes_custom_sampler as custom
+    guider = custom.DualModelGuider.execute(first, subject.positive, cfg, second, subject.negative).args[0]
+    sigmas = custom.BasicScheduler.execute(first, "simple", 6, 1.0).args[0]
+    latent = torch.zeros(1, subject.model.model.latent_format.latent_channels, *subject.frames, 16, 16)
+    with torch.inference_mode():
+        return custom.SamplerCustomAdvanced.execute(custom.Noise_RandomNoise(3), guider, custom.KSamplerSelect.execute("euler").args[0],
+                                                    sigmas, {"samples": latent}).args[0]["samples"].clone()
+
+
+def outside(caplog):
+    return [record for record in caplog.records if "called outside of its own sampling run" in record.getMessage()]
+
+
+def test_a_cache_on_the_second_model_alone_says_that_it_did_nothing(tiny_dit, cached, show, caplog):
+    """Once in a prompt in the log, and wherever its report is read; the pictures are those of no cache."""
+    model, reports = cached(tiny_dit, **SETTINGS)
+    plain = dual(tiny_dit, tiny_dit.model, tiny_dit.model)
+    for node in ("first", "second"):
+        assert torch.equal(in_node(node, lambda: dual(tiny_dit, tiny_dit.model, model)), plain)
+    assert not reports and len(outside(caplog)) == 1
+    _, text, data, _ = shown(show.report, "show", model=model, after=None)
+    assert "nothing was cached; put ToCa Cache on the guider's first model as well" in text
+    assert json.loads(data) == {"runs": [], "reason": text}
+    assert said(show, model, "called outside of its own sampling run", torch.rand(1, 16, 16, 3))
+    in_node("first", lambda: dual(tiny_dit, tiny_dit.model, model), "2")
+    assert len(outside(caplog)) == 2
+    for node in ("first", "second"):
+        in_node(node, lambda: tiny_dit.sample(model, steps=3), "3")
+    assert "outside" not in shown(show.report, "show", model=model, after=None)[1]
+
+
+def test_a_cache_on_both_models_or_the_first_is_one_run_of_the_first(tiny_dit, cached, show, caplog):
+    first, reports = cached(tiny_dit, **SETTINGS)
+    second, others = cached(tiny_dit, **SETTINGS)
+    results = [in_node("first", lambda other=other: dual(tiny_dit, first, other), str(number))
+               for number, other in enumerate((tiny_dit.model, second, first))]
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    assert [report.model_calls for report in reports] == [{"full": 4, "partial": 8, "plain": 0}] * 3 and not others
+    assert not outside(caplog)
+    assert "outside" not in shown(show.report, "show", model=first, after=None)[1]
+    assert "in that of a guider's first model" in shown(show.report, "show", model=second, after=None)[1]
+
+
+def test_without_guidance_the_second_model_is_not_asked(tiny_dit, cached, show, caplog):
+    model, _ = cached(tiny_dit, **SETTINGS)
+    in_node("first", lambda: dual(tiny_dit, tiny_dit.model, model, cfg=1.0))
+    assert not outside(caplog) and "No sampling run" in shown(show.report, "show", model=model, after=None)[1]
+
+
+# ---- runs that come to no end ----
+
+
+@pytest.mark.parametrize("what", ["interrupt", "error"])
+def test_a_run_that_was_stopped_says_so_and_the_next_prompt_has_its_own(tiny_dit, cached, show, what):
+    import comfy.model_management
+    error = comfy.model_management.InterruptProcessingException if what == "interrupt" else RuntimeError
+    model, _ = cached(tiny_dit, **SETTINGS)
+    block, calls = tiny_dit.diffusion_model.blocks[-1], []
+
+    def failing(_module, _inputs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise error("in the model")
+
+    hook = block.register_forward_pre_hook(failing)
+    try:
+        with pytest.raises(error):
+            in_node("first", lambda: tiny_dit.sample(model, steps=6))
+    finally:
+        hook.remove()
+    [run] = json.loads(shown(show.report, "show", model=model, after=None)[2])["runs"]
+    assert len(run["steps"]) == 4 and f"Stopped early by {error.__name__}" in run["note"]
+    in_node("first", lambda: tiny_dit.sample(model, steps=6), "2")
+    [run] = json.loads(shown(show.report, "show", model=model, after=None)[2])["runs"]
+    assert len(run["steps"]) == 6 and not run["note"] and run["calls"] == {"full": 2, "partial": 4, "plain": 0, "other": 0}
