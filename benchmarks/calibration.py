@@ -9,7 +9,6 @@ sensitivity against the same share for all blocks, at equal FLOPs.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from benchmarks import figures, measuring
 from benchmarks.variants import plain
 from demo import shapes
 from toca_core import quality
+from toca_core.finite import dumps
 
 SEEN, UNSEEN = list(range(0, 16, 2)), list(range(1, 16, 2))        # classes
 FIRST_UNSEEN_SEED, GUIDANCE, CYCLE = 1000, 3.0, 3
@@ -119,7 +119,7 @@ def main():
         report = measure(given)
     show(report)
     if given.json:
-        given.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+        given.json.write_text(dumps(report, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ slows down slows both. FLOPs are counted by `torch.utils.flop_counter` on one ba
 import argparse
 import datetime
 import json
-import math
 import os
 import platform
 import sys
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from benchmarks import drawing, figures, measuring, tables
 from benchmarks.variants import all_variants
+from toca_core.finite import finite
 
 SPEEDS = (2.0, 2.5, 3.0)
 MAIN, ABLATION = ("solver", "cache", "ours"), ("ours", "ablation")
@@ -101,15 +101,6 @@ def save(report: dict, out: Path):
     (out / "bench.md").write_text("".join(text), encoding="utf-8")
 
 
-def finite(value):
-    """JSON knows no infinity: the PSNR of identical pictures becomes null."""
-    if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and math.isinf(value) else value
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_PICTURES} pictures, {QUICK_STEPS[0]} steps, few points of each curve")
@@ -130,7 +121,7 @@ def main():
     show(report)
     save(report, given.out)
     if given.json:
-        given.json.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
+        given.json.write_text(json.dumps(finite(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print(f"Tables and curves are in {given.out / 'bench.md'}")
 
 

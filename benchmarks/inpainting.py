@@ -9,7 +9,6 @@ are not told of it and treat the whole picture alike. inpainting.md with tables 
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -29,10 +28,11 @@ load_host(cpu=not torch.cuda.is_available())
 import comfy.sample
 
 from benchmarks import drawing, figures, measuring, tables
-from benchmarks.demo_quality import finite, surroundings
+from benchmarks.demo_quality import surroundings
 from benchmarks.variants import host_caches, presets, published, seam, settings
 from demo import shapes
 from toca_core import quality
+from toca_core.finite import dumps
 
 BATCH, CFG, SCHEDULER = 4, 3.0, "simple"
 PEAK = 2.0                          # of pictures in -1..1
@@ -168,7 +168,7 @@ def main():
     tables.show(tables.measured(report["rows"], COLUMNS), f"{report['count']} pictures, {report['steps']} euler steps, inside the mask")
     save(report, given.out)
     if given.json:
-        given.json.write_text(json.dumps(finite(report), indent=2) + "\n", encoding="utf-8")
+        given.json.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
     print(f"Tables and curves are in {given.out / 'inpainting.md'}")
 
 

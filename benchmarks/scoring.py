@@ -8,7 +8,6 @@ Third: scoring and selection together as a share of a run of the demo model. Tim
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -25,6 +24,7 @@ import torch.nn.functional as F
 
 from benchmarks import measuring, tables
 from benchmarks.variants import plain, presets, published, toca
+from toca_core.finite import dumps
 from tools.pack import pack_module
 
 attention, selection, regions = (pack_module(f"toca_core.{name}") for name in ("attention", "selection", "regions"))
@@ -153,7 +153,7 @@ def main():
     tables.show([["settings", "share"], *([row["settings"], f"{row['share']:.1%}"] for row in report["shares"])],
                 "Scoring and selection in a run")
     if given.json:
-        given.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        given.json.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ the kernel takes it back and hands it out anew, page by page, as often as chance
 
 import argparse
 import ctypes
-import json
 import platform
 import statistics
 import sys
@@ -140,4 +139,4 @@ if __name__ == "__main__":
               "runs": [measure(system, given.depth or SYSTEMS[system][1], given.steps, given.repeats) for system in given.systems]}
     show(report)
     if given.json:
-        given.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+        given.json.write_text(pack_module("toca_core.finite").dumps(report, indent=2), encoding="utf-8")

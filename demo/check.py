@@ -21,6 +21,7 @@ from tqdm import tqdm
 import comfy.sample
 
 from demo import checker, shapes
+from toca_core.select.seeding import following
 
 BATCH, CFG = 20, 2.0
 ZOOM, FRAME, COLUMNS = 2, 3, 20
@@ -40,7 +41,7 @@ def sample(model, labels: list[int], steps: int, seed: int):
 def sample_all(model, labels: list[int], steps: int, seed: int):
     """In batches, each with a seed of its own."""
     starts = range(0, len(labels), BATCH)
-    return torch.cat([sample(model, labels[start:start + BATCH], steps, seed + start) for start in tqdm(starts, unit="batch")])
+    return torch.cat([sample(model, labels[start:start + BATCH], steps, following(seed, start)) for start in tqdm(starts, unit="batch")])
 
 
 def sheet(pictures, right: list[bool]) -> Image.Image:

@@ -26,6 +26,7 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'The demo needs the package {missing.name}: run "{sys.executable}" -m pip install -r requirements-dev.txt')
 
+from toca_core.finite import dumps
 from toca_core.quality import IDENTICAL, psnr
 from tools.server import Client, ComfyServer, Event, ServerError
 from tools.workflow import to_prompt
@@ -171,7 +172,7 @@ def save(runs: list[Run], rows: list[dict], out: Path) -> None:
         for index, file in enumerate(run.files):
             (out / f"{run.name}_{index}.png").write_bytes(file)
     sheet(runs, rows).save(out / "sheet.png")
-    (out / "report.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (out / "report.json").write_text(dumps(rows, indent=2) + "\n", encoding="utf-8")
 
 
 def save_thumbnails(runs: list[Run]) -> None:

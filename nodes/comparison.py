@@ -1,5 +1,6 @@
 """What ToCa Compare says and draws about two batches of pictures."""
 
+import math
 from dataclasses import dataclass
 
 from PIL import Image
@@ -13,24 +14,39 @@ SMALLEST = quality.WINDOW           # pixels a side, which SSIM's window wants
 
 @dataclass(frozen=True)
 class Likeness:
-    """Of each picture to its reference: PSNR in dB, inf where the two are identical, and SSIM."""
+    """Of each picture to its reference: PSNR in dB, inf where the two are identical, and SSIM; NaN both where either picture holds a value
+    that is not finite."""
     decibels: list[float]
     ssim: list[float]
 
     @property
+    def broken(self) -> list[int]:
+        """Indices of the pairs that are not finite."""
+        return [index for index, value in enumerate(self.decibels) if math.isnan(value)]
+
+    @property
     def mean(self) -> tuple[float, float]:
-        return quality.mean_psnr(self.decibels), sum(self.ssim) / len(self.ssim)
+        """Of the pairs that are finite; 0 where none is."""
+        decibels, ssim = ([value for value in values if not math.isnan(value)] for values in (self.decibels, self.ssim))
+        return (quality.mean_psnr(decibels), sum(ssim) / len(ssim)) if decibels else (0.0, 0.0)
 
     @property
     def worst(self) -> int:
-        """Index of the picture with the lowest PSNR."""
-        return self.decibels.index(min(self.decibels))
+        """Index of the picture with the lowest PSNR; one that is not finite is worse than any."""
+        return self.broken[0] if self.broken else self.decibels.index(min(self.decibels))
+
+    @property
+    def lowest(self) -> tuple[float, float]:
+        """The lowest PSNR and the lowest SSIM; NaN where a pair is not finite."""
+        return (math.nan, math.nan) if self.broken else (min(self.decibels), min(self.ssim))
 
 
 def likeness(pictures, references) -> Likeness:
     """Of pictures (B, H, W, 3) in 0..1; one at a time, so that a video takes no more memory than a picture."""
     pairs = [(one[None].movedim(-1, 1), other[None].movedim(-1, 1)) for one, other in zip(pictures, references, strict=True)]
-    return Likeness(*([measure(*pair).item() for pair in pairs] for measure in (quality.psnr, quality.ssim)))
+    found = [(quality.psnr(*pair).item(), quality.ssim(*pair).item()) for pair in pairs]
+    found = [(math.nan, math.nan) if any(map(math.isnan, figures)) else figures for figures in found]
+    return Likeness([decibels for decibels, _ in found], [ssim for _, ssim in found])
 
 
 def refusal(baseline, others: dict) -> str | None:
@@ -52,7 +68,13 @@ def side(pictures) -> str:
 
 
 def decibel(value: float) -> str:
+    if math.isnan(value):
+        return "not finite"
     return "identical" if value >= quality.IDENTICAL else f"{value:.2f}"
+
+
+def similarity(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"
 
 
 # ---- the table ----
@@ -64,16 +86,24 @@ def table(found: Likeness, floor: Likeness | None, unit: str) -> str:
     heading = "".join(f"{title:>12}{'SSIM':>8}" for title in ("PSNR (dB)", "other seed")[:len(sides)])
     lines = [f"{unit:<8}{heading}"]
     lines += [line(str(index + 1), [(one.decibels[index], one.ssim[index]) for one in sides]) for index in range(len(found.ssim))]
-    lines += [line("mean", [one.mean for one in sides]), line("worst", [(min(one.decibels), min(one.ssim)) for one in sides])]
-    if min(found.decibels) < quality.IDENTICAL:
+    lines += [line("mean", [one.mean for one in sides]), line("worst", [one.lowest for one in sides])]
+    if found.broken or min(found.decibels) < quality.IDENTICAL:
         lines.append(f"Least alike: {unit} {found.worst + 1}.")
-    if floor is not None:
+    lines += [left_out(one, unit, where) for one, where in zip(sides, ("", " of another seed"), strict=False) if one.broken]
+    if floor is not None and all(len(one.broken) < len(one.decibels) for one in sides):
         lines.append(f"{found.mean[0] - floor.mean[0]:.1f} dB above another seed, which shows what just another picture scores.")
     return "\n".join(lines)
 
 
+def left_out(found: Likeness, unit: str, where: str) -> str:
+    """Which pairs do not count in a mean, and why."""
+    numbers = ", ".join(str(index + 1) for index in found.broken)
+    rest = "so the means are 0" if len(found.broken) == len(found.decibels) else "so the means leave them out"
+    return f"Not finite{where} (NaN or infinite pixels in it or in its baseline): {unit} {numbers}, {rest}."
+
+
 def line(name: str, figures: list[tuple[float, float]]) -> str:
-    return f"{name:<8}" + "".join(f"{decibel(psnr):>12}{ssim:>8.4f}" for psnr, ssim in figures)
+    return f"{name:<8}" + "".join(f"{decibel(psnr):>12}{similarity(ssim):>8}" for psnr, ssim in figures)
 
 
 # ---- the picture of the differences ----
@@ -82,7 +112,8 @@ def line(name: str, figures: list[tuple[float, float]]) -> str:
 def difference_picture(baseline, accelerated, gain: float, found: Likeness, floor: Likeness | None):
     """Where two batches (B, H, W, 3) differ, in colours, with a legend below: (B, H', W', 3) on the CPU.
 
-    A pixel's difference is that of the channel that differs most; the lightest colour is 1 / gain of the full range, or more.
+    A pixel's difference is that of the channel that differs most; the lightest colour is 1 / gain of the full range, or more. A pixel
+    that is not finite in either is marked.
     """
     zoom = max(1, -(-WIDE // baseline.shape[2]))
     amplified = ((accelerated - baseline).abs().amax(-1) * gain).cpu().numpy()                         # (B, H, W)
@@ -91,8 +122,12 @@ def difference_picture(baseline, accelerated, gain: float, found: Likeness, floo
 
 def captions(found: Likeness, floor: Likeness | None, index: int) -> list[str]:
     sides = {"": found} if floor is None else {"": found, "other seed: ": floor}
-    return [f"{name}{decibel(one.decibels[index])}{' dB' if one.decibels[index] < quality.IDENTICAL else ''}   SSIM {one.ssim[index]:.4f}"
-            for name, one in sides.items()]
+    lines = [name + caption(one.decibels[index], one.ssim[index]) for name, one in sides.items()]
+    return [*lines, "orange: not finite"] if found.broken else lines              # as many for every picture of a batch
+
+
+def caption(decibels: float, ssim: float) -> str:
+    return f"{decibel(decibels)}{' dB' if decibels < quality.IDENTICAL else ''}   SSIM {similarity(ssim)}"
 
 
 def framed(shares, zoom: int, gain: float, legend: list[str]):

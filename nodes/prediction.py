@@ -14,7 +14,7 @@ from .host.records import RECORDS, Record
 from .host.settings import PRESETS, fit, read
 from .host.user_files import saved_presets
 from .systems import SYSTEMS
-from .toca_cache import ToCaCache
+from .toca_cache import defaults
 
 STEPS = 30
 MOST_BLOCKS = 512       # that are believed of a model not known yet
@@ -108,13 +108,13 @@ def as_given(depths: dict, ratios: dict) -> dict:
 
 
 def settings_of(bound, widgets: dict, ratios: str | None):
-    defaults = {entry.id: entry.default for entry in ToCaCache.define_schema().inputs if getattr(entry, "default", None) is not None}
+    usual = defaults()
     for name, value in widgets.items():
-        if name not in defaults:
+        if name not in usual:
             raise ConfigError(f"ToCa Cache has no widget {cut(name)}.")
-        if isinstance(defaults[name], str) != isinstance(value, str) or not isinstance(value, (str, int, float)):
-            raise ConfigError(f"{name} is {shown(value)}; give {'text' if isinstance(defaults[name], str) else 'a number'}.")
-    values = {name: value for name, value in (defaults | widgets).items() if name != "enable"}
+        if isinstance(usual[name], str) != isinstance(value, str) or not isinstance(value, (str, int, float)):
+            raise ConfigError(f"{name} is {shown(value)}; give {'text' if isinstance(usual[name], str) else 'a number'}.")
+    values = {name: value for name, value in (usual | widgets).items() if name != "enable"}
     presets_known = (*PRESETS, *saved_presets())
     if values["preset"] not in presets_known:
         raise ConfigError(f"preset is {shown(values['preset'])}; choose one of {', '.join(presets_known)}.")

@@ -6,6 +6,7 @@ from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..toca_core.config import ConfigError, shown
+from ..toca_core.finite import dumps
 from . import strict_json
 from .prediction import describe, foresee
 
@@ -40,7 +41,7 @@ async def prediction(request):
 
 
 def answer(content, status: int = 200):
-    return web.json_response(content, status=status, dumps=strict_json.dumps)
+    return web.json_response(content, status=status, dumps=dumps)
 
 
 async def body_of(request) -> bytes:

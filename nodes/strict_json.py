@@ -1,7 +1,6 @@
-"""JSON from outside, read with care, and JSON for outside, which every reader takes."""
+"""JSON from outside, read with care (JSON for outside: `toca_core/finite.py`)."""
 
 import json
-import math
 
 from ..toca_core.config import cut
 
@@ -26,16 +25,3 @@ def whole(digits: str) -> int:
     if len(digits) > 1000:
         raise ValueError(f"it holds a number of {len(digits)} digits")
     return int(digits)
-
-
-def dumps(content) -> str:
-    """As `json.dumps`, with null for numbers that JSON does not have."""
-    return json.dumps(finite(content), allow_nan=False)
-
-
-def finite(content):
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -29,49 +29,49 @@ class ToCaCache(io.ComfyNode):
             search_aliases=["speed up", "accelerate", "feature cache", "token cache", "TeaCache", "EasyCache"],
             inputs=[
                 io.Model.Input("model", tooltip="Any diffusion model."),
-                io.Boolean.Input("enable", default=True, tooltip="Off: the model passes through untouched."),
-                io.Combo.Input("preset", options=list(dict.fromkeys((*PRESETS, *saved_presets()))), default="auto",
+                io.Boolean.Input("enable", default=True, optional=True, tooltip="Off: the model passes through untouched."),
+                io.Combo.Input("preset", options=list(dict.fromkeys((*PRESETS, *saved_presets()))), default="auto", optional=True,
                                tooltip="auto: whole steps are forecast, as far as the error measured on the way allows; tolerance says "
                                        "how far. paper: ToCa's published settings to the letter. custom: the widgets below. Any other was "
                                        "saved with ToCa Calibrate."),
-                io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01,
+                io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01, optional=True,
                                tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
                                        "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
-                io.Int.Input("cycle", default=3, min=1, max=100,
+                io.Int.Input("cycle", default=3, min=1, max=100, optional=True,
                              tooltip="Distance in steps between full steps, on which every token is recomputed. "
                                      "Higher is faster, 1 caches nothing." + CUSTOM),
-                io.Float.Input("mlp_share", default=1.6, min=0.0, max=10.0, step=0.05,
+                io.Float.Input("mlp_share", default=1.6, min=0.0, max=10.0, step=0.05, optional=True,
                                tooltip="How much of fresh_ratio the MLPs get: "
                                        "their share of fresh tokens is fresh_ratio times this." + CUSTOM),
-                io.Float.Input("cross_attn_share", default=0.6, min=0.0, max=10.0, step=0.05,
+                io.Float.Input("cross_attn_share", default=0.6, min=0.0, max=10.0, step=0.05, optional=True,
                                tooltip="How much of fresh_ratio cross-attention gets. "
                                        "Self-attention is always reused as a whole." + CUSTOM),
-                io.Float.Input("layer_slope", default=0.0, min=-2.0, max=2.0, step=0.05,
+                io.Float.Input("layer_slope", default=0.0, min=-2.0, max=2.0, step=0.05, optional=True,
                                tooltip="Shifts fresh tokens between blocks: "
                                        "above 0 the first blocks get more, below 0 the last ones." + CUSTOM),
-                io.Combo.Input("score", options=["auto", *SCORES], default="auto",
+                io.Combo.Input("score", options=["auto", *SCORES], default="auto", optional=True,
                                tooltip="What ranks the tokens. self-attention: those that others attend to most (s1). cross-attention: "
                                        "those least settled on a word (s2). random: the control. auto: cross-attention where the model "
                                        "has it." + CUSTOM),
-                io.Float.Input("step_slope", default=0.0, min=-2.0, max=2.0, step=0.05, advanced=True,
+                io.Float.Input("step_slope", default=0.0, min=-2.0, max=2.0, step=0.05, optional=True, advanced=True,
                                tooltip="Shifts fresh tokens between steps: above 0 early steps get more, below 0 late ones." + CUSTOM),
-                io.Combo.Input("cycle_rule", options=list(CYCLE_RULES), default="fixed", advanced=True,
+                io.Combo.Input("cycle_rule", options=list(CYCLE_RULES), default="fixed", optional=True, advanced=True,
                                tooltip="fixed: a full step every `cycle` steps. multiples: on the steps whose number is a multiple of it. "
                                        "dit, pixart: the released schedules, which vary the distance." + CUSTOM),
-                io.Float.Input("staleness_weight", default=0.25, min=0.0, max=10.0, step=0.05, advanced=True,
+                io.Float.Input("staleness_weight", default=0.25, min=0.0, max=10.0, step=0.05, optional=True, advanced=True,
                                tooltip="How strongly tokens that were not recomputed for long are preferred (s3)." + CUSTOM),
-                io.Float.Input("spread_bonus", default=0.4, min=0.0, max=10.0, step=0.05, advanced=True,
+                io.Float.Input("spread_bonus", default=0.4, min=0.0, max=10.0, step=0.05, optional=True, advanced=True,
                                tooltip="Spreads the fresh tokens over the picture: "
                                        "the best token of every cell is raised by this share (s4)." + CUSTOM),
-                io.Int.Input("spread_cell", default=2, min=1, max=64, advanced=True,
+                io.Int.Input("spread_cell", default=2, min=1, max=64, optional=True, advanced=True,
                              tooltip="Side of those cells, in tokens." + CUSTOM),
-                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
                                tooltip="Where in the sampling process caching begins; before it every step is computed in full."),
-                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, advanced=True,
+                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
                                tooltip="Where in the sampling process caching ends; after it every step is computed in full."),
-                io.Int.Input("warmup_steps", default=1, min=1, max=1000, advanced=True,
+                io.Int.Input("warmup_steps", default=1, min=1, max=1000, optional=True, advanced=True,
                              tooltip="Number of full steps at the start." + CUSTOM),
-                io.Boolean.Input("verbose", default=False, advanced=True, tooltip="Log one line per step."),
+                io.Boolean.Input("verbose", default=False, optional=True, advanced=True, tooltip="Log one line per step."),
                 io.String.Input("block_ratios", default="", multiline=True, optional=True, advanced=True,
                                 tooltip="Shares of fresh tokens block by block, in place of fresh_ratio, shares and layer_slope: one line "
                                         "per module, such as `mlp: 0.4, 0.3, 0.2`; one number stands for all blocks." + CUSTOM),
@@ -122,7 +122,8 @@ class ToCaCache(io.ComfyNode):
         return file.stat().st_mtime_ns if preset not in PRESETS and file.is_file() else None
 
     @classmethod
-    def execute(cls, model, enable, preset, **widgets) -> io.NodeOutput:
+    def execute(cls, model, enable=True, preset="auto", ratios=None, **given) -> io.NodeOutput:
+        """given: the other widgets, each as it comes where a prompt does not name it; unknown names are left out."""
         if not enable:
             return io.NodeOutput(model)
         if not hasattr(getattr(model, "model", None), "diffusion_model"):
@@ -130,9 +131,15 @@ class ToCaCache(io.ComfyNode):
             raise ValueError(f"ToCa Cache takes a diffusion model, and this is a {kind}: connect the model that goes into the sampler.")
         diffusion_model = plain_model(model.get_model_object("diffusion_model"))
         system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
-        settings = read(bound and bound.layout, preset, **widgets)
+        widgets = {name: given.get(name, default) for name, default in defaults().items() if name not in ("enable", "preset")}
+        settings = read(bound and bound.layout, preset, ratios=ratios, **widgets)
         if preset not in ("auto", "paper"):
             fit(settings.custom, system, bound)
         node = cls.hidden.unique_id if cls.hidden else None
         RECORDS.loaded(node, type(diffusion_model).__name__, system.name if system else "", bound and bound.costs)
         return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node), node=node))
+
+
+def defaults() -> dict:
+    """Every widget of ToCa Cache, as it comes."""
+    return {entry.id: entry.default for entry in ToCaCache.define_schema().inputs if getattr(entry, "default", None) is not None}

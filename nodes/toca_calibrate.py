@@ -35,19 +35,19 @@ class ToCaCalibrate(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="A prompt like those you will sample with."),
                 io.Conditioning.Input("negative", tooltip="As for the sampler."),
                 io.Latent.Input("latent", tooltip="Size and batch as you will sample; every picture of the batch is measured."),
-                io.String.Input("target", default="2.5x",
+                io.String.Input("target", default="2.5x", optional=True,
                                 tooltip="What to reach. 2.5x: so many times fewer FLOPs. PSNR >= 35, or 35 dB: likeness to the uncached "
                                         "picture. within 6 GB: memory of the cache."),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="As you will sample."),
-                io.Float.Input("cfg", default=4.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="As you will sample."),
-                io.Combo.Input("sampler_name", options=list(SAMPLER_NAMES), default="euler", tooltip="As you will sample."),
-                io.Combo.Input("scheduler", options=list(SCHEDULER_NAMES), default="simple", tooltip="As you will sample."),
-                io.Int.Input("first_seed", default=0, min=0, max=0xffffffffffffffff,
+                io.Int.Input("steps", default=20, min=1, max=10000, optional=True, tooltip="As you will sample."),
+                io.Float.Input("cfg", default=4.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True, tooltip="As you will sample."),
+                io.Combo.Input("sampler_name", options=list(SAMPLER_NAMES), default="euler", optional=True, tooltip="As you will sample."),
+                io.Combo.Input("scheduler", options=list(SCHEDULER_NAMES), default="simple", optional=True, tooltip="As you will sample."),
+                io.Int.Input("first_seed", default=0, min=0, max=0xffffffffffffffff, optional=True,
                              tooltip="Seed of the first sampling; the next ones count up from it."),
-                io.Int.Input("effort", default=2, min=1, max=64,
+                io.Int.Input("effort", default=2, min=1, max=64, optional=True,
                              tooltip="How many samplings of the whole batch each setting is judged by. More take longer and tell better "
                                      "what other pictures will be like."),
-                io.String.Input("save_as", default="",
+                io.String.Input("save_as", default="", optional=True,
                                 tooltip="Name under which ToCa Cache lists the result among its presets; empty: it is not saved."),
                 io.Boolean.Input("sensitivity", default=True, optional=True, advanced=True,
                                  tooltip="Measure what the output errs by where one module of one block is stale, for the output ratios. "
@@ -67,8 +67,8 @@ class ToCaCalibrate(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, positive, negative, latent, target, steps, cfg, sampler_name, scheduler, first_seed, effort, save_as,
-                sensitivity=True, vae=None) -> io.NodeOutput:
+    def execute(cls, model, positive, negative, latent, target="2.5x", steps=20, cfg=4.0, sampler_name="euler", scheduler="simple",
+                first_seed=0, effort=2, save_as="", sensitivity=True, vae=None, **_) -> io.NodeOutput:
         number(0, 100)("cfg", cfg)
         target = calibration.parse_target(target)
         save_as = save_as.strip() and user_files.check_name("save_as", save_as.strip(), PRESETS)

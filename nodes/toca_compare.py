@@ -1,11 +1,10 @@
 """ToCa Compare: how like the uncached pictures the cached ones are, in numbers, in colours and behind a slider."""
 
-import math
-
 import torch
 
 from comfy_api.latest import io, ui
 
+from ..toca_core.finite import finite
 from ..toca_core.quality import IDENTICAL
 from . import comparison
 
@@ -30,20 +29,21 @@ class ToCaCompare(io.ComfyNode):
                 io.MultiType.Input("other_seed", PICTURES, optional=True,
                                    tooltip="Made without caching from another seed: the floor, which says what just another picture "
                                            "scores."),
-                io.Float.Input("gain", default=8.0, min=1.0, max=255.0, step=1.0,
+                io.Float.Input("gain", default=8.0, min=1.0, max=255.0, step=1.0, optional=True,
                                tooltip="How many times the differences are amplified in their picture. 8: the lightest colour is 32 "
                                        "levels of 255, or more."),
             ],
             outputs=[
                 io.Image.Output(display_name="difference", tooltip="Where the pictures differ, with a legend: light is much."),
                 io.String.Output(display_name="text", tooltip="A table: PSNR and SSIM of each picture or frame, mean and worst."),
-                io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB; a picture that is identical counts 99."),
+                io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB; a picture that is identical counts 99, and one that is not "
+                                                            "finite does not count."),
                 io.Float.Output(display_name="ssim", tooltip="Mean SSIM; 1 is identical."),
             ],
         )
 
     @classmethod
-    def execute(cls, baseline, accelerated, gain, other_seed=None) -> io.NodeOutput:
+    def execute(cls, baseline, accelerated, gain=8.0, other_seed=None, **_) -> io.NodeOutput:
         unit = "frame" if is_video(baseline) else "picture"
         given = {"accelerated": accelerated, "other_seed": other_seed}
         baseline, others = frames(baseline), {name: frames(value) for name, value in given.items() if value is not None}
@@ -59,11 +59,10 @@ class ToCaCompare(io.ComfyNode):
     def slider(cls, baseline, accelerated, close) -> dict:
         """What the node shows: the pictures of either side, under the names that the host's own Compare Images gives them, and figures."""
         shown = torch.linspace(0, len(baseline) - 1, min(len(baseline), SHOWN)).round().int().tolist()
-        saved = {name: ui.PreviewImage(pictures[shown], cls=cls).values
+        saved = {name: ui.PreviewImage(pictures[shown].nan_to_num(0.0), cls=cls).values
                  for name, pictures in (("a_images", baseline), ("b_images", accelerated))}
-        decibels = [value if math.isfinite(value := close.decibels[index]) else IDENTICAL for index in shown]
-        figures = [{"picture": index + 1, "psnr": psnr, "ssim": close.ssim[index]} for index, psnr in zip(shown, decibels, strict=True)]
-        return {**saved, "figures": figures}
+        figures = [{"picture": index + 1, "psnr": min(close.decibels[index], IDENTICAL), "ssim": close.ssim[index]} for index in shown]
+        return {**saved, "figures": finite(figures)}
 
 
 def is_video(value) -> bool:

@@ -18,7 +18,7 @@ class ToCaDiTClass(io.ComfyNode):
             description="The class a DiT draws, by number or name, and the null class for guidance.",
             inputs=[
                 io.Model.Input("model", tooltip="The DiT, for its classes and their names."),
-                io.String.Input("label", default="0",
+                io.String.Input("label", default="0", optional=True,
                                 tooltip="A class number from 0, or its name (ImageNet's names where the model has 1000 classes). "
                                         "Several, separated by commas, go round over the pictures of a batch."),
             ],
@@ -29,7 +29,7 @@ class ToCaDiTClass(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, label) -> io.NodeOutput:
+    def execute(cls, model, label="0", **_) -> io.NodeOutput:
         diffusion_model = model.get_model_object("diffusion_model")
         if not isinstance(diffusion_model, DiT):
             raise ValueError(f"ToCa DiT Class got a {type(diffusion_model).__name__}, which has no classes; connect ToCa Load DiT.")

@@ -19,9 +19,9 @@ class ToCaLoadDiT(io.ComfyNode):
             inputs=[
                 io.Combo.Input("model_name", options=folder_paths.get_filename_list("diffusion_models"),
                                tooltip="A DiT checkpoint in models/diffusion_models. All sizes are read from the file."),
-                io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
+                io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", optional=True, advanced=True,
                                tooltip="Precision of the weights in memory; default lets the host choose."),
-                io.Int.Input("num_heads", default=0, min=0, max=256, advanced=True,
+                io.Int.Input("num_heads", default=0, min=0, max=256, optional=True, advanced=True,
                              tooltip="Attention heads, the one size a checkpoint does not show. "
                                      "0: as the file says, or the released models'."),
                 io.Combo.Input("guidance_channels", options=list(GUIDED_CHANNELS), default="all", optional=True, advanced=True,
@@ -32,7 +32,7 @@ class ToCaLoadDiT(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model_name, weight_dtype="default", num_heads=0, guidance_channels="all") -> io.NodeOutput:
+    def execute(cls, model_name, weight_dtype="default", num_heads=0, guidance_channels="all", **_) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         model = load_dit(path, weight_dtype, num_heads)
         if GUIDED_CHANNELS[guidance_channels]:

@@ -18,13 +18,13 @@ class ToCaLoadOpenSora(io.ComfyNode):
             inputs=[
                 io.Combo.Input("model_name", options=folder_paths.get_filename_list("diffusion_models"),
                                tooltip="An Open-Sora 1.2 checkpoint in models/diffusion_models. All sizes are read from the file."),
-                io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", advanced=True,
+                io.Combo.Input("weight_dtype", options=list(DTYPES), default="default", optional=True, advanced=True,
                                tooltip="Precision of the weights in memory; default lets the host choose."),
             ],
             outputs=[io.Model.Output()],
         )
 
     @classmethod
-    def execute(cls, model_name, weight_dtype="default") -> io.NodeOutput:
+    def execute(cls, model_name, weight_dtype="default", **_) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         return io.NodeOutput(load_stdit3(path, weight_dtype))

@@ -18,12 +18,12 @@ class ToCaLoadOpenSoraVAE(io.ComfyNode):
                 io.Combo.Input("vae_name", options=folder_paths.get_filename_list("vae"),
                                tooltip="The VAE of Open-Sora 1.2 in models/vae: one file with both its halves, spatial and temporal."),
                 # fp16 is not offered: the image half overflows in it.
-                io.Combo.Input("weight_dtype", options=["default", "bf16", "fp32"], default="default", advanced=True,
+                io.Combo.Input("weight_dtype", options=["default", "bf16", "fp32"], default="default", optional=True, advanced=True,
                                tooltip="Precision in memory; default lets the host choose."),
             ],
             outputs=[io.Vae.Output()],
         )
 
     @classmethod
-    def execute(cls, vae_name, weight_dtype="default") -> io.NodeOutput:
+    def execute(cls, vae_name, weight_dtype="default", **_) -> io.NodeOutput:
         return io.NodeOutput(load_open_sora_vae(folder_paths.get_full_path_or_raise("vae", vae_name), weight_dtype))

@@ -23,15 +23,15 @@ class ToCaOpenSoraConditioning(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="T5-XXL: CLIPLoader with the type pixart."),
                 io.String.Input("text", multiline=True, dynamic_prompts=True,
                                 tooltip="The prompt. It is set in lower case, as in training."),
-                io.Float.Input("aesthetic", default=6.5, min=-1.0, max=10.0, step=0.1,
+                io.Float.Input("aesthetic", default=6.5, min=-1.0, max=10.0, step=0.1, optional=True,
                                tooltip="Aesthetic score, written behind the prompt; above 6 looks good. -1: say nothing."),
-                io.Float.Input("motion", default=-1.0, min=-1.0, max=100.0, step=0.1,
+                io.Float.Input("motion", default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
                                tooltip="Motion score, written behind the prompt: small is calm, large is lively. -1: say nothing."),
-                io.Float.Input("fps", default=DEFAULT_FPS, min=1.0, max=120.0, step=1.0,
+                io.Float.Input("fps", default=DEFAULT_FPS, min=1.0, max=120.0, step=1.0, optional=True,
                                tooltip="Frames per second the motion is meant for. A single frame is always drawn as a picture."),
-                io.Int.Input("width", default=0, min=0, max=8192, advanced=True,
+                io.Int.Input("width", default=0, min=0, max=8192, optional=True, advanced=True,
                              tooltip="Pixels of the video, from ToCa Open-Sora Latent. 0: eight per latent."),
-                io.Int.Input("height", default=0, min=0, max=8192, advanced=True,
+                io.Int.Input("height", default=0, min=0, max=8192, optional=True, advanced=True,
                              tooltip="Pixels of the video, from ToCa Open-Sora Latent. 0: eight per latent."),
             ],
             outputs=[
@@ -41,7 +41,7 @@ class ToCaOpenSoraConditioning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip, text, aesthetic=6.5, motion=-1.0, fps=DEFAULT_FPS, width=0, height=0) -> io.NodeOutput:
+    def execute(cls, clip, text, aesthetic=6.5, motion=-1.0, fps=DEFAULT_FPS, width=0, height=0, **_) -> io.NodeOutput:
         for name, value, low, high in (("aesthetic", aesthetic, -1, 10), ("motion", motion, -1, 100), ("fps", fps, 1, 120)):
             number(low, high)(name, value)
         if bool(width) != bool(height):

@@ -19,14 +19,14 @@ class ToCaOpenSoraLatent(io.ComfyNode):
             category="model/latent",
             description="An empty latent of a size Open-Sora 1.2 was trained on. With a start, the video begins with it.",
             inputs=[
-                io.Combo.Input("resolution", options=list(RESOLUTIONS), default="240p",
+                io.Combo.Input("resolution", options=list(RESOLUTIONS), default="240p", optional=True,
                                tooltip="Pixels in all: those of a 16:9 video of this height."),
-                io.Combo.Input("aspect_ratio", options=list(SIZES), default="16:9",
+                io.Combo.Input("aspect_ratio", options=list(SIZES), default="16:9", optional=True,
                                tooltip="Width to height. Open-Sora's own texts write it the other way round: their 9:16 is 16:9 here."),
-                io.Int.Input("frames", default=51, min=1, max=816,
+                io.Int.Input("frames", default=51, min=1, max=816, optional=True,
                              tooltip="1 draws a picture; others are rounded to a multiple of 17. "
                                      "At 24 fps 51 are 2 seconds, 102 are 4, 204 are 8, 408 are 16."),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many videos to draw at once."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, optional=True, tooltip="How many videos to draw at once."),
                 io.Image.Input("start_image", optional=True,
                                tooltip="The first frame, or several first frames; scaled and cut to size. Wants the VAE."),
                 io.Vae.Input("vae", optional=True, tooltip="Open-Sora's VAE, which encodes start_image."),
@@ -42,7 +42,8 @@ class ToCaOpenSoraLatent(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, resolution, aspect_ratio, frames, batch_size=1, start_image=None, vae=None, start_latent=None) -> io.NodeOutput:
+    def execute(cls, resolution="240p", aspect_ratio="16:9", frames=51, batch_size=1, start_image=None, vae=None, start_latent=None,
+                **_) -> io.NodeOutput:
         (height, width), frames = pixels(resolution, aspect_ratio), whole_chunks(frames)
         size = latent_size(frames, height, width)
         latent = {"samples": torch.zeros(batch_size, CHANNELS, *size, device=comfy.model_management.intermediate_device())}

@@ -19,15 +19,16 @@ class ToCaOpenSoraScheduler(io.ComfyNode):
             description="The sigmas of Open-Sora 1.2's own sampler: the larger and longer the clip, the more steps at high noise.",
             inputs=[
                 io.Model.Input("model", tooltip="The Open-Sora model, which must be a rectified flow."),
-                io.Int.Input("steps", default=30, min=1, max=1000, tooltip="Sampling steps; the release takes 30."),
+                io.Int.Input("steps", default=30, min=1, max=1000, optional=True, tooltip="Sampling steps; the release takes 30."),
                 io.Latent.Input("latent", tooltip="The latent to be sampled: its size and length decide the times."),
-                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Below 1 only the last part of the times."),
+                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, optional=True,
+                               tooltip="Below 1 only the last part of the times."),
             ],
             outputs=[io.Sigmas.Output()],
         )
 
     @classmethod
-    def execute(cls, model, steps, latent, denoise=1.0) -> io.NodeOutput:
+    def execute(cls, model, steps=30, latent=None, denoise=1.0, **_) -> io.NodeOutput:      # the host asks for a latent
         number(0, 1)("denoise", denoise)
         sampling = model.get_model_object("model_sampling")
         if not isinstance(sampling, comfy.model_sampling.CONST):

@@ -20,7 +20,7 @@ class ToCaRatios(io.ComfyNode):
                         "as text. They count with preset custom and level module.",
             search_aliases=["per layer", "per block", "fresh ratio", "layer schedule", "token ratio"],
             inputs=[
-                io.String.Input("ratios", default=FLAT, multiline=True,
+                io.String.Input("ratios", default=FLAT, multiline=True, optional=True,
                                 tooltip="One line per module, such as `mlp: 0.4, 0.3, 0.2`: the share of tokens recomputed in each "
                                         "block, 0 to 1; one number stands for all blocks. The default is flat, and as much as ToCa "
                                         "Cache's own default. For a model with more or fewer blocks the ratios are resampled."),
@@ -29,7 +29,7 @@ class ToCaRatios(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, ratios) -> io.NodeOutput:
+    def execute(cls, ratios=FLAT, **_) -> io.NodeOutput:
         parsed = parse_block_ratios(ratios, "ratios")
         check_block_ratios("ratios", parsed)
         return io.NodeOutput(parsed)

@@ -1,16 +1,12 @@
 """ToCa Report: what the cache did in the sampling runs before this node, as text, data and a picture."""
 
-import json
-
 from comfy_api.latest import io, ui
 
+from ..toca_core.finite import dumps
 from .drawing.canvas import as_images
 from .drawing.report import draw_runs, draw_sentence
-from .host.run_log import name_of
+from .host.run_log import name_of, why_none
 from .host.seam import log_of
-
-NOTHING = ("No sampling run with this ToCa Cache came before this node. Connect `after` to what comes out of its sampler; if it is, the "
-           "sampler's result came from ComfyUI's cache: queue with another seed.")
 
 
 class ToCaReport(io.ComfyNode):
@@ -39,11 +35,12 @@ class ToCaReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, after) -> io.NodeOutput:
-        prompt = cls.hidden.prompt
-        runs = log_of(model).before(cls.hidden.unique_id, prompt)
+    def execute(cls, model, after, **_) -> io.NodeOutput:
+        node, prompt, log = cls.hidden.unique_id, cls.hidden.prompt, log_of(model)
+        runs = log.before(node, prompt) if log is not None else []
+        reason = log.remark(node, prompt) if runs else why_none(log, node, prompt, "after")
         named = [(name_of(logged, prompt), logged.report) for logged in runs]
-        text = "\n\n".join("\n".join([title, *report.lines()]) for title, report in named) or NOTHING
-        picture = as_images([draw_runs(named) if named else draw_sentence(NOTHING)])
-        data = json.dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs]}, indent=1)
+        text = "\n\n".join([*("\n".join([title, *report.lines()]) for title, report in named), *([reason] if reason else ())])
+        picture = as_images([draw_runs(named) if runs else draw_sentence(reason)])
+        data = dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
         return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})

@@ -2,8 +2,10 @@
 
 from comfy_api.latest import io, ui
 
+from .drawing.canvas import as_images
+from .drawing.report import draw_sentence
 from .drawing.tokens import draw_maps, over_pictures
-from .host.run_log import name_of
+from .host.run_log import LoggedRun, name_of, why_none
 from .host.seam import log_of
 
 TITLES = {"recomputed": "how often a token was recomputed", "error": "error of a token's forecasts"}
@@ -24,7 +26,7 @@ class ToCaTokenMap(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache; other nodes may lie between."),
                 io.Image.Input("images", tooltip="The decoded result: all pictures of the batch, or all frames of the video. The run shown "
                                                  "is the last one of the nearest sampler before them."),
-                io.Combo.Input("what", options=list(TITLES), default="recomputed",
+                io.Combo.Input("what", options=list(TITLES), default="recomputed", optional=True,
                                tooltip="recomputed: the share of the work on a token that was done. error: how far off its forecasts were "
                                        "at full steps, which only levels stack and output measure, with a tolerance or with "
                                        "the sampler euler."),
@@ -32,28 +34,53 @@ class ToCaTokenMap(io.ComfyNode):
                                tooltip="Of the map in the overlay: 0 shows the picture alone, 1 the map alone."),
             ],
             outputs=[
-                io.Image.Output("map", tooltip="The maps, with their scale below; light is much."),
-                io.Image.Output("overlay", tooltip="The same, laid over the pictures."),
+                io.Image.Output("map", tooltip="The maps, with their scale below; light is much. Where there is none, a sentence that says "
+                                                 "why."),
+                io.Image.Output("overlay", tooltip="The same, laid over the pictures. Where there is none, the pictures as they came."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
-    def execute(cls, model, images, what, opacity=0.6) -> io.NodeOutput:
-        logged = log_of(model).nearest(cls.hidden.unique_id, cls.hidden.prompt)
+    def execute(cls, model, images, what="recomputed", opacity=0.6, **_) -> io.NodeOutput:
+        node, prompt, log = cls.hidden.unique_id, cls.hidden.prompt, log_of(model)
+        logged = log.nearest(node, prompt) if log is not None else None
         if logged is None:
-            raise ValueError("No sampling run with this ToCa Cache came before this node: connect images to what was decoded from its "
-                             "sampler's latent; if it is, queue with another seed, since the latent came from ComfyUI's cache.")
-        maps = logged.maps
-        if maps is None:
-            raise ValueError(f"{name_of(logged, cls.hidden.prompt)} sampled its pictures in parts only (areas or context windows), of "
-                             f"which no map of whole pictures can be made.")
-        values = maps.recomputed if what == "recomputed" else maps.error
-        if values is None:
-            raise ValueError("The run measured no errors: choose what = recomputed, or let ToCa Cache measure them, with preset auto or, "
-                             "with preset custom, level stack or output and a tolerance.")
-        pictures = over_pictures(values, maps.latent, maps.patch, images.shape[:3])
-        low, high = (float(values.min()) if what == "recomputed" else 0.0), float(values.max())
+            return without_map(images, why_none(log, node, prompt, "images"))
+        values = None if logged.maps is None else logged.maps.recomputed if what == "recomputed" else logged.maps.error
+        if problem := refusal(logged, values, len(images), prompt):
+            return without_map(images, problem)
+        pictures = over_pictures(values, logged.maps.latent, logged.maps.patch, images.shape[:3])
+        known = values[values.isfinite()]
+        low, high = (float(known.min()) if what == "recomputed" else 0.0), float(known.max())
         words = tuple(f"{100 * value:.0f}%" if what == "recomputed" else f"{value:.2g}%" for value in (low, high))
-        drawn = draw_maps(pictures, images, TITLES[what], (low, high), words, opacity)
+        drawn = draw_maps(pictures, images, title(what, values), (low, high), words, opacity)
         return io.NodeOutput(*drawn, ui=ui.PreviewImage(drawn[1]))
+
+
+def title(what: str, values) -> str:
+    """What the map shows, and where something is marked, what that means."""
+    return TITLES[what] if values.isfinite().all() else f"{TITLES[what]}; orange: no finite number"
+
+
+def refusal(logged: LoggedRun, values, pictures: int, prompt: dict) -> str | None:
+    """Why token values (b, frames, rows, columns) of a run, if it has any, cannot be laid over so many pictures; None where they can."""
+    if logged.maps is None:
+        return (f"{name_of(logged, prompt)} sampled its pictures in parts only (areas or context windows), of which no map of whole "
+                f"pictures can be made.")
+    if values is None:
+        return ("The run measured no errors: choose what = recomputed, or let ToCa Cache measure them, with preset auto or, with preset "
+                "custom, level stack or output and a tolerance.")
+    if not values.isfinite().any():
+        return "None of the errors that the run measured is a finite number: the model gave NaN or infinity."
+    if pictures % len(values):
+        return (f"The run made {len(values)} pictures or videos, but images has {pictures} pictures: connect all that was decoded "
+                f"from it.")
+    return None
+
+
+def without_map(images, sentence: str) -> io.NodeOutput:
+    """The pictures as they came; as maps as many of the sentence, which is also what the node shows."""
+    sheet = as_images([draw_sentence(sentence)])
+    return io.NodeOutput(sheet.repeat(len(images), 1, 1, 1), images,
+                         ui={**ui.PreviewImage(sheet).as_dict(), "text": (sentence,)})

@@ -19,7 +19,7 @@ class ToCaTokenMask(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model, with or without ToCa Cache yet."),
                 io.Mask.Input("mask", tooltip="White is computed at every step; any size. One for all pictures, or one for each; "
                                               "for a video, its moments."),
-                io.Int.Input("dilation", default=1, min=0, max=64,
+                io.Int.Input("dilation", default=1, min=0, max=64, optional=True,
                              tooltip="How many tokens around the mask are computed with it: more is nearer to the uncached picture, and "
                                      "slower."),
             ],
@@ -27,5 +27,5 @@ class ToCaTokenMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, mask, dilation) -> io.NodeOutput:
+    def execute(cls, model, mask, dilation=1, **_) -> io.NodeOutput:
         return io.NodeOutput(with_option(model, MASK_KEY, TokenMask(mask, dilation)))

@@ -23,7 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 # By the paths of the tests, which is all that the process that hands them out knows. (pytest-xdist's own groups need an older pytest.)
-WITH_SERVER = ("tests/web/", "tests/tools/", "tests/host/test_compare.py", "tests/host/test_refusals.py",
+WITH_SERVER = ("tests/web/", "tests/tools/", "tests/host/test_compare.py", "tests/host/test_refusals.py", "tests/host/test_prompts.py",
                "tests/host/test_open_sora_vae.py::test_the_nodes_are_registered")
 
 

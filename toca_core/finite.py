@@ -1,32 +1,18 @@
-"""Numbers that are not finite: which picture of a batch has them, and since when."""
+"""Numbers for JSON, which knows neither NaN nor infinity: what writes them anyway gives what no browser reads."""
 
-import torch
+import json
+import math
 
 
-class Finiteness:
-    """What is seen of every call stays on its device until the run is over, so that nothing waits for it."""
+def finite(value):
+    """The same with None for every float that is no finite number, in dicts, lists and tuples."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    def __init__(self):
-        self.seen: list[tuple[int, torch.Tensor]] = []              # (evaluation, of every picture whether all is finite)
 
-    def saw(self, evaluation: int, output, conds: int = 1):
-        """The answer (B, C, ...) to a call of `conds` conditionings, picture by picture in each."""
-        if output.shape[0] % conds:
-            return
-        finite = torch.isfinite(output).flatten(1).all(1)
-        self.seen.append((evaluation, finite.unflatten(0, (conds, -1)).all(0)))
-
-    def first(self) -> dict[int, int]:
-        """Picture -> the evaluation in which it first had one."""
-        found: dict[int, int] = {}
-        for evaluation, finite in self.seen:
-            for picture, fine in enumerate(finite.tolist()):
-                if not fine:
-                    found.setdefault(picture, evaluation)
-        return found
-
-    def sentences(self):
-        """For the report."""
-        for picture, evaluation in self.first().items():
-            yield (f"Picture {picture + 1} has numbers that are not finite from step {evaluation + 1} on (an overflow in the model, or its "
-                   f"weights); the others of its batch are not touched by that")
+def dumps(value, indent: int | None = None) -> str:
+    """As JSON, the numbers `finite`."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False)

@@ -13,8 +13,12 @@ def rms(pictures):
 
 
 def psnr(pictures, references, peak: float = 1.0):
-    """Peak signal-to-noise ratio of each picture (B, ...) whose values span `peak`, in dB; inf where the two are identical."""
-    return 10 * torch.log10(peak ** 2 / (pictures - references).square().flatten(1).mean(1))
+    """Peak signal-to-noise ratio of each picture (B, ...) whose values span `peak`, in dB.
+
+    inf where the two are identical, NaN where either holds a value that is not finite.
+    """
+    error = (pictures - references).square().flatten(1).mean(1)
+    return 10 * torch.log10(peak ** 2 / error.masked_fill(error.isinf(), torch.nan))
 
 
 def ssim(pictures, references):

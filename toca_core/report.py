@@ -1,5 +1,6 @@
 """What a sampling run did."""
 
+import math
 import statistics
 from dataclasses import asdict, dataclass, field
 
@@ -47,6 +48,11 @@ class RunReport:
         return sum(step.kind == kind for step in self.steps)
 
     @property
+    def errors(self) -> list[float]:
+        """Those that were measured and are finite, in percent."""
+        return [step.error for step in self.steps if step.error is not None and math.isfinite(step.error)]
+
+    @property
     def flops_speedup(self) -> float:
         return self.plain_flops / self.flops if self.flops else 1.0
 
@@ -76,7 +82,8 @@ class RunReport:
 
     def lines(self) -> list[str]:
         """The run in words, for people."""
-        saved, errors = self.seconds_saved, [step.error for step in self.steps if step.error is not None]
+        saved, measured = self.seconds_saved, [step.error for step in self.steps if step.error is not None]
+        errors = self.errors
         estimate = f", about {saved:.2f} s saved (estimated from its full steps)" if saved and saved > 0 else ""
         why = f" ({self.why_level})" if self.why_level else ""
         words = [f"{self.model}, preset {self.preset}, level {self.settings['level']}{why}",
@@ -86,6 +93,8 @@ class RunReport:
                  f"Cache {readable(self.cache_bytes)}, predicted {readable(self.predicted_cache_bytes)}"]
         if errors:
             words.append(f"Forecast errors at full steps: {statistics.median(errors):.2g}% in the median, {max(errors):.2g}% at most")
+        if len(errors) < len(measured):
+            words.append(f"Of {len(measured)} errors measured, {len(measured) - len(errors)} are not finite: the model gave NaN or inf")
         if not self.calls("partial") and not self.note:
             words.append("Nothing was cached: no step lay between start_percent and end_percent and was due to be partial")
         return [*words, self.note] if self.note else words

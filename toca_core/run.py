@@ -14,7 +14,6 @@ from .calls.context import CallContext, Moment
 from .config import ToCaConfig
 from .costs.account import Sizes
 from .families.contract import ContractError
-from .finite import Finiteness
 from .keep.caches import Caches, Conditioning, Group
 from .keep.forecast import time_of
 from .keep.memory import MemoryPlan, Need, out_of_memory, readable
@@ -23,6 +22,7 @@ from .levels.base import Level, Run
 from .levels.learning import Learning
 from .levels.output import plain_flops
 from .levels.stack import StackLevel
+from .overflow import Overflows
 from .report import RunReport, StepReport
 from .schedule import Cycle, NoiseLevels, Step
 
@@ -58,7 +58,7 @@ class SamplingRun:
         self.flow, self.about, self.report, self.abandoned = flow, about, report, False
         self.memory, self.record = MemoryPlan(host_memory), about.record
         self.caches = Caches()
-        self.finite = Finiteness()
+        self.overflows = Overflows()
         self.replaced: set[Hashable] = set()                        # members whose calls run other blocks than the model's own
         self.opened = 0                                             # evaluation in which the first cache was made
         self.changed: list[int] = []                                # evaluations before which something new went into the model
@@ -174,7 +174,7 @@ class SamplingRun:
         if self.caches.regrouped and self.config.level == "module" and self.config.score != "self_attn":
             self.report.remark("Memory was tight, so conditionings were computed together at some steps and apart at others, where each "
                                "chose its fresh tokens by itself: with more room the picture differs a little")
-        for sentence in self.finite.sentences():
+        for sentence in self.overflows.sentences():
             self.report.remark(sentence)
         if not self.config.always_full and not self.report.calls("partial") and not self.report.note:
             self.report.remark(self.level.idle())
@@ -205,7 +205,7 @@ class SamplingRun:
                 about = self.admit(group, about) or about
             cache = self.caches.find(group) if self.active else None
         output = self.answer(run_model, about, group, cache)
-        self.finite.saw(self.moment.step.index, output, conds)
+        self.overflows.saw(self.moment.step.index, output, conds)
         return output
 
     def known(self, model, x, sizes: Sizes, conditionings: tuple[Conditioning, ...]) -> tuple[Group, bool]:

@@ -229,7 +229,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     result = replay(given.weights, given.io)
     if given.json:
-        print(json.dumps(result))
+        print(pack_module("toca_core.finite").dumps(result))
     else:
         print("\n".join(f"{name:22} {value}" for name, value in result.items()))
     exact = result["max_rel"] <= 1e-4 and not result.get("mask_mismatches") and not result.get("full_step_mismatches")

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, FAINT = (250, 250, 248), (34, 36, 40), (208, 210, 214)
 KINDS = {"full": (0, 114, 178), "partial": (230, 159, 0), "plain": (136, 138, 142), "other": (204, 121, 167)}    # of Okabe and Ito
+NOT_FINITE = (213, 94, 0)           # orange, which is on no place of the ramp
 RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)])    # dark to light, evenly
 
 
@@ -17,9 +18,12 @@ def font(size: int):
 
 
 def ramp(shares):
-    """Shares (...) in 0..1 -> colours (..., 3) in 0..255."""
-    places = np.asarray(shares).clip(0, 1) * (len(RAMP) - 1)
-    return np.stack([np.interp(places, range(len(RAMP)), channel) for channel in RAMP.T], axis=-1).round().astype(np.uint8)
+    """Shares (...) in 0..1 -> colours (..., 3) in 0..255; `NOT_FINITE` where one is NaN or infinite."""
+    shares = np.asarray(shares)
+    known = np.isfinite(shares)
+    places = np.where(known, shares, 0).clip(0, 1) * (len(RAMP) - 1)
+    colours = np.stack([np.interp(places, range(len(RAMP)), channel) for channel in RAMP.T], axis=-1).round()
+    return np.where(known[..., None], colours, NOT_FINITE).astype(np.uint8)
 
 
 def wrapped(text: str, size: int, width: int) -> list[str]:

@@ -1,5 +1,7 @@
 """The picture of ToCa Report: for each sampling run a timeline, its errors, and the share of fresh tokens by block and module."""
 
+import math
+
 from .canvas import FAINT, INK, KINDS, fitting, font, paper, ramp, scale, wrapped
 
 WIDTH, MARGIN, TEXT, SMALL = 840, 24, 24, 20
@@ -58,9 +60,9 @@ class Panel:
             x, gap = self.left + wide * step.index, min(3, wide / 5)
             height = BARS * max(work_of(step), 0.08)
             self.to.rectangle((x + gap / 2, base - height, x + wide - gap / 2, base), KINDS[step.kind])
-        most = max((step.error for step in steps if step.error is not None), default=0)
+        most = max(self.report.errors, default=0)
         dots = [(self.left + wide * (step.index + 0.5), base - BARS * step.error / most)
-                for step in steps if step.error is not None and most]
+                for step in steps if step.error is not None and math.isfinite(step.error) and most]
         self.to.line(dots, INK, 2)
         for x, y in dots:
             self.to.ellipse((x - 5, y - 5, x + 5, y + 5), INK, (255, 255, 255))
@@ -72,7 +74,7 @@ class Panel:
     def legend(self):
         """What the colours mean, and how high the highest dot is."""
         self.top += 8
-        x, errors = self.left, [step.error for step in self.report.steps if step.error is not None]
+        x, errors = self.left, self.report.errors
         for kind, colour in KINDS.items():
             if not self.report.calls(kind):
                 continue

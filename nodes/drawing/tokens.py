@@ -19,12 +19,10 @@ def over_pictures(values, latent, patch, shape):
     """Token values (b, frames, rows, columns) -> (n, H, W), for n = b x frames pictures of that size, of each video in its order.
 
     latent    (frames, H, W) of the latent, patch of one token in it; the moments of a video are dealt out evenly
-    shape     (n, H, W). Raises ValueError where n is no multiple of b
+    shape     (n, H, W), n a multiple of b
     """
     count, *size = shape
     batch = len(values)
-    if count % batch:
-        raise ValueError(f"The run made {batch} pictures or videos, but images has {count} pictures: connect all that was decoded from it.")
     axes = zip((count // batch, *size), latent, patch, strict=True)
     frames, rows, columns = (torch.tensor(token_index(*axis)) for axis in axes)
     return values[:, frames][:, :, rows][..., columns].flatten(0, 1)
@@ -33,12 +31,12 @@ def over_pictures(values, latent, patch, shape):
 def draw_maps(values, images, title: str, limits: tuple[float, float], words: tuple[str, str], opacity: float):
     """values (n, H, W) and images (n, H, W, 3) in 0..1 -> (maps, overlays), IMAGE both, with the scale and its numbers below.
 
-    limits    the values at the ends of the scale; words: how they read
+    limits    the values at the ends of the scale; words: how they read. Values that are not finite are marked
     """
     low, high = limits
-    shares = (values - low) / (high - low) if high > low else torch.full_like(values, 0.5)
+    shares = (values - low) / (high - low) if high > low else torch.where(values.isfinite(), 0.5, values)
     colours = torch.from_numpy(ramp(shares.numpy()))                # (n, H, W, 3)
-    pictures = (images[..., :3].float().cpu().clamp(0, 1) * 255).round()
+    pictures = (images[..., :3].float().cpu().nan_to_num(0.0).clamp(0, 1) * 255).round()
     blended = torch.lerp(pictures, colours.float(), opacity).round().to(torch.uint8)
     times = max(1, -(-SHORTER // min(values.shape[1:])))
     legend = draw_legend(values.shape[2] * times, title, words if high > low else words[:1])

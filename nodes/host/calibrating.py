@@ -15,6 +15,7 @@ from ...toca_core.keep import memory
 from ...toca_core.keep.forecast import time_of
 from ...toca_core.predict import need_of
 from ...toca_core.quality import IDENTICAL, psnr
+from ...toca_core.select.seeding import following
 from ..systems import bound_of, system_of
 from . import user_files
 from .fingerprint import fingerprint, model_parts
@@ -58,12 +59,12 @@ class Sampling:
 
     def run(self, model, offset: int = 0, callback=None, last_step: int | None = None):
         """-> (latent (B, C, ...), seconds) of one run with the seed `offset` after the first."""
-        start = self.start
-        noise = comfy.sample.prepare_noise(start, self.seed + offset, self.latent.get("batch_index"))
+        start, seed = self.start, following(self.seed, offset)
+        noise = comfy.sample.prepare_noise(start, seed, self.latent.get("batch_index"))
         began = time.perf_counter()
         result = comfy.sample.sample(
             model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, self.positive, self.negative, start,
-            noise_mask=self.latent.get("noise_mask"), last_step=last_step, callback=callback, disable_pbar=True, seed=self.seed + offset)
+            noise_mask=self.latent.get("noise_mask"), last_step=last_step, callback=callback, disable_pbar=True, seed=seed)
         return result.float().cpu(), time.perf_counter() - began
 
     @property
@@ -150,7 +151,11 @@ class Calibration:
             shares = SHARES if self.probe and offset == 0 and not self.known["sensitivity"] else ()
             probing = Probing(self.sampling.steps, self.progress, shares)
             latent, seconds = self.sampling.run(probed(self.plain, probing), offset, self.progress)
-            self.references[offset] = self.pictures(latent), seconds - probing.seconds
+            pictures = self.pictures(latent)
+            if not pictures.isfinite().all():
+                raise ConfigError("The uncached pictures hold values that are no finite numbers, with which nothing can be compared; check "
+                                  "the model's file, its weight_dtype, and the VAE.")
+            self.references[offset] = pictures, seconds - probing.seconds
             if probing.errors:
                 self.known.update(sensitivity=probing.sensitivity, cost=probing.cost)
         return self.references[offset]
@@ -175,7 +180,8 @@ class Calibration:
                 reference, took = self.reference(offset)
                 latent, faster = self.sampling.run(model, offset, self.progress)
                 peak = 1.0 if self.vae else float(reference.amax() - reference.amin())
-                decibels += psnr(self.pictures(latent), reference, peak).clamp(max=IDENTICAL).tolist()
+                found = psnr(self.pictures(latent), reference, peak).clamp(max=IDENTICAL)
+                decibels += found.nan_to_num(0.0).tolist()          # of a picture that is not finite: as unlike as can be
                 plain_seconds, seconds = plain_seconds + took, seconds + faster
             speedup = sum(report.plain_flops for report in reports) / sum(report.flops for report in reports)
             cycle = sum(len(report.steps) for report in reports) / sum(report.calls("full") + report.calls("plain") for report in reports)

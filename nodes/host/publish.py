@@ -4,6 +4,8 @@ import json
 import logging
 import sys
 
+from ...toca_core.finite import finite
+
 log = logging.getLogger("toca")
 
 
@@ -23,11 +25,20 @@ def publish_step(run_id, report, total: int):
                        "level": report.settings["level"]})
 
 
+def publish_outside(sentence: str | None):
+    """One log line for a model that was called without a run of its own, where there is something to say."""
+    if sentence:
+        log.warning("ToCa: %s", sentence)
+
+
 def send(event: str, data: dict):
-    """To the client that queued the prompt, if there is one; a prompt may come from a script that does not listen."""
+    """To the client that queued the prompt, if there is one; a prompt may come from a script that does not listen.
+
+    A number that is not finite goes as null: the host would write it as no browser reads it.
+    """
     server = prompt_server()
     if server is not None and server.client_id is not None:
-        server.send_sync(event, data, server.client_id)
+        server.send_sync(event, finite(data), server.client_id)
 
 
 def prompt_server():

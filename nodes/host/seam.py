@@ -1,17 +1,19 @@
-"""The one seam into the host: five wrappers on a cloned ModelPatcher.
+"""The one seam into the host: five wrappers and a callback on a cloned ModelPatcher.
 
 OUTER_SAMPLE makes the state of a run and drops it, PREPARE_SAMPLING tells the host what the cache needs, PREDICT_NOISE counts the
 sampler's evaluations, CALC_COND_BATCH sees which conditionings each takes, APPLY_MODEL answers the calls
-(`comfy/patcher_extension.py`). The model itself is never changed.
+(`comfy/patcher_extension.py`). ON_PRE_RUN tells of a guider's second model: it is called in the first one's run, and none of its own
+wrappers hears of it. The model itself is never changed.
 """
 
 import math
 import time
+from contextvars import ContextVar
 from functools import partial
 
 from comfy.k_diffusion.sampling import sample_euler
 from comfy.model_sampling import CONST
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from comfy_execution.utils import get_executing_context
 
 from ...toca_core.levels.base import Run
@@ -24,7 +26,7 @@ from . import companions
 from .calls import hindrance, parts_of, plain_model, sizes_of
 from .conditionings import Inputs
 from .memory import HostMemory, with_room
-from .publish import publish, publish_step
+from .publish import publish, publish_outside, publish_step
 from .regions import priority_of, region_of
 from .run_log import LoggedRun, RunLog
 from .settings import Settings
@@ -32,6 +34,7 @@ from .settings import Settings
 KEY, INPUTS = "toca", "toca_inputs"        # of the run, and of what goes into its calls
 WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREPARE_SAMPLING: "prepare_sampling",
             WrappersMP.PREDICT_NOISE: "predict_noise", WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
+SAMPLING: ContextVar["Seam | None"] = ContextVar("sampling", default=None)      # whose run it is, while it lasts
 
 
 def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
@@ -45,6 +48,7 @@ def install(model, settings: Settings, on_report=None, on_end=None, node: str | 
     seam = Seam(settings, on_report, on_end, node)
     for kind, name in WRAPPERS.items():
         model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
+    model.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, seam.pre_run)
     return model
 
 
@@ -53,16 +57,14 @@ def uninstalled(model):
     model = model.clone()
     for kind in WRAPPERS:
         model.remove_wrappers_with_key(kind, KEY)
+    model.remove_callbacks_with_key(CallbacksMP.ON_PRE_RUN, KEY)
     return model
 
 
-def log_of(model) -> RunLog:
-    """What the latest runs with a MODEL did, or with any other that has the same ToCa Cache before it. Raises ValueError without one."""
+def log_of(model) -> RunLog | None:
+    """What the latest runs with a MODEL did, or with any other that has the same ToCa Cache before it; None where there is no such node."""
     wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-    if not wrappers:
-        raise ValueError("The model carries no ToCa Cache: connect the model that goes into the sampler, after a ToCa Cache whose enable "
-                         "is on and which is not bypassed.")
-    return wrappers[-1].__self__.log
+    return wrappers[-1].__self__.log if wrappers else None
 
 
 class Seam:
@@ -79,6 +81,7 @@ class Seam:
         noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
         run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed, options, noise_mask, kwargs.get("latent_shapes"))
         options[KEY], options[INPUTS] = run, Inputs()
+        sampling = SAMPLING.set(self)
         began = time.perf_counter()
         try:
             with companions.left_out(options) as others:
@@ -92,6 +95,7 @@ class Seam:
             run.report.remark(f"Stopped early by {type(error).__name__}")
             raise
         finally:
+            SAMPLING.reset(sampling)
             options.pop(KEY, None)
             options.pop(INPUTS, None)
             run.finish()
@@ -101,6 +105,11 @@ class Seam:
                 publish(run.id, run.report, self.settings.verbose)
             else:
                 self.on_report(run.report)
+
+    def pre_run(self, _patcher):
+        """A model is about to be called; in a run of its own, `outer_sample` has begun."""
+        if SAMPLING.get() is not self:
+            publish_outside(self.log.outside(get_executing_context(), alone=SAMPLING.get() is None))
 
     def start(self, patcher, latent_image, sampler, sigmas, seed, options, noise_mask, latent_shapes=None) -> SamplingRun:
         """Everything that can be refused is refused here, before the model loads."""

@@ -13,6 +13,7 @@ from .dit import DiT, DiTShape
 from .loading import CheckpointError, depth_of, heads_of, make_patcher, patch_of, read_checkpoint, require
 
 LABELS = "toca_class_labels"                                            # key in a conditioning's options
+ROUNDING = 5e-7                                                         # of float32, when a class is averaged with itself
 RELEASED_HEADS = {1152: 16, 1024: 16, 768: 12, 384: 6}                  # DiT-XL, L, B, S
 KEYS = {"x_embedder.proj.weight": 4, "y_embedder.embedding_table.weight": 2, "pos_embed": 3, "blocks.0.attn.qkv.weight": 2,
         "blocks.0.mlp.fc1.weight": 2, "blocks.0.adaLN_modulation.1.weight": 2, "final_layer.linear.weight": 2}
@@ -56,10 +57,8 @@ class DiTModel(comfy.model_base.BaseModel):
         super().__init__(model_config, prediction, device=device, unet_model=DiT)
 
     def extra_conds(self, **kwargs):
-        labels = kwargs.get(LABELS)
-        if labels is None:
-            raise ValueError("The conditioning carries no class label, a DiT knows nothing else; connect ToCa DiT Class.")
         classes = self.diffusion_model.classes
+        labels = labels_of(kwargs.get("cross_attn"), kwargs.get(LABELS), classes)
         if int(labels.max()) > classes:
             raise ValueError(f"Class label {int(labels.max())} does not exist in this model, which has {classes} classes; "
                              f"connect the same model to ToCa DiT Class.")
@@ -136,4 +135,40 @@ def names_in(text: str, path: str) -> list[str]:
 
 def conditioning(labels: list[int]):
     """Class labels, cycled over the batch, as the host's CONDITIONING."""
-    return [[torch.zeros(1, 1, 1), {LABELS: torch.tensor(labels, dtype=torch.long)[:, None]}]]
+    known = torch.tensor(labels, dtype=torch.long)[:, None]
+    return [[embedding_of(known), {LABELS: known}]]
+
+
+def embedding_of(labels):
+    """Labels (n, 1) -> (1, 3 n, 1), in which whatever a node does to a text's embedding can be told (`labels_of`).
+
+    Three tokens for each: the label + 1, which is never 0; its square, which no mean of two labels has; and n.
+    """
+    value = labels.float() + 1
+    return torch.cat([value, value.square(), torch.full_like(value, len(labels))], dim=1).reshape(1, -1, 1)
+
+
+def labels_of(embedding, labels, classes: int):
+    """A conditioning's embedding and its labels (n, 1), as nodes have left them -> the labels (m, 1) that it means.
+
+    All zeros, as ConditioningZeroOut leaves them, are the null class, and so is no embedding at all; the others of whole classes are
+    those. Raises ValueError, with the node that will have done it, for what is no class.
+    """
+    null = torch.tensor([[classes]])
+    if embedding is None:
+        return null if labels is None else labels
+    if labels is None:
+        raise ValueError("The conditioning carries no class label, a DiT knows nothing else; connect ToCa DiT Class.")
+    if not embedding.any():
+        return null
+    if embedding.shape[1] > 3 * len(labels):
+        raise ValueError("The conditioning is one of classes joined by ConditioningConcat, but a DiT knows one class per picture: for a "
+                         "batch of several name them in ToCa DiT Class, with commas between them, or take ConditioningCombine.")
+    tokens = embedding.float().flatten()
+    tokens = tokens[tokens != 0]                                    # without what ConditioningAverage adds to fewer classes
+    found = tokens[::3].round().long()[:, None] - 1
+    meant = embedding_of(found).to(tokens).flatten()
+    if tokens.shape != meant.shape or not torch.allclose(tokens, meant, rtol=ROUNDING, atol=0.0):
+        raise ValueError("The conditioning is a mixture of classes, as ConditioningAverage makes it, but a DiT knows one class per "
+                         "picture: connect ToCa DiT Class without it, or mix what the model predicts with ConditioningCombine.")
+    return found

@@ -63,11 +63,13 @@ class STDiT3Model(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs):
         noise = kwargs["noise"]                                     # (B, C, T, H, W)
         height, width = kwargs.get(PIXELS) or (None, None)
-        out = {"c_crossattn": comfy.conds.CONDRegular(self.caption(kwargs["cross_attn"], kwargs.get(NULL_CAPTION, False))),
+        caption = self.caption(kwargs["cross_attn"], kwargs.get(NULL_CAPTION, False))
+        out = {"c_crossattn": comfy.conds.CONDRegular(caption),
                "fps": comfy.conds.CONDConstant(IMAGE_FPS if noise.shape[2] == 1 else float(kwargs.get(FPS, DEFAULT_FPS))),
                "height": comfy.conds.CONDConstant(height), "width": comfy.conds.CONDConstant(width)}
         if kwargs.get("attention_mask") is not None:
-            out["attention_mask"] = comfy.conds.CONDRegular(kwargs["attention_mask"])
+            longer = caption.shape[1] - kwargs["attention_mask"].shape[1]                   # by ConditioningConcat
+            out["attention_mask"] = comfy.conds.CONDRegular(torch.nn.functional.pad(kwargs["attention_mask"], (0, longer), value=1))
         mask = kwargs.get("denoise_mask")
         if mask is not None:
             until = (mask[:, :1].amax((-2, -1), keepdim=True) * 1000).round().int()                             # (B, 1, T, 1, 1)
@@ -76,12 +78,19 @@ class STDiT3Model(comfy.model_base.BaseModel):
         return out
 
     def caption(self, embedding, null: bool):
-        """(1, L, D_caption): the prompt's, or the first L tokens of the null caption, which the release cuts as long as the prompt."""
+        """(1, L, D_caption): the prompt's, or the first L tokens of the null caption, which the release cuts as long as the prompt.
+
+        Its embedding is all zeros, which no text's is, so ConditioningZeroOut makes it of any.
+        """
         model = self.diffusion_model
         if embedding.shape[-1] != model.caption_channels:
             raise ValueError(f"The prompt's embedding has {embedding.shape[-1]} channels, this model reads {model.caption_channels}; "
                              f"connect a CLIPLoader with the T5-XXL encoder, type pixart, to ToCa Open-Sora Conditioning.")
-        return model.y_embedder.y_embedding[None, :embedding.shape[1]].to(embedding) if null else embedding
+        zero = not embedding.any()
+        if null and not zero:
+            raise ValueError("The conditioning is one of the null caption and another, as ConditioningAverage and ConditioningConcat make "
+                             "it, but the null caption stands alone: connect the negative of ToCa Open-Sora Conditioning without them.")
+        return model.y_embedder.y_embedding[None, :embedding.shape[1]].to(embedding) if zero else embedding
 
 
 def shape_of(path: str, weights: dict, metadata: dict | None = None) -> STDiT3Shape:

@@ -45,3 +45,13 @@ def test_windows_are_gaussian_and_whole():
 
 def test_an_identical_picture_counts_99_db_in_a_mean():
     assert quality.mean_psnr([math.inf, 41.0]) == 70.0 and quality.mean_psnr([math.inf]) == 99.0
+
+
+def test_a_picture_that_is_not_finite_has_no_psnr():
+    """Not even to itself; one of a batch does not touch the others."""
+    for value in (math.nan, math.inf):
+        broken = flat(0.5).repeat(2, 1, 1, 1)
+        broken[1, 0, 3, 3] = value
+        for other in (flat(0.6).repeat(2, 1, 1, 1), broken):
+            first, second = quality.psnr(broken, other).tolist()
+            assert not math.isnan(first) and math.isnan(second)

@@ -1,6 +1,7 @@
 """Probing modules and calibrating, on the real host with small models of every system."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -93,6 +94,25 @@ def test_what_is_known_is_not_sampled_again(tiny_dit, user, monkeypatch):
     assert again[1:4] == first[1:4] and again[5] == first[5] and torch.equal(again[4], first[4])
     with pytest.raises(pytest.fail.Exception):
         calibrate(tiny_dit, "1.3x", first_seed=4)
+
+
+def test_seeds_count_on_past_the_largest(tiny_dit, user):
+    """2**64 - 1, then 0: of two samplings, that of seed 0 is the same as a first one's."""
+    calibrating = pack_module("nodes.host.calibrating")
+    latent = {"samples": torch.zeros(1, 4, 16, 16)}
+    last, zero = (calibrating.Sampling(tiny_dit.model, tiny_dit.positive, tiny_dit.negative, latent, 3, 1.0, "euler", "simple", seed)
+                  for seed in (2 ** 64 - 1, 0))
+    with torch.inference_mode():
+        assert torch.equal(last.run(tiny_dit.model, 1)[0], zero.run(tiny_dit.model, 0)[0])
+    assert "Target 1.3x" in calibrate(tiny_dit, "1.3x", first_seed=2 ** 64 - 1, effort=2, sensitivity=False)[5]
+
+
+def test_pictures_that_are_not_finite_are_refused(tiny_dit, user):
+    broken = type(tiny_dit)("dit", tiny_dit.model.clone(), tiny_dit.positive, tiny_dit.negative)
+    broken.model.set_model_sampler_cfg_function(lambda args: args["cond"] * math.nan)
+    with pytest.raises(ValueError, match="uncached pictures hold values that are no finite numbers"):
+        calibrate(broken, "1.3x")
+    assert not list((user / "calibrations").glob("*"))
 
 
 def test_a_damaged_file_is_passed_over(tiny_dit, user, caplog):

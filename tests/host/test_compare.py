@@ -155,3 +155,64 @@ def test_one_picture_at_a_time_gives_the_figures_of_the_batch():
     pair = pictures.movedim(-1, 1), references.movedim(-1, 1)
     assert found.decibels == pytest.approx(quality.psnr(*pair).tolist())
     assert found.ssim == pytest.approx(quality.ssim(*pair).tolist(), rel=1e-4)
+
+
+# ---- pictures that are not finite ----
+
+
+def broken(*values):
+    """Pictures of 20 x 24, each with one pixel of the value; None leaves it."""
+    pictures = torch.rand(len(values), 20, 24, 3, generator=torch.Generator().manual_seed(0))
+    for picture, value in zip(pictures, values, strict=True):
+        if value is not None:
+            picture[3, 5, 1] = value
+    return pictures
+
+
+@pytest.fixture
+def compare(tmp_path, monkeypatch):
+    """compare(baseline, accelerated, ...) -> (difference, text, psnr, ssim, figures)"""
+    import folder_paths
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+    from comfy_api.latest import io as host_io
+    node = pack_module("nodes.toca_compare").ToCaCompare
+
+    def call(*pictures, **more):
+        hidden = {host_io.Hidden.prompt: None, host_io.Hidden.extra_pnginfo: None}
+        output = node.PREPARE_CLASS_CLONE({"hidden_inputs": hidden}).execute(*pictures, **more)
+        return *output.args, output.ui["figures"]
+    return call
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_picture_that_is_not_finite_is_the_worst_and_left_out_of_the_means(compare, value):
+    plain = broken(None, None, None)
+    close = plain + 0.1
+    close[1, 3, 5, 1] = value
+    difference, text, psnr, ssim, figures = compare(plain, close)
+    rows = {line.split()[0]: line for line in text.splitlines()}
+    assert "not finite" in rows["2"] and "not finite" in rows["worst"] and "20.00" in rows["mean"] and "20.00" in rows["1"]
+    assert "Least alike: picture 2." in text and "picture 2, so the means leave them out" in text
+    assert psnr == pytest.approx(20, abs=1e-3) and 0 < ssim < 1
+    assert figures[1] == {"picture": 2, "psnr": None, "ssim": None} and figures[0]["psnr"] == pytest.approx(20, abs=1e-3)
+    json.dumps(figures, allow_nan=False)
+    zoom = difference.shape[2] // 24
+    marked = (difference[:, :20 * zoom] * 255 == torch.tensor(pack_module("nodes.drawing.canvas").NOT_FINITE)).all(-1)
+    assert marked.flatten(1).sum(1).tolist() == [0, zoom ** 2, 0] and marked[1, 3 * zoom, 5 * zoom]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_same_picture_that_is_not_finite_is_not_identical(compare, value):
+    pictures = broken(value)
+    _, text, psnr, ssim, figures = compare(pictures, pictures.clone())
+    assert (psnr, ssim) == (0.0, 0.0) and figures == [{"picture": 1, "psnr": None, "ssim": None}]
+    assert "identical" not in text and "not finite" in text and "picture 1, so the means are 0" in text
+
+
+def test_another_seed_that_is_not_finite_is_no_floor(compare):
+    plain = broken(None, None)
+    for floor, words in (((math.nan, None), "of another seed (NaN or infinite pixels in it or in its baseline): picture 1"),
+                         ((math.nan, math.nan), "picture 1, 2, so the means are 0")):
+        _, text, psnr, _, figures = compare(plain, plain + 0.1, other_seed=broken(*floor) / 2)
+        assert words in text and ("dB above another seed" in text) == (None in floor)
+        assert psnr == pytest.approx(20, abs=1e-3) and all(figure["psnr"] is not None for figure in figures)

@@ -1,12 +1,13 @@
 """What runs leave to read: the run log, ToCa Report and ToCa Token Map, inside the host's process."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from .conftest import make_subject
+from .conftest import Subject, make_subject
 
 PROMPT = {"cache": {"class_type": "ToCaCache", "inputs": {}},
           "first": {"class_type": "KSampler", "inputs": {"model": ["cache", 0]}},
@@ -40,11 +41,16 @@ def in_node(node, run, prompt="1"):
         return run()
 
 
-def shown(kind, node, **inputs):
-    """A node's outputs, its hidden inputs filled in as the host does."""
+def executed(kind, node, **inputs):
+    """What a node gives, its hidden inputs filled in as the host does."""
     from comfy_api.latest import io
     hidden = {io.Hidden.unique_id: node, io.Hidden.prompt: PROMPT}
-    return kind.PREPARE_CLASS_CLONE({"hidden_inputs": hidden}).execute(**inputs).args
+    return kind.PREPARE_CLASS_CLONE({"hidden_inputs": hidden}).execute(**inputs)
+
+
+def shown(kind, node, **inputs):
+    """A node's outputs."""
+    return executed(kind, node, **inputs).args
 
 
 @pytest.mark.smoke
@@ -109,17 +115,36 @@ def run_sites(subject):
     return pack_module("nodes.systems").bound_of(subject.diffusion_model)[0].depths
 
 
-def test_a_model_without_the_cache_is_refused_by_name(tiny_dit, show):
-    for kind, inputs in ((show.report, {"after": None}), (show.map, {"images": torch.zeros(1, 8, 8, 3), "what": "error"})):
-        with pytest.raises(ValueError, match="carries no ToCa Cache: connect"):
-            shown(kind, "show", model=tiny_dit.model, **inputs)
+def said(show, model, words, images, what="recomputed"):
+    """Whether the map says why there is none, in a picture, and lets the pictures pass as they are."""
+    output = executed(show.map, "show", model=model, images=images, what=what)
+    (sheets, overlay), [sentence] = output.args, output.ui["text"]
+    assert re.search(words, sentence), sentence
+    assert overlay is images and len(sheets) == len(images) and sheets.ndim == 4 and (sheets < 0.5).any()
+    return True
 
 
-def test_before_any_run_the_report_says_so_and_the_map_refuses(tiny_dit, cached, show):
+@pytest.mark.parametrize("count", [1, 3])
+def test_without_the_cache_or_a_run_a_sentence_stands_for_what_there_is_not(tiny_dit, cached, show, count):
+    """Nothing stops: what came in passes through."""
+    empty, _ = cached(tiny_dit, **SETTINGS)
+    images, value = torch.rand(count, 8, 8, 3), object()
+    for model, words in ((tiny_dit.model, "no cache on this run: the model carries no ToCa Cache"),
+                         (empty, "No sampling run .* connect {}")):
+        result, text, data, picture = shown(show.report, "show", model=model, after=value)
+        assert result is value and re.search(words.format("after"), text) and json.loads(data) == {"runs": [], "reason": text}
+        assert picture.ndim == 4 and (picture < 0.5).any()
+        assert said(show, model, words.format("images"), images) and said(show, model, words.format("images"), images, "error")
+
+
+def test_of_a_run_in_parts_there_is_no_map(tiny_dit, cached, show):
+    import nodes
+    halves = [nodes.ConditioningSetArea().append(tiny_dit.positive, 128, 64, 64 * half, 0, 1.0)[0] for half in (0, 1)]
     model, _ = cached(tiny_dit, **SETTINGS)
-    assert "No sampling run" in shown(show.report, "show", model=model, after=None)[1]
-    with pytest.raises(ValueError, match="No sampling run .* connect images"):
-        shown(show.map, "show", model=model, images=torch.zeros(1, 8, 8, 3), what="recomputed")
+    parts = Subject("dit", tiny_dit.model, halves[0] + halves[1], halves[0] + halves[1])
+    in_node("first", lambda: parts.sample(model, steps=4))
+    assert "4 evaluations" in shown(show.report, "show", model=model, after=None)[1]
+    assert said(show, model, "node first sampled its pictures in parts only", torch.rand(1, 16, 16, 3))
 
 
 def test_the_mean_over_tokens_is_the_share_that_the_report_tells(subject, cached, show):
@@ -175,8 +200,7 @@ def test_token_errors_agree_with_the_steps_errors(subject, cached, show):
 def test_no_error_is_shown_where_none_was_measured(tiny_dit, cached, show):
     model, _ = cached(tiny_dit, **SETTINGS)
     in_node("first", lambda: tiny_dit.sample(model, steps=4))
-    with pytest.raises(ValueError, match="measured no errors: choose what = recomputed"):
-        shown(show.map, "show", model=model, images=torch.zeros(1, 16, 16, 3), what="error")
+    assert said(show, model, "measured no errors: choose what = recomputed", torch.rand(1, 16, 16, 3), "error")
 
 
 @pytest.mark.smoke
@@ -197,14 +221,95 @@ def test_maps_of_pictures_and_videos(pack, checkpoints, cached, show, name, what
         assert torch.equal(shown(show.map, "show", model=model, images=images, what=what, opacity=1.0)[1], maps)
 
 
-def test_a_map_of_other_pictures_is_refused(tiny_dit, cached, show):
+def test_there_is_no_map_of_other_pictures(tiny_dit, cached, show):
     model, _ = cached(tiny_dit, **SETTINGS)
     in_node("first", lambda: tiny_dit.sample(model, steps=4, batch=2))
-    with pytest.raises(ValueError, match="made 2 pictures or videos, but images has 3 pictures"):
-        shown(show.map, "show", model=model, images=torch.zeros(3, 16, 16, 3), what="recomputed")
+    assert said(show, model, "made 2 pictures or videos, but images has 3 pictures", torch.rand(3, 16, 16, 3))
 
 
 def test_the_token_under_each_pixel(show):
     """Latents of 5 in patches of 2 under 10 pixels: two pixels for each place, the last token has one place only."""
     assert show.tokens.token_index(10, 5, 2) == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]
     assert show.tokens.token_index(3, 3, 1) == [0, 1, 2] and show.tokens.token_index(5, 3, 1) == [0, 0, 1, 2, 2]
+
+
+# ---- a guider's second model ----
+
+
+def dual(subject, first, second, cfg=3.0):
+    """A run of the host's guider that asks one model with the prompt and another without."""
+    from comfy_extras import nodes_custom_sampler as custom
+    guider = custom.DualModelGuider.execute(first, subject.positive, cfg, second, subject.negative).args[0]
+    sigmas = custom.BasicScheduler.execute(first, "simple", 6, 1.0).args[0]
+    latent = torch.zeros(1, subject.model.model.latent_format.latent_channels, *subject.frames, 16, 16)
+    with torch.inference_mode():
+        return custom.SamplerCustomAdvanced.execute(custom.Noise_RandomNoise(3), guider, custom.KSamplerSelect.execute("euler").args[0],
+                                                    sigmas, {"samples": latent}).args[0]["samples"].clone()
+
+
+def outside(caplog):
+    return [record for record in caplog.records if "called outside of its own sampling run" in record.getMessage()]
+
+
+def test_a_cache_on_the_second_model_alone_says_that_it_did_nothing(tiny_dit, cached, show, caplog):
+    """Once in a prompt in the log, and wherever its report is read; the pictures are those of no cache."""
+    model, reports = cached(tiny_dit, **SETTINGS)
+    plain = dual(tiny_dit, tiny_dit.model, tiny_dit.model)
+    for node in ("first", "second"):
+        assert torch.equal(in_node(node, lambda: dual(tiny_dit, tiny_dit.model, model)), plain)
+    assert not reports and len(outside(caplog)) == 1
+    _, text, data, _ = shown(show.report, "show", model=model, after=None)
+    assert "nothing was cached; put ToCa Cache on the guider's first model as well" in text
+    assert json.loads(data) == {"runs": [], "reason": text}
+    assert said(show, model, "called outside of its own sampling run", torch.rand(1, 16, 16, 3))
+    in_node("first", lambda: dual(tiny_dit, tiny_dit.model, model), "2")
+    assert len(outside(caplog)) == 2
+    for node in ("first", "second"):
+        in_node(node, lambda: tiny_dit.sample(model, steps=3), "3")
+    assert "outside" not in shown(show.report, "show", model=model, after=None)[1]
+
+
+def test_a_cache_on_both_models_or_the_first_is_one_run_of_the_first(tiny_dit, cached, show, caplog):
+    first, reports = cached(tiny_dit, **SETTINGS)
+    second, others = cached(tiny_dit, **SETTINGS)
+    results = [in_node("first", lambda other=other: dual(tiny_dit, first, other), str(number))
+               for number, other in enumerate((tiny_dit.model, second, first))]
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    assert [report.model_calls for report in reports] == [{"full": 4, "partial": 8, "plain": 0}] * 3 and not others
+    assert not outside(caplog)
+    assert "outside" not in shown(show.report, "show", model=first, after=None)[1]
+    assert "in that of a guider's first model" in shown(show.report, "show", model=second, after=None)[1]
+
+
+def test_without_guidance_the_second_model_is_not_asked(tiny_dit, cached, show, caplog):
+    model, _ = cached(tiny_dit, **SETTINGS)
+    in_node("first", lambda: dual(tiny_dit, tiny_dit.model, model, cfg=1.0))
+    assert not outside(caplog) and "No sampling run" in shown(show.report, "show", model=model, after=None)[1]
+
+
+# ---- runs that come to no end ----
+
+
+@pytest.mark.parametrize("what", ["interrupt", "error"])
+def test_a_run_that_was_stopped_says_so_and_the_next_prompt_has_its_own(tiny_dit, cached, show, what):
+    import comfy.model_management
+    error = comfy.model_management.InterruptProcessingException if what == "interrupt" else RuntimeError
+    model, _ = cached(tiny_dit, **SETTINGS)
+    block, calls = tiny_dit.diffusion_model.blocks[-1], []
+
+    def failing(_module, _inputs):
+        calls.append(1)
+        if len(calls) == 4:
+            raise error("in the model")
+
+    hook = block.register_forward_pre_hook(failing)
+    try:
+        with pytest.raises(error):
+            in_node("first", lambda: tiny_dit.sample(model, steps=6))
+    finally:
+        hook.remove()
+    [run] = json.loads(shown(show.report, "show", model=model, after=None)[2])["runs"]
+    assert len(run["steps"]) == 4 and f"Stopped early by {error.__name__}" in run["note"]
+    in_node("first", lambda: tiny_dit.sample(model, steps=6), "2")
+    [run] = json.loads(shown(show.report, "show", model=model, after=None)[2])["runs"]
+    assert len(run["steps"]) == 6 and not run["note"] and run["calls"] == {"full": 2, "partial": 4, "plain": 0, "other": 0}

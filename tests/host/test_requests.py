@@ -131,5 +131,5 @@ def test_a_node_and_a_system_that_nobody_knows(ask):
 
 
 def test_answers_hold_no_number_that_json_lacks():
-    dumps = pack_module("nodes.strict_json").dumps
+    dumps = pack_module("toca_core.finite").dumps
     assert dumps({"a": [float("nan"), (float("inf"), 1.5)], "b": True}) == '{"a": [null, [null, 1.5]], "b": true}'

@@ -128,3 +128,14 @@ def test_counted_flops_agree_with_torchs_counter(subject, cached):
         if chosen is None:
             subject.sample(model)
         assert counted(reports[-1]) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+@pytest.mark.parametrize("settings", [{"preset": "paper"}, {"score": "random"},
+                                      {"level": "stack", "refresh_ratio": 0.3, "refresh": "random"}], ids=["paper", "random", "refresh"])
+def test_the_largest_seed_of_the_host(subject, cached, settings):
+    """2**64 - 1, which streams after the first and later seeds count on from."""
+    model, reports = cached(subject, **settings)
+    options = {"seed": 2 ** 64 - 1, "steps": 5}
+    result = subject.sample(model, **options)
+    assert result.isfinite().all() and torch.equal(subject.sample(model, **options), result)
+    assert [len(report.steps) for report in reports] == [5, 5]

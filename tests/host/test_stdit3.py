@@ -215,6 +215,29 @@ def test_a_prompt_may_be_the_negative(parts, patcher):
     assert not torch.allclose(sample(patcher, latent, positive, own), sample(patcher, latent, positive, null), atol=0.1)
 
 
+def test_the_hosts_conditioning_nodes_on_the_null_caption(parts, patcher):
+    """A prompt zeroed out is the null caption; the null caption mixed with another is refused, where it can be told."""
+    import nodes
+    positive, null = conditioning(parts)
+    latent = torch.zeros(1, 4, 2, 4, 4)
+    zeroed = nodes.ConditioningZeroOut().zero_out(positive)[0]
+    assert torch.equal(sample(patcher, latent, positive, zeroed), sample(patcher, latent, positive, null))
+    for mixed in (nodes.ConditioningAverage().addWeighted(null, positive, 0.5)[0], nodes.ConditioningConcat().concat(null, positive)[0]):
+        with pytest.raises(ValueError, match="null caption stands alone"):
+            sample(patcher, latent, positive, mixed)
+
+
+def test_a_longer_prompt_keeps_the_mask_of_its_first_part(parts, patcher):
+    """As ConditioningConcat leaves it: the mask of the one, the tokens of both."""
+    import nodes
+    keep = torch.ones(1, TOKENS, dtype=torch.long)
+    keep[:, -2:] = 0
+    first, second = [[noise(1, TOKENS, CHANNELS, seed=7), {"attention_mask": keep}]], [[noise(1, 4, CHANNELS, seed=8), {}]]
+    [[embedding, options]] = nodes.ConditioningConcat().concat(first, second)[0]
+    given = patcher.model.extra_conds(noise=torch.zeros(1, 4, 5, 4, 4), cross_attn=embedding, **options)
+    assert given["attention_mask"].cond.tolist() == [[*keep[0].tolist(), 1, 1, 1, 1]]
+
+
 def test_a_picture_is_drawn_at_its_own_frame_rate(parts, patcher):
     def fps(frames, **options):
         given = {"noise": torch.zeros(1, 4, frames, 4, 4), "cross_attn": torch.zeros(1, 3, CHANNELS), **options}

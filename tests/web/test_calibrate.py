@@ -67,11 +67,10 @@ def test_a_second_time_it_is_remembered(client, user):
 
 def test_a_saved_preset_is_listed_and_used(client, user):
     assert client.run(graph(first_seed=1, save_as=PRESET, sensitivity=True)).error is None    # another input than before, to the host
-    specification = client.object_info()["ToCaCache"]["input"]["required"]["preset"]
+    specification = client.object_info()["ToCaCache"]["input"]["optional"]["preset"]
     assert specification[1]["options"][-1] == PRESET
     prompt = graph(first_seed=2)
-    cache = {name: spec[1]["default"] for name, spec in client.object_info()["ToCaCache"]["input"]["required"].items() if name != "model"}
-    prompt["calibrate"] = {"class_type": "ToCaCache", "inputs": {**cache, "model": ["load", 0], "preset": PRESET}}
+    prompt["calibrate"] = {"class_type": "ToCaCache", "inputs": {"model": ["load", 0], "preset": PRESET}}
     del prompt["curve"], prompt["text"]
     result = client.run(prompt)
     [report] = result.of_type("toca.report")

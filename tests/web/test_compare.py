@@ -77,6 +77,21 @@ def ssim() -> float:
     return (2 * one * other + 1e-4) / (one ** 2 + other ** 2 + 1e-4)
 
 
+def test_pictures_that_are_not_finite_are_called_so(compared):
+    """Their figures come as null."""
+    page = compared
+    page.evaluate("""() => {
+        const node = app.graph.nodes.find((node) => node.type === "ToCaCompare");
+        const figures = [{ picture: 1, psnr: null, ssim: null }, { picture: 2, psnr: 20, ssim: 0.5 }];
+        node.onExecuted({ ...app.nodeOutputs[node.id], figures });
+    }""")
+    caption = page.locator(".toca-compare span").last
+    assert caption.inner_text() == "1/2 · not finite"
+    page.get_by_title("next picture").click()
+    assert caption.inner_text() == "2/2 · 20.00 dB · SSIM 0.5000"
+    assert page.complaints == []
+
+
 def test_it_leaves_no_trace_in_workflow_and_prompt_and_goes_with_the_node(compared):
     page = compared
     workflow = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))

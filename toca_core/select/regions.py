@@ -5,6 +5,8 @@ import copy
 import torch
 import torch.nn.functional as F
 
+from .seeding import generator
+
 MASK_SHARE_LIMIT = 0.4          # of the tokens: with more of them, computing those of a noise mask costs more than it gives
 
 
@@ -103,7 +105,7 @@ class Plan:
     def best(self, score, age):
         if self.config.refresh == "random":
             if self.generator is None:
-                self.generator = torch.Generator(score.device).manual_seed(self.seed)
+                self.generator = generator(score.device, self.seed)
             score = torch.rand(score.shape, generator=self.generator, device=score.device)
         score = score + self.config.staleness_weight * age / self.config.cycle
         if self.priority is not None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from ..config import ToCaConfig
 from . import scores
+from .seeding import generator
 
 
 class Selector:
@@ -35,7 +36,7 @@ class Selector:
         if self.basis is None or self.basis.shape != shape:
             self.basis = torch.zeros(shape, device=device)
             self.ages = {module: torch.zeros(shape, device=device) for module in self.modules}
-            self.generator = torch.Generator(device).manual_seed(self.seed)
+            self.generator = generator(device, self.seed)
 
     def zero_ages(self, module: str):
         """A full step of a module: every token is fresh."""

@@ -99,13 +99,10 @@ class Rewriter:
         return [value for value in values if isinstance(value, str) and value.endswith(FILES)]
 
     def insert_caches(self) -> None:
-        inputs = {"enable": True, "preset": "auto"}
-        required = self.graph.info["ToCaCache"]["input"]["required"]
-        defaults = {name: spec[1]["default"] for name, spec in required.items() if name not in ("model", *inputs)}
         for node in [node for node in self.graph.prompt if self.samples(node)]:
             for name, link in self.graph.links_of_type(node, "MODEL").items():
                 cache = f"cache {node} {name}"
-                self.graph.prompt[cache] = {"class_type": "ToCaCache", "inputs": {"model": list(link), **defaults, **inputs}}
+                self.graph.prompt[cache] = {"class_type": "ToCaCache", "inputs": {"model": list(link), "preset": "auto"}}
                 self.graph.prompt[node]["inputs"][name] = [cache, 0]
                 self.builders[cache] = self.builders[node]
                 self.cached.append(cache)

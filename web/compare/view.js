@@ -82,10 +82,11 @@ export function compareView(labels) {
     };
 }
 
-/** One line on a pair: which of how many it is, and how alike its pictures are. */
+/** One line on a pair: which of how many it is, and how alike its pictures are; null for figures of pictures that are not finite. */
 export function captionOf({ picture, psnr, ssim }, index, count) {
-    const alike = psnr >= IDENTICAL ? "identical" : `${psnr.toFixed(2)} dB`;
-    return [count > 1 ? `${index + 1}/${count}` : "", picture !== index + 1 ? `#${picture}` : "", alike, `SSIM ${ssim.toFixed(4)}`]
+    const alike = psnr == null ? "not finite" : psnr >= IDENTICAL ? "identical" : `${psnr.toFixed(2)} dB`;
+    const similar = ssim == null ? "" : `SSIM ${ssim.toFixed(4)}`;
+    return [count > 1 ? `${index + 1}/${count}` : "", picture !== index + 1 ? `#${picture}` : "", alike, similar]
         .filter(Boolean).join("  ·  ");
 }
 

@@ -5,7 +5,7 @@ export const COLOURS = { full: "#0072B2", partial: "#E69F00", plain: "#888A8E", 
 const HEIGHTS = { full: 1, plain: 1, partial: 0.3, other: 0.6 };                    // kinds are told apart without colour too
 const AHEAD = 0.06;
 
-/** No run yet. A run: {node, run, steps: [{kind, error}], total, speedup, bytes, note, level, done}. */
+/** No run yet. A run: {node, run, steps: [{kind, error: null where none was measured, or none that is finite}], total, speedup, bytes, note, level, done}. */
 export const NOTHING = null;
 
 /** The run after a `toca.step` message; another run's, or a step that comes again, begins anew. */
@@ -45,7 +45,7 @@ export function figures({ steps, total, speedup, bytes, done }) {
     const errors = steps.map(({ error }) => error).filter((error) => error != null);
     const error = errors.length ? `error ${Number(errors.at(-1).toPrecision(2))}%` : "";
     const progress = done ? `${steps.length} steps` : `${steps.length} of ${Math.max(total, steps.length)}`;
-    return [progress, `${speedup.toFixed(2)}x fewer FLOPs`, size(bytes), error].filter(Boolean).join(" · ");
+    return [progress, speedup == null ? "" : `${speedup.toFixed(2)}x fewer FLOPs`, size(bytes), error].filter(Boolean).join(" · ");
 }
 
 /** How many steps of each kind there were, and at which level, or why nothing was cached. */
