@@ -8,7 +8,6 @@ are completed. What comes out takes the place of the fresh tokens' forecast and 
 from typing import Any
 
 import torch
-from typing_extensions import Self
 
 from ..config import ToCaConfig
 from ..costs import flops
@@ -59,7 +58,7 @@ class RefreshCache(StackCache):
         known.view(-1, *known.shape[2:]).index_copy_(0, rows, side_by_side(k, v).flatten(0, 1))
         return (known if k.ndim == 3 else known.transpose(1, 2)).chunk(2, dim=-1)
 
-    def divided(self, count: int) -> list[Self]:
+    def divided(self, count: int) -> list:
         parts = super().divided(count)
         attended = {block: anchors.divided(count) for block, anchors in self.attended.items()}
         for index, (part, plan) in enumerate(zip(parts, self.plan.divided(count), strict=True)):
@@ -67,7 +66,7 @@ class RefreshCache(StackCache):
         return parts
 
     @classmethod
-    def joined(cls, parts: list[Self]) -> Self | None:
+    def joined(cls, parts: list) -> Any:
         whole, joined = super().joined(parts), {}
         for block in parts[0].attended:
             joined[block] = AttendedAnchors.joined([part.attended[block] for part in parts])

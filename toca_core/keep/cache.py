@@ -4,8 +4,7 @@ Every cache can be `divided` into those of the conditionings, and those can be `
 """
 
 import copy
-
-from typing_extensions import Self
+from typing import Any
 
 from ..config import ToCaConfig
 from ..select.selection import Selector
@@ -128,14 +127,14 @@ class StackCache:
     def __init__(self, config: ToCaConfig):
         self.anchors = Anchors(config.order, config.basis, config.trust, Store(config.cache_dtype, config.cache_device))
 
-    def divided(self, count: int) -> list[Self]:
+    def divided(self, count: int) -> list:
         parts = [copy.copy(self) for _ in range(count)]
         for part, anchors in zip(parts, self.anchors.divided(count), strict=True):
             part.anchors = anchors
         return parts
 
     @classmethod
-    def joined(cls, parts: list[Self]) -> Self | None:
+    def joined(cls, parts: list) -> Any:
         whole, anchors = copy.copy(parts[0]), Anchors.joined([part.anchors for part in parts])
         if anchors is None:
             return None

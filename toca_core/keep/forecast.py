@@ -6,10 +6,10 @@ Features move smoothly along the run, so what the last full steps gave, the anch
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import torch
-from typing_extensions import Self
 
 from .storage import Kept, Store
 
@@ -90,7 +90,7 @@ class Anchors:
             self.times, self.features = self.times[1:], self.features[1:]
         self.times, self.features = [time, *self.times][:self.keep], [self.store.put(feature), *self.features][:self.keep]
 
-    def divided(self, count: int) -> list[Self]:
+    def divided(self, count: int) -> list:
         """Of `count` equal parts of the batch, each its own; their memory is shared."""
         parts = [copy.copy(self) for _ in range(count)]
         features = [self.store.divided(feature, count) for feature in self.features]
@@ -100,7 +100,7 @@ class Anchors:
         return parts
 
     @classmethod
-    def joined(cls, parts: list[Self]) -> Self | None:
+    def joined(cls, parts: list) -> Any:
         """The other way; None where they are not of the same full steps."""
         first = parts[0]
         if any(part.times != first.times or (part.trust is None) != (first.trust is None) for part in parts):
