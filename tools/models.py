@@ -13,7 +13,6 @@ Every model of `tools/zoo` is sampled plainly and at each level that it offers. 
 """
 
 import argparse
-import json
 import logging
 import multiprocessing
 import sys
@@ -231,7 +230,8 @@ def main() -> int:
     show(rows)
     if given.json:
         told = {"counts": counts(rows), "models": [asdict(row) for row in rows]}
-        given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        from toca_core.finite import dumps
+        given.json.write_text(dumps(told, indent=1) + "\n", encoding="utf-8")
     if given.page:
         from comfyui_version import __version__ as host
 

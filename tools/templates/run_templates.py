@@ -7,7 +7,6 @@ FOLDER holds workflows as the front end saves them; without it, those are taken 
 
 import argparse
 import datetime
-import json
 import os
 import sys
 from collections import Counter
@@ -24,6 +23,7 @@ try:
 except ModuleNotFoundError as missing:
     sys.exit(f'This needs the package {missing.name}: run "{sys.executable}" -m pip install -r requirements-dev.txt')
 
+from toca_core.finite import dumps
 from tools.server import ServerError
 from tools.templates.front_end import FrontEnd
 from tools.templates.graph import samples
@@ -82,7 +82,7 @@ def main() -> int:
 
     def write(rows: list[Row], count: int) -> None:
         if options.json:
-            options.json.write_text(json.dumps({"totals": totals(rows, count), "rows": [asdict(row) for row in rows]}, indent=1))
+            options.json.write_text(dumps({"totals": totals(rows, count), "rows": [asdict(row) for row in rows]}, indent=1))
 
     try:
         steps = FEWEST if options.accept_only else STEPS
