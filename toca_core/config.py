@@ -12,6 +12,7 @@ OF_MODULES = ("fresh_ratio", "cross_attn_cycle", "mlp_cycle", "cross_attn_share"
               "layer_divisor", "step_slope", "block_ratios", "score", "spread_bonus", "spread_cell", "stale_tokens")
 OF_STEPS = ("tolerance", "max_gap", "repayment", "token_mask", "mask_dilation", "refresh_ratio", "refresh")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
+SMALLEST_TOLERANCE = 1e-4       # percent, below which lies what float32 computations differ by
 REFRESHES = ("error", "self_attn", "random")
 BASES, FORECAST_TIMES = ("taylor", "chebyshev"), ("sigma", "log_snr")
 SHOWN = 60              # characters of a value in an error
@@ -130,7 +131,7 @@ class ToCaConfig:
     def always_full(self) -> bool:
         """True where these settings leave nothing to cache, so that the model runs plainly."""
         if self.forecasts:
-            return self.tolerance == 0 or self.tolerance is None and self.cycle == 1
+            return self.tolerance < SMALLEST_TOLERANCE if self.tolerance is not None else self.cycle == 1
         return self.fresh_ratio >= 1 or all(self.cycle_of(kind) == 1 for kind in KINDS)
 
     @property

@@ -124,7 +124,7 @@ class SamplingRun:
         index = self.step.index + 1 if self.step else 0
         self.step = Step(index, self.levels.position(sigma), self.levels.total)
         self.active = self.end_sigma < sigma <= self.start_sigma and not (self.config.always_full or self.level.whole or self.abandoned)
-        share = 1 - self.levels.following(sigma) / max(sigma, 1e-9)
+        share = 1 - self.levels.following(sigma) / max(self.levels.preceding(sigma), 1e-9)      # of the whole step, in its middle too
         self.moment = Moment(self.step, sigma, self.time_of(sigma), share, time_of(sigma, "sigma", self.flow))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
         self.calls, self.kinds_of_calls = [], set()

@@ -38,6 +38,13 @@ class NoiseLevels:
         after = bisect.bisect_right(self.sigmas, -sigma * (1 - 1e-6), key=operator.neg)
         return self.sigmas[after] if after < len(self.sigmas) else 0.0
 
+    def preceding(self, sigma: float) -> float:
+        """The level itself, or where a sampler leaves the list the next higher one, from where its step began."""
+        after = bisect.bisect_left(self.sigmas, -sigma * (1 + 1e-6), key=operator.neg)     # first entry at or below sigma, or next to it
+        if after < len(self.sigmas) and abs(self.sigmas[after] - sigma) <= 1e-6 * sigma or after == 0:
+            return sigma
+        return self.sigmas[after - 1]
+
     def position(self, sigma: float) -> float:
         """Where a level lies in the list, 0..total; between entries where a sampler leaves the list."""
         after = bisect.bisect_left(self.sigmas, -sigma, key=operator.neg)              # first entry at or below sigma

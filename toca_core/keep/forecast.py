@@ -16,7 +16,7 @@ from .storage import Kept, Store
 NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
 TRUST_MEMORY = 0.5              # share of the earlier factor in a new one
-REPEATED = 1.0
+REPEATED = 0.5                  # of the last step, as which a second question at one noise level counts (heun, demo model: 0.25 to 2 tried)
 CHEBYSHEV_ANCHORS, CHEBYSHEV_RIDGE = 4, 0.1
 
 
