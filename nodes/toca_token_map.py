@@ -29,7 +29,7 @@ class ToCaTokenMap(io.ComfyNode):
                 io.Combo.Input("what", options=list(TITLES), default="recomputed", optional=True,
                                tooltip="recomputed: the share of the work on a token that was done. error: how far off its forecasts were "
                                        "at full steps, which only levels stack and output measure, with a tolerance or with "
-                                       "the sampler euler."),
+                                       "a sampler that takes errors back."),
                 io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, optional=True,
                                tooltip="Of the map in the overlay: 0 shows the picture alone, 1 the map alone."),
             ],

@@ -39,19 +39,19 @@ class CachedLoop:
     level        "stack", "output", or "auto": stack where the model's blocks are known or found by watching its first call
     blocks       the path of the list of blocks, or `families.tokens.TokenStack`s for blocks that hand on more than one tensor
     tolerance    error in percent that skipped steps may add before a full one is due; 0 skips nothing
-    euler        the loop goes on by Euler's step, so that a known error can be taken back
+    linear       the loop's steps are linear in what the model says (Euler, multistep solvers), so that a known error can be taken back
     config       all other settings (`config.ToCaConfig`)
 
     Raises ConfigError for settings, and families.contract.ContractError for blocks, that cannot be.
     """
 
     def __init__(self, model: nn.Module, sigmas, predicts: str = "velocity", scaled: bool = False, level: str = "auto", blocks: Any = None,
-                 tolerance: float = presets.TOLERANCE, euler: bool = True, config: ToCaConfig | None = None):
+                 tolerance: float = presets.TOLERANCE, linear: bool = True, config: ToCaConfig | None = None):
         if predicts not in PREDICTS:
             raise ConfigError(f"predicts is {shown(predicts)}; choose one of {', '.join(PREDICTS)}.")
         if level not in ("auto", "stack", "output"):
             raise ConfigError(f"level is {shown(level)}; choose one of auto, stack, output.")
-        self.model, self.predicts, self.scaled, self.euler = model, predicts, scaled, euler
+        self.model, self.predicts, self.scaled, self.linear = model, predicts, scaled, linear
         self.sigmas = [float(sigma) for sigma in sigmas]
         chosen = presets.auto(len(self.sigmas) - 1, "stack" if level == "auto" else level, config)
         self.config, self.layout = replace(chosen, tolerance=tolerance), layout_of(blocks)
@@ -85,7 +85,7 @@ class CachedLoop:
         return clean if self.predicts == "denoised" else (sample - clean) / sigma
 
     def start(self, x) -> SamplingRun:
-        about = Run(self.config, Cycle(self.config), frozenset(), TokenRecord(x.shape, (1, 1, 1)), self.report.remark, euler=self.euler,
+        about = Run(self.config, Cycle(self.config), frozenset(), TokenRecord(x.shape, (1, 1, 1)), self.report.remark, linear=self.linear,
                     model=self.report.model)
         self.run = SamplingRun(self.config, self.layout, self.model, about, self.report, self.sigmas, flow=self.predicts == "velocity")
         return self.run

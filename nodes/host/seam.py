@@ -11,7 +11,6 @@ import time
 from contextvars import ContextVar
 from functools import partial
 
-from comfy.k_diffusion.sampling import sample_euler
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from comfy_execution.utils import get_executing_context
@@ -29,6 +28,7 @@ from .memory import HostMemory, with_room
 from .publish import publish, publish_outside, publish_step
 from .regions import priority_of, region_of
 from .run_log import LoggedRun, RunLog
+from .samplers import is_linear
 from .settings import Settings
 
 KEY, INPUTS = "toca", "toca_inputs"        # of the run, and of what goes into its calls
@@ -126,7 +126,7 @@ class Seam:
         region, masked = region_of(options, noise_mask, latent_image, diffusion_model, custom.mask_dilation)
         about = Run(
             config, None, frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)), report.remark,
-            seed or 0, getattr(sampler, "sampler_function", None) is sample_euler, region, masked,
+            seed or 0, is_linear(sampler), region, masked,
             priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes,
             bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model)
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (custom.start_percent, custom.end_percent))

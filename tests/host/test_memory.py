@@ -239,6 +239,24 @@ def test_other_errors_are_the_users_to_see(tiny_dit, cached):
         del block.__dict__["forward"]
 
 
+@pytest.mark.parametrize("settings", [{}, {"level": "stack"}, {"level": "output"}], ids=["module", "stack", "output"])
+def test_the_host_is_told_what_the_cache_needs_before_it_loads(subject, cached, monkeypatch, settings):
+    asked, load = [], comfy.model_management.load_models_gpu
+
+    def loading(models, memory_required=0, **options):
+        asked.append(memory_required)
+        return load(models, memory_required=memory_required, **options)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", loading)
+    subject.sample(steps=3)
+    model, reports = cached(subject, **SETTINGS, **settings)
+    subject.sample(model, steps=3)
+    assert asked[1] - asked[0] == pytest.approx(reports[0].predicted_cache_bytes, rel=0.05)
+    assert asked[1] > asked[0] > 0
+    subject.sample(cached(subject, fresh_ratio=1.0)[0], steps=3)
+    assert asked[2] == asked[0]                                     # where nothing is cached nothing is asked for
+
+
 SHORTAGES = [(1, 10), (1, 2.05), (1, 2.3), (1, 2.45), (2, 3.1), (1, 1.9), (1, 1.2), (4, 4.5), (4, 2), (0.5, 0.9)]
 
 

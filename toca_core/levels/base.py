@@ -20,7 +20,7 @@ class Run:
     seed        of the run, for random selection
     record      what happens to single tokens goes there (`recording.TokenRecord`)
     remark      takes a sentence for the report
-    euler       the sampler goes from prediction to prediction by Euler's step, so that a known error can be taken back
+    linear      the sampler's steps are linear in its predictions, one a step, so that a known error can be taken back
     region      the part of the picture that counts, or None; `masked` says that its tokens are computed at every step
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
     time_of     (noise level) -> time of forecasts
@@ -33,7 +33,7 @@ class Run:
     record: Any
     remark: Any
     seed: int = 0
-    euler: bool = False
+    linear: bool = False
     region: Region | None = None
     masked: bool = False
     priority: Any = None

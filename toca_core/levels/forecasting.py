@@ -29,7 +29,7 @@ class Forecasting:
 
     @property
     def repays(self) -> bool:
-        return self.run.euler and self.config.repayment > 0
+        return self.run.linear and self.config.repayment > 0
 
     @property
     def compares(self) -> bool:
