@@ -9,9 +9,13 @@ TOLERANCE = 0.2         # percent
 TRUSTED = ("stack",)    # levels at which a token's forecast is scaled by how well the last one fitted
 
 
-def level_for(levels: tuple[str, ...]) -> str:
-    """The level of preset auto, of those that a model has."""
-    return next(level for level in ("stack", "output") if level in levels)
+def level_for(levels: tuple[str, ...], noisy: bool = False) -> str:
+    """The level of preset auto, of those that a model has.
+
+    noisy: the sampler adds noise at every step, which is in the residual of the blocks, but not in the clean picture that is forecast
+    at level output then
+    """
+    return next(level for level in ("stack", "output") if level in levels and not (noisy and level == "stack"))
 
 
 def longest_gap(steps: int) -> int:

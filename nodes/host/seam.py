@@ -28,7 +28,7 @@ from .memory import HostMemory, with_room
 from .publish import publish, publish_outside, publish_step
 from .regions import priority_of, region_of
 from .run_log import LoggedRun, RunLog
-from .samplers import is_linear
+from .samplers import is_linear, is_noisy
 from .settings import Settings
 
 KEY, INPUTS = "toca", "toca_inputs"        # of the run, and of what goes into its calls
@@ -119,14 +119,14 @@ class Seam:
         if not packed:
             check_latent(patcher, latent_image)
         system, (bound, misfit) = system_of(diffusion_model), bound_of(diffusion_model)
-        config, remarks = settings.resolve(system, bound, len(sigmas) - 1, companions.keeping_state(options))
+        config, remarks = settings.resolve(system, bound, len(sigmas) - 1, companions.keeping_state(options), is_noisy(sampler))
         report = RunReport(type(diffusion_model).__name__, settings.preset, {})
         for remark in (*([misfit] if misfit else ()), *remarks):
             report.remark(remark)
         region, masked = region_of(options, noise_mask, latent_image, diffusion_model, custom.mask_dilation)
         about = Run(
             config, None, frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)), report.remark,
-            seed or 0, is_linear(sampler), region, masked,
+            seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,
             priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes,
             bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model)
         sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (custom.start_percent, custom.end_percent))

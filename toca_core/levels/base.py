@@ -21,6 +21,7 @@ class Run:
     record      what happens to single tokens goes there (`recording.TokenRecord`)
     remark      takes a sentence for the report
     linear      the sampler's steps are linear in its predictions, one a step, so that a known error can be taken back
+    noisy       the sampler adds new noise at every step, of which nothing forecast must tell
     region      the part of the picture that counts, or None; `masked` says that its tokens are computed at every step
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
     time_of     (noise level) -> time of forecasts
@@ -34,6 +35,7 @@ class Run:
     remark: Any
     seed: int = 0
     linear: bool = False
+    noisy: bool = False
     region: Region | None = None
     masked: bool = False
     priority: Any = None

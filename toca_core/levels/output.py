@@ -1,7 +1,8 @@
 """Level output: what the model predicts is forecast, and nothing of it runs on a skipped step; it may be any model at all.
 
 Not the clean picture is forecast, which changes most where little is known of it, but what it says of the noise: (x - prediction) /
-sigma, the noise of models that predict noise and the velocity of rectified flow.
+sigma, the noise of models that predict noise and the velocity of rectified flow. Where a sampler adds new noise at every step that is
+another noise each time, so there it is the clean picture after all.
 """
 
 import torch
@@ -69,23 +70,24 @@ class OutputLevel(Forecasting):
         expected = joined(cache.at(times, split(about.x, about)), slopes, about.x) if known else None
         if skip and expected is not None:
             account(OutputCall(about, True))
-            return about.x - sigma * expected
+            return expected if self.run.noisy else about.x - sigma * expected
         x = about.x.clone()                                         # other nodes may write into what they are given
         output = run_model()
         account(OutputCall(about, False))
         if sigma < NO_NOISE:
             return output
-        said = (x - output) / sigma
+        said = output if self.run.noisy else (x - output) / sigma
         cache.add(times, [part / slope for part, slope in zip(split(said, about), slopes, strict=True)])
         if expected is None:
             return output
-        return self.settle(output, expected.sub_(said).mul_(-sigma))
+        return self.settle(output, expected.sub_(said).mul_(1.0 if self.run.noisy else -sigma))
 
     def own_times(self, about: CallContext) -> tuple[list[float], list[float]]:
         """-> (the time of each part, by how much its noise level changes with the run's)."""
         if not about.parts:
             return [about.time], [1.0]
-        return [self.run.time_of(part.sigma) for part in about.parts], [part.slope for part in about.parts]
+        slopes = [1.0 if self.run.noisy else part.slope for part in about.parts]
+        return [self.run.time_of(part.sigma) for part in about.parts], slopes
 
     def settle(self, output, error):
         """The prediction, with what its forecast's error (B, C, ...) tells of earlier ones taken back."""
