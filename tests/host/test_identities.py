@@ -122,11 +122,11 @@ def test_an_error_inside_a_block_leaves_the_next_run_clean(subject, first_run, m
     def failing(*args, **kwargs):
         calls.append(1)
         if len(calls) == 2:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("a layer failed")
         return type(last).forward(last, *args, **kwargs)
 
     monkeypatch.setitem(last.__dict__, "forward", failing)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="a layer failed"):
         subject.sample(model)
     monkeypatch.undo()
     assert marks(subject) == before
@@ -157,22 +157,6 @@ def test_cond_and_uncond_are_kept_apart(tiny_dit, cached, monkeypatch, mode):
     apart = tiny_dit.sample(model)
     assert reports[0].model_calls["full"] == 3 and reports[1].model_calls["full"] == 6
     torch.testing.assert_close(apart, together, rtol=1e-3, atol=1e-3)
-
-
-def test_batching_that_changes_between_steps_is_answered_with_a_full_step(tiny_dit, cached, monkeypatch):
-    """The host batches conditionings by free memory: when it stops doing so in mid-run, nothing stale is read."""
-    model, reports = cached(tiny_dit, **{**SETTINGS, "cycle": 9}, memory_budget=1)
-    base = type(tiny_dit.model.model)
-    original = base.memory_required
-
-    def split(step, *_):
-        if step == 3:
-            monkeypatch.setattr(base, "memory_required", lambda *args, **kwargs: 1e30)
-
-    result = tiny_dit.sample(model, callback=split)
-    monkeypatch.setattr(base, "memory_required", original)
-    assert torch.isfinite(result).all()
-    assert [step.kind for step in reports[0].steps] == ["full"] + ["partial"] * 3 + ["full"] + ["partial"] * 4
 
 
 def test_pictures_of_a_batch_do_not_mix(tiny_dit, cached, pack, mode):
