@@ -16,8 +16,7 @@ FAILING = 3                     # call of a block in which it fails: in the last
 OUT_OF_MEMORY = {
     "cpu": lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
                                 "allocate 1152921504606846976 bytes. Error code 12 (Cannot allocate memory)"),
-    "cuda": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.64 GiB of which "
-                                           "1.31 GiB is free."),
+    "cuda": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.64 GiB."),
     "cuda, asynchronous": lambda: torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)\n"
                                                          "Currently allocated     : 22.10 GiB"),
     "cuda, of the runtime": lambda: RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),

@@ -9,6 +9,10 @@ from .graph import CONDITIONS
 from .row import Cell
 
 NAME = "matrix"
+EXPLAINED = (
+    "Close: the distance from the result without ToCa Cache, in the same graph, is below half of that to another seed's; where it is more,",
+    "it has to halve in three times as many steps. Weights are random, so that steps differ far more than those of a trained model.",
+)
 
 
 def write(path: Path, cells: list[Cell], host: str):
@@ -23,11 +27,9 @@ def table(cells: list[Cell], host: str) -> str:
     tried = [cell for cell in cells if cell.outcome != "left out"]
     counts = Counter(cell.outcome for cell in tried)
     lines = [f"ComfyUI {host}: {len(tried)} cells of {len({cell.condition for cell in tried})} conditions, "
-             f"{len({cell.model for cell in tried})} tiny models and {len({cell.setting for cell in tried})} settings; {counts['close']} close, "
-             f"{counts['plain']} plain with a reason, {counts['refused']} refused by name, {counts['wrong']} wrong. "
-             "(`python run.py test --matrix`)", "",
-             "Close: the distance from the result without ToCa Cache, in the same graph, is below half of that to another seed's; the worst is "
-             "told. Weights are random, so that steps differ far more from each other than those of a trained model.", "",
+             f"{len({cell.model for cell in tried})} tiny models and {len({cell.setting for cell in tried})} settings; "
+             f"{counts['close']} close, {counts['plain']} plain with a reason, {counts['refused']} refused by name, "
+             f"{counts['wrong']} wrong. (`python run.py test --matrix`)", "", *EXPLAINED, "",
              "| in the graph | close | plain | refused | wrong | largest distance |", "|---|---|---|---|---|---|"]
     rows: dict[str, list[Cell]] = defaultdict(list)
     for cell in tried:
@@ -44,5 +46,6 @@ def table(cells: list[Cell], host: str) -> str:
     for condition, model, reason in left:
         reasons[condition, reason].append(model)
     if reasons:
-        lines += ["", "Left out:", "", *(f"- {condition}, {', '.join(models)}: {reason}" for (condition, reason), models in reasons.items())]
+        words = (f"- {condition}, {', '.join(models)}: {reason}" for (condition, reason), models in reasons.items())
+        lines += ["", "Left out:", "", *words]
     return "\n".join(lines) + "\n"
