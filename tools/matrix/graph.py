@@ -53,7 +53,6 @@ class Condition:
     kind    the file that it stands in
     make    (graph with nothing else in it, subject) -> graph; raises LeftOut
     slow    takes minutes, so it is tried only where it is asked for
-    reruns  whether a second plain run equals the first; not of samplers that draw noise of their own clock
     """
     name: str
     kind: str

@@ -26,8 +26,8 @@ def picture(graph):
 
 
 def of_a_picture(graph, subject):
-    if subject.video:
-        raise LeftOut("areas are of two dimensions, a video has three")
+    if len(subject.shape) > 3:
+        raise LeftOut("areas are of two dimensions, this latent has three")
 
 
 def halves(graph):
