@@ -2,6 +2,7 @@
 
     python run.py demo                          show what the pack does, with pictures and figures
     python run.py test [pytest arguments]       run the tests
+    python run.py test --matrix [--only NAME ...] [--json FILE] [--quick]   tiny models in every graph: other nodes, settings, models
     python run.py serve [--port N]              start ComfyUI with only this pack loaded
     python run.py replay WEIGHTS IO [--json]    replay a recorded run and compare
     python run.py bench [--quick] [--json FILE] quality and speed on the demo model, beside solvers and other caches
@@ -15,6 +16,7 @@
     python run.py train [arguments]             train the demo's small model again
     python run.py tiny FOLDER                   write tiny FLUX and Open-Sora models with random weights into a models folder
     python run.py screenshots [--out DIR]       take the pictures of the nodes that the help pages show
+    python run.py soak [--prompts 200] [--json FILE]    one server, hundreds of prompts by two clients: memory, open files, pictures
     python run.py templates [FOLDER] [--json FILE] [--only NAME ...] [--accept-only]    the host's own templates with ToCa Cache in them
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
@@ -43,10 +45,12 @@ SCRIPTS = {
     "models": "tools/models.py",
     "tiny": "tools/tiny_files.py",
     "screenshots": "tools/screenshots.py",
+    "soak": "tools/soak.py",
     "templates": "tools/templates/run_templates.py",
 }
 
 
+MATRIX, MATRIX_SCRIPT = "--matrix", "tools/matrix/run_matrix.py"
 PARALLEL = ["-n", "2"]  # tests/conftest.py says which tests stay together
 ALONE = ("-n", "--numprocesses", "no:xdist", "-pno:xdist", "--pdb", "-s", "--collect-only")  # each rules them out
 
@@ -77,6 +81,8 @@ def command_line(command, arguments, smoke):
     """What the host's Python is to run for one command of ours."""
     if command != "test":
         return [SCRIPTS[command]] + arguments
+    if MATRIX in arguments:
+        return [MATRIX_SCRIPT] + [argument for argument in arguments if argument != MATRIX]
     chosen = any(argument.startswith("-m") for argument in arguments)
     parallel = [] if any(argument.startswith(ALONE) or ".py" in argument for argument in arguments) else PARALLEL
     return ["-m", "pytest"] + parallel + (["-m", "smoke"] if smoke and not chosen else []) + arguments

@@ -56,6 +56,44 @@ def flux2_shapes(hidden=256, heads_width=128, double=2, single=2, context=768) -
     return shapes
 
 
+def dit_weights(hidden=48, depth=4, classes=5, channels=4, patch=2, grid=8, seed=0) -> dict:
+    """A DiT under the released key names."""
+    shapes = {
+        "x_embedder.proj.weight": (hidden, channels, patch, patch), "x_embedder.proj.bias": (hidden,),
+        "pos_embed": (1, grid * grid, hidden),
+        "t_embedder.mlp.0.weight": (hidden, 256), "t_embedder.mlp.0.bias": (hidden,),
+        "t_embedder.mlp.2.weight": (hidden, hidden), "t_embedder.mlp.2.bias": (hidden,),
+        "y_embedder.embedding_table.weight": (classes + 1, hidden),
+        "final_layer.linear.weight": (patch * patch * channels * 2, hidden), "final_layer.linear.bias": (patch * patch * channels * 2,),
+        "final_layer.adaLN_modulation.1.weight": (2 * hidden, hidden), "final_layer.adaLN_modulation.1.bias": (2 * hidden,)}
+    for block in range(depth):
+        layers = (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4), ("adaLN_modulation.1", 6, 1))
+        for name, rows, cols in layers:
+            shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
+            shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
+    return random_weights(shapes, seed)
+
+
+def pixart_weights(hidden=48, depth=3, tokens=12, caption=32, seed=0) -> dict:
+    """A PixArt-alpha without micro-conditioning under the released key names."""
+    shapes = {
+        "x_embedder.proj.weight": (hidden, 4, 2, 2), "x_embedder.proj.bias": (hidden,),
+        "t_embedder.mlp.0.weight": (hidden, 256), "t_embedder.mlp.0.bias": (hidden,),
+        "t_embedder.mlp.2.weight": (hidden, hidden), "t_embedder.mlp.2.bias": (hidden,),
+        "t_block.1.weight": (6 * hidden, hidden), "t_block.1.bias": (6 * hidden,),
+        "y_embedder.y_embedding": (tokens, caption),
+        "y_embedder.y_proj.fc1.weight": (hidden, caption), "y_embedder.y_proj.fc1.bias": (hidden,),
+        "y_embedder.y_proj.fc2.weight": (hidden, hidden), "y_embedder.y_proj.fc2.bias": (hidden,),
+        "final_layer.linear.weight": (32, hidden), "final_layer.linear.bias": (32,), "final_layer.scale_shift_table": (2, hidden)}
+    for block in range(depth):
+        shapes[f"blocks.{block}.scale_shift_table"] = (6, hidden)
+        for name, rows, cols in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("cross_attn.q_linear", 1, 1), ("cross_attn.kv_linear", 2, 1),
+                                 ("cross_attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
+            shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
+            shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
+    return random_weights(shapes, seed)
+
+
 def tiny_flux2(path, seed: int = 0, **sizes):
     """A FLUX.2 that the stock loader takes; sizes as in `flux2_shapes`."""
     save_file(random_weights(flux2_shapes(**sizes), seed), path)

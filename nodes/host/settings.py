@@ -72,10 +72,11 @@ def levels_of(system, bound) -> tuple[str, ...]:
 
 
 def at_level(config: ToCaConfig, level: str) -> ToCaConfig:
-    """The same at another level; whole steps are forecast by tolerance where they were not before."""
+    """The same at another level; whole steps are forecast by tolerance where they were not before, none where nothing was to be cached."""
     if config.forecasts:
         return replace(config, level=level, trust=config.trust and level in presets.TRUSTED)
-    return presets.auto(presets.SHORT_RUN, level, config)
+    chosen = presets.auto(presets.SHORT_RUN, level, config)
+    return replace(chosen, tolerance=0.0) if config.always_full else chosen
 
 
 def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tolerance=-1.0, ratios=None, **widgets) -> Settings:

@@ -25,51 +25,14 @@ def pack():
         block_ratios=pack_module("nodes.host.block_ratios"))
 
 
-def dit_weights(hidden=48, depth=4, classes=5, channels=4, patch=2, grid=8, seed=0) -> dict:
-    """A DiT under the released key names."""
-    shapes = {
-        "x_embedder.proj.weight": (hidden, channels, patch, patch), "x_embedder.proj.bias": (hidden,),
-        "pos_embed": (1, grid * grid, hidden),
-        "t_embedder.mlp.0.weight": (hidden, 256), "t_embedder.mlp.0.bias": (hidden,),
-        "t_embedder.mlp.2.weight": (hidden, hidden), "t_embedder.mlp.2.bias": (hidden,),
-        "y_embedder.embedding_table.weight": (classes + 1, hidden),
-        "final_layer.linear.weight": (patch * patch * channels * 2, hidden), "final_layer.linear.bias": (patch * patch * channels * 2,),
-        "final_layer.adaLN_modulation.1.weight": (2 * hidden, hidden), "final_layer.adaLN_modulation.1.bias": (2 * hidden,)}
-    for block in range(depth):
-        layers = (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4), ("adaLN_modulation.1", 6, 1))
-        for name, rows, cols in layers:
-            shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
-            shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
-    return tiny.random_weights(shapes, seed)
-
-
-def pixart_weights(hidden=48, depth=3, tokens=12, caption=32, seed=0) -> dict:
-    """A PixArt-alpha without micro-conditioning under the released key names."""
-    shapes = {
-        "x_embedder.proj.weight": (hidden, 4, 2, 2), "x_embedder.proj.bias": (hidden,),
-        "t_embedder.mlp.0.weight": (hidden, 256), "t_embedder.mlp.0.bias": (hidden,),
-        "t_embedder.mlp.2.weight": (hidden, hidden), "t_embedder.mlp.2.bias": (hidden,),
-        "t_block.1.weight": (6 * hidden, hidden), "t_block.1.bias": (6 * hidden,),
-        "y_embedder.y_embedding": (tokens, caption),
-        "y_embedder.y_proj.fc1.weight": (hidden, caption), "y_embedder.y_proj.fc1.bias": (hidden,),
-        "y_embedder.y_proj.fc2.weight": (hidden, hidden), "y_embedder.y_proj.fc2.bias": (hidden,),
-        "final_layer.linear.weight": (32, hidden), "final_layer.linear.bias": (32,), "final_layer.scale_shift_table": (2, hidden)}
-    for block in range(depth):
-        shapes[f"blocks.{block}.scale_shift_table"] = (6, hidden)
-        for name, rows, cols in (("attn.qkv", 3, 1), ("attn.proj", 1, 1), ("cross_attn.q_linear", 1, 1), ("cross_attn.kv_linear", 2, 1),
-                                 ("cross_attn.proj", 1, 1), ("mlp.fc1", 4, 1), ("mlp.fc2", 1, 4)):
-            shapes[f"blocks.{block}.{name}.weight"] = (rows * hidden, cols * hidden)
-            shapes[f"blocks.{block}.{name}.bias"] = (rows * hidden,)
-    return tiny.random_weights(shapes, seed)
-
-
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
     """Weights on disk: name -> path."""
     from safetensors.torch import save_file
     folder = tmp_path_factory.mktemp("checkpoints")
-    save_file(dit_weights(), folder / "dit.safetensors", {"num_heads": "4", "class_names": json.dumps(["ant", "bee", "cat", "dog", "elk"])})
-    save_file(pixart_weights(), folder / "pixart.safetensors", {"num_heads": "4"})
+    classes = json.dumps(["ant", "bee", "cat", "dog", "elk"])
+    save_file(tiny.dit_weights(), folder / "dit.safetensors", {"num_heads": "4", "class_names": classes})
+    save_file(tiny.pixart_weights(), folder / "pixart.safetensors", {"num_heads": "4"})
     tiny.tiny_open_sora(folder / "open_sora.safetensors", caption=32, tokens=12)
     tiny.tiny_flux(folder / "flux.safetensors", context=32, pooled=16)
     return {path.stem: str(path) for path in folder.iterdir()}
@@ -77,7 +40,7 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def weights():
-    return SimpleNamespace(dit=dit_weights, pixart=pixart_weights)
+    return SimpleNamespace(dit=tiny.dit_weights, pixart=tiny.pixart_weights)
 
 
 class Subject:

@@ -89,6 +89,16 @@ def test_a_class_that_is_in_no_table(mansion, pack):
     assert models.snapshot(mansion.model) == marks and torch.equal(mansion.sample(steps=12), plain)
 
 
+@pytest.mark.parametrize("settings", [{"fresh_ratio": 1.0}, {"cycle": 1}])
+def test_settings_that_cache_nothing_do_so_at_the_level_that_stands_in_too(settings, pack):
+    """A UNet has no modules to cache, so it is cached at level output, or here not at all."""
+    unet, reports = zoo.builders()["sd15"].make(), []
+    chosen = pack.settings.Settings("custom", pack.config.ToCaConfig(level="module", **settings))
+    result = unet.sample(pack.seam.install(unet.model, chosen, reports.append), steps=12)
+    assert torch.equal(result, unet.sample(steps=12)) and reports[0].calls("partial") == 0
+    assert "level is module" in reports[0].note and "Every step is full" in reports[0].note
+
+
 WRONG = {
     "path": (lambda tokens, system: tokens("halls"), "there is no halls"),
     "no list": (lambda tokens, system: tokens("inward"), "inward is Linear, not a list of blocks"),
