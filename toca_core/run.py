@@ -144,8 +144,8 @@ class SamplingRun:
         if not self.calls and step.kind != "plain":
             step.kind = "other"                                     # the model was not asked
             self.abandon(ANOTHER)
-        elif self.kinds_of_calls == {"plain"} and step.kind != "other":
-            step.kind = "plain"
+        elif step.kind != "other":                                  # full is what computed everything
+            step.kind = next((kind for kind in ("partial", "full", "plain") if kind in self.kinds_of_calls), step.kind)
         error = self.level.learn()
         if error is not None:
             step.error = error
@@ -184,7 +184,7 @@ class SamplingRun:
 
     # ---- call by call ----
 
-    def call(self, run_model, model, x, sizes, conditionings: tuple[Conditioning, ...] = (Conditioning(),), hindered: str = "", parts=(),
+    def call(self, run_model, model, x, sizes, conditionings: tuple[Conditioning, ...] = (), hindered: str = "", parts=(),
              ran=lambda: True):
         """One call of the model for the conditionings that are computed together -> what run_model() answers, or what stands for it.
 
@@ -195,6 +195,7 @@ class SamplingRun:
         except ContractError as error:                              # another copy of the model than the one that was bound
             self.abandon(str(error))
             bound = None
+        conditionings = conditionings or (Conditioning(),)
         conds = len(conditionings)
         with self.lock:
             self.calls.append((sizes, conds))
@@ -247,7 +248,7 @@ class SamplingRun:
         self.report.plain_flops += plain
 
     def account(self, about: CallContext, group: Group, session):
-        """What a call computed; a miss makes a partial step full."""
+        """What a call computed."""
         report, step = self.report, self.report.steps[-1]
         with self.lock:
             if not session.entered:
@@ -255,9 +256,7 @@ class SamplingRun:
             self.record.call(about.x, session.recomputed)
             self.count(session.kind, session.flops, session.plain_flops)
             report.cache_bytes = max(report.cache_bytes, self.caches.bytes)
-            if session.kind == "full":
-                step.kind = "full"
-            else:
+            if session.kind == "partial":
                 step.fresh_per_block = session.fresh_per_block
                 step.fresh_share = {name: round(sum(blocks) / len(blocks), 6) for name, blocks in step.fresh_per_block.items()}
         return None

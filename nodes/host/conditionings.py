@@ -11,6 +11,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...toca_core.keep.caches import Conditioning
 
+ALIKE = 0.5             # cosine: of a sample and the same a step later 0.8 and more, of two tiles about 0
 BETWEEN = (WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL)
 
 
@@ -22,6 +23,25 @@ class Contents:
 
     def __eq__(self, other):
         return isinstance(other, Contents) and is_equal(self.values, other.values)
+
+    def __hash__(self):
+        return 0
+
+
+class Sample:
+    """The sample of a call, for one of its conditionings; equal to one that it can have come from in a step.
+
+    Nodes that sample tile by tile ask about one after the other under the same name, and may do so in another order at the next step.
+    """
+
+    def __init__(self, x, index: int, conds: int):
+        part = x.chunk(conds)[index].float()
+        self.values = (part - part.mean(dim=tuple(range(2, part.ndim)), keepdim=True)).flatten()
+
+    def __eq__(self, other):
+        if not isinstance(other, Sample) or self.values.shape != other.values.shape:
+            return False
+        return torch.cosine_similarity(self.values, other.values, dim=0).item() > ALIKE
 
     def __hash__(self):
         return 0
@@ -43,10 +63,11 @@ class Inputs:
 
     marks      by what each of its conditionings is known in this evaluation: uuid -> mark
     between    another node has its hands on what goes from them to the model
+    noisy      the sampler adds noise at every step, so that a sample need not be like the one before
     """
 
-    def __init__(self):
-        self.marks, self.between = {}, False
+    def __init__(self, noisy: bool = False):
+        self.marks, self.between, self.noisy = {}, False, noisy
 
     def begin(self, conds: dict, model_options: dict):
         """An evaluation begins. conds: the guider's, name -> [conditioning]."""
@@ -65,8 +86,9 @@ class Inputs:
         window = None if window is None else tuple(window.index_list)
         shared = strengths_of(model), control_of(arguments.get("control")), patches_of(options)
         brought = {"context": context, **{name: value for name, value in arguments.items() if name != "control"}}
-        states = (Contents(brought, x.shape[0], index, len(uuids)) if self.between or uuid not in self.marks else self.marks[uuid]
-                  for index, uuid in enumerate(uuids))
+        count = len(uuids)
+        states = ((Contents(brought, x.shape[0], index, count), self.noisy or Sample(x, index, count))
+                  if self.between or uuid not in self.marks else self.marks[uuid] for index, uuid in enumerate(uuids))
         return tuple(Conditioning((uuid, window), (state, *shared)) for uuid, state in zip(uuids, states, strict=True))
 
 

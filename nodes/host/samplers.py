@@ -2,15 +2,11 @@
 
 import inspect
 
-from comfy.extra_samplers import uni_pc
 from comfy.k_diffusion import sampling
 
-# One evaluation a step, and what comes next is linear in the predictions with weights that add up: Euler's step, and multistep solvers,
-# which give again at the next step a part of what was taken at one (docs/bench: with them and without).
-LINEAR = {sampling.sample_euler, sampling.sample_res_multistep, sampling.sample_dpmpp_2m, uni_pc.sample_unipc, uni_pc.sample_unipc_bh2,
-          sampling.sample_gradient_estimation, sampling.sample_euler_ancestral, sampling.sample_er_sde, sampling.sample_dpmpp_2m_sde,
-          sampling.sample_dpmpp_2m_sde_gpu, sampling.sample_lcm}
-
+# What comes next is linear in the prediction, and no later step goes back to it. Over multistep solvers, which do, taking errors back
+# was tried: better for small pictures, worse for those of the demo model's own size (docs/bench/multistep.md).
+LINEAR = {sampling.sample_euler}
 WITHOUT_NOISE = ("sample_res_multistep", "sample_res_multistep_cfg_pp")         # though they take a noise sampler, for their kin
 
 

@@ -80,7 +80,7 @@ class Seam:
         options = guider.model_options.setdefault("transformer_options", {})
         noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
         run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed, options, noise_mask, kwargs.get("latent_shapes"))
-        options[KEY], options[INPUTS] = run, Inputs()
+        options[KEY], options[INPUTS] = run, Inputs(is_noisy(sampler))
         sampling = SAMPLING.set(self)
         began = time.perf_counter()
         try:

@@ -111,6 +111,33 @@ def test_tokens_that_join_or_leave(flux, cached, level, join):
     assert torch.isfinite(latent).all() and once_more(report)
 
 
+class Tiles:
+    """Samples the left and the right half apart, as nodes for large pictures do; in turning order at every second step."""
+
+    def __init__(self, turning):
+        self.turning, self.steps = turning, 0
+
+    def __call__(self, apply_model, given):
+        self.steps += 1
+        x, halves = given["input"], torch.empty_like(given["input"])
+        middle = x.shape[-1] // 2
+        places = [slice(0, middle), slice(middle, None)]
+        for place in reversed(places) if self.turning and self.steps % 2 else places:
+            halves[..., place] = apply_model(x[..., place].contiguous(), given["timestep"], **given["c"])
+        return halves
+
+
+@every_level
+@pytest.mark.parametrize("turning", [False, True], ids=["in order", "in turns"])
+def test_tiles_never_read_each_others_cache(two, cached, level, turning):
+    plain = two.model.clone()
+    plain.set_model_unet_function_wrapper(Tiles(turning))
+    truth = two.sample(plain, steps=STEPS, scheduler="simple")
+    latent, report = sampled(two, cached, lambda model: model.set_model_unet_function_wrapper(Tiles(turning)), level, cycle=3)
+    assert ("changed at step" in report.note) == turning and (turning or kinds(report).count("p") > 5)
+    assert ((latent - truth).norm() / truth.norm()).item() < 0.4, kinds(report)
+
+
 def lora_of(subject, seed=0):
     """A LoRA for one layer, in the host's own names."""
     name, weight = next((name, one) for name, one in subject.diffusion_model.named_parameters() if name.endswith("proj.weight"))
@@ -175,7 +202,10 @@ def test_patches_for_a_part_of_the_run(flux, cached, level):
     """Inner blocks are left out of the negative's call from the middle on."""
     model, reports = cached(flux, **LEVELS[level], **ONCE)
     latent = flux.sample(skipping(model, start=0.5), steps=STEPS, scheduler="simple")
-    assert torch.isfinite(latent).all() and kinds(reports[0]).count("f") == 2 and "changed at step" in reports[0].note
+    assert torch.isfinite(latent).all() and "changed at step" in reports[0].note
+    without, again = cached(flux, **LEVELS[level], **ONCE)
+    flux.sample(without, steps=STEPS, scheduler="simple")
+    assert reports[0].model_calls["full"] > again[0].model_calls["full"]            # the negative's call alone; the step is said to be partial
 
 
 @every_level
@@ -220,7 +250,8 @@ def test_conditionings_computed_together_and_apart_by_turns(subject, cached, mon
 
     by_turns = subject.sample(model, steps=12, scheduler="simple", callback=turn)
     monkeypatch.setattr(base, "memory_required", need)
-    assert ((by_turns - together).norm() / together.norm()).item() < (0.05 if shared else 1e-4)
+    most = 0.05 if shared else 5e-3 if mode == "fp8" else 1e-4                      # which rounds to a sixteenth
+    assert ((by_turns - together).norm() / together.norm()).item() < most
     assert kinds(reports[0]) == kinds(reports[1]) and kinds(reports[1]).count("p") > 3
     assert sum(reports[1].model_calls.values()) > sum(reports[0].model_calls.values()) and reports[1].model_calls["plain"] == 0
     assert reports[1].flops == pytest.approx(reports[0].flops, rel=1e-6)

@@ -75,10 +75,9 @@ def test_each_part_can_be_switched(demo, cached, part):
     assert torch.isfinite(without).all() and not torch.equal(with_it, without)
 
 
-@pytest.mark.parametrize("sampler", ["euler", "res_multistep", "dpmpp_2m", "uni_pc"])
 @pytest.mark.parametrize("level", ["stack", "output"])
-def test_repayment_brings_the_sample_back_towards_the_truth(demo, cached, sampler, level):
-    options = {"steps": 30, "batch": 4, "size": (32, 32), "scheduler": "simple", "sampler": sampler, "cfg": 2.0}
+def test_repayment_brings_the_sample_back_towards_the_truth(demo, cached, level):
+    options = {"steps": 30, "batch": 4, "size": (64, 64), "scheduler": "simple"}
     plain = demo.plain(**options)
     errors = {share: (demo.sample(cached(demo, level=level, tolerance=0.2, repayment=share)[0], **options) - plain).norm().item()
               for share in (0.0, 1.0)}
@@ -94,7 +93,7 @@ def test_where_noise_is_added_on_the_way_the_clean_picture_is_forecast(demo, cac
     assert likeness.mean() > 38 and likeness.min() > 30
 
 
-@pytest.mark.parametrize("sampler", ["heun", "dpmpp_sde"])
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", "dpmpp_sde"])
 def test_other_samplers_are_repaid_nothing(demo, cached, sampler):
     one, other = (demo.sample(cached(demo, level="stack", cycle=3, repayment=repayment)[0], steps=8, batch=1, size=(64, 64),
                               sampler=sampler) for repayment in (0.0, 1.0))

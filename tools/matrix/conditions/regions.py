@@ -10,14 +10,14 @@ from tools.matrix.graph import LeftOut, condition
 
 
 def texts(graph):
-    """The graph's prompt and another one."""
+    """The graph's prompt and another one; where that is a class, the negative's."""
     [[first, options]] = graph.positive
-    return graph.positive, [[other(first), {**options}]]
+    return graph.positive, graph.negative if "toca_class_labels" in options else [[other(first), {**options}]]
 
 
 def other(tensor):
-    """What another prompt gives: its tokens turned round, or another class."""
-    return tensor.flip(1) if tensor.shape[1] > 1 else -tensor
+    """What another prompt gives: its tokens turned round."""
+    return tensor.flip(1)
 
 
 def picture(graph):
