@@ -9,13 +9,13 @@ TOLERANCE = 0.2         # percent
 TRUSTED = ("stack",)    # levels at which a token's forecast is scaled by how well the last one fitted
 
 
-def level_for(levels: tuple[str, ...], noisy: bool = False) -> str:
+def level_for(levels: tuple[str, ...], linear: bool = True) -> str:
     """The level of preset auto, of those that a model has.
 
-    noisy: the sampler adds noise at every step, which is in the residual of the blocks, but not in the clean picture that is forecast
-    at level output then
+    linear: the sampler takes Euler's steps. With all others level output was measured to keep closer (docs/bench/multistep.md): what
+    multistep solvers carry on, and noise that is added on the way, harm the residual of the blocks more than the prediction.
     """
-    return next(level for level in ("stack", "output") if level in levels and not (noisy and level == "stack"))
+    return "stack" if linear and "stack" in levels else "output"
 
 
 def longest_gap(steps: int) -> int:

@@ -119,11 +119,12 @@ class Seam:
         if not packed:
             check_latent(patcher, latent_image)
         system, (bound, misfit) = system_of(diffusion_model), bound_of(diffusion_model)
-        config, remarks = settings.resolve(system, bound, len(sigmas) - 1, companions.keeping_state(options), is_noisy(sampler))
+        region, masked = region_of(options, noise_mask, latent_image, diffusion_model, custom.mask_dilation)
+        config, remarks = settings.resolve(system, bound, len(sigmas) - 1, companions.keeping_state(options),
+                                           is_linear(sampler) or masked)        # whose tokens level stack alone computes
         report = RunReport(type(diffusion_model).__name__, settings.preset, {})
         for remark in (*([misfit] if misfit else ()), *remarks):
             report.remark(remark)
-        region, masked = region_of(options, noise_mask, latent_image, diffusion_model, custom.mask_dilation)
         about = Run(
             config, None, frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)), report.remark,
             seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,

@@ -205,7 +205,7 @@ def test_patches_for_a_part_of_the_run(flux, cached, level):
     assert torch.isfinite(latent).all() and "changed at step" in reports[0].note
     without, again = cached(flux, **LEVELS[level], **ONCE)
     flux.sample(without, steps=STEPS, scheduler="simple")
-    assert reports[0].model_calls["full"] > again[0].model_calls["full"]            # the negative's call alone; the step is said to be partial
+    assert reports[0].model_calls["full"] > again[0].model_calls["full"]            # the negative's alone, in a step that is partial
 
 
 @every_level
