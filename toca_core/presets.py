@@ -9,13 +9,13 @@ TOLERANCE = 0.2         # percent
 TRUSTED = ("stack",)    # levels at which a token's forecast is scaled by how well the last one fitted
 
 
-def level_for(levels: tuple[str, ...], linear: bool = True) -> str:
-    """The level of preset auto, of those that a model has.
+def level_for(levels: tuple[str, ...], masked: bool = False) -> str:
+    """The level of preset auto, of those that a model has: output, which was measured to keep closer at equal calls over every sampler
+    tried (docs/bench/euler_30.md, docs/bench/multistep.md).
 
-    linear: the sampler takes Euler's steps. With all others level output was measured to keep closer (docs/bench/multistep.md): what
-    multistep solvers carry on, and noise that is added on the way, harm the residual of the blocks more than the prediction.
+    masked: single tokens are to be computed between full steps, as level stack alone can
     """
-    return "stack" if linear and "stack" in levels else "output"
+    return "stack" if masked and "stack" in levels else "output"
 
 
 def longest_gap(steps: int) -> int:

@@ -120,8 +120,7 @@ class Seam:
             check_latent(patcher, latent_image)
         system, (bound, misfit) = system_of(diffusion_model), bound_of(diffusion_model)
         region, masked = region_of(options, noise_mask, latent_image, diffusion_model, custom.mask_dilation)
-        config, remarks = settings.resolve(system, bound, len(sigmas) - 1, companions.keeping_state(options),
-                                           is_linear(sampler) or masked)        # whose tokens level stack alone computes
+        config, remarks = settings.resolve(system, bound, len(sigmas) - 1, companions.keeping_state(options), masked)
         report = RunReport(type(diffusion_model).__name__, settings.preset, {})
         for remark in (*([misfit] if misfit else ()), *remarks):
             report.remark(remark)

@@ -28,17 +28,17 @@ class Settings:
     tolerance: float | None = None
     remarks: tuple[str, ...] = ()
 
-    def resolve(self, system, bound, steps: int, state: str = "", linear: bool = True) -> tuple[ToCaConfig, tuple[str, ...]]:
+    def resolve(self, system, bound, steps: int, state: str = "", masked: bool = False) -> tuple[ToCaConfig, tuple[str, ...]]:
         """The settings of a run over `steps` sampling steps, and remarks.
 
         system    the model's entry (`toca_core/system.py`), None where its class has none
         bound     its stacks, None where they are not used
         state     a node whose patch keeps something between calls of the blocks, by name
-        linear    the sampler takes Euler's steps
+        masked    a mask's tokens are to be computed at every step
         """
         levels = levels_of(system, bound)
         if self.preset in ("auto", "paper"):
-            chosen, remarks = self.chosen(system, bound, levels, steps, linear)
+            chosen, remarks = self.chosen(system, bound, levels, steps, masked)
         else:
             chosen, remarks = fit(self.custom, system, bound)
         if state and chosen.level != "output":
@@ -49,7 +49,7 @@ class Settings:
             chosen = replace(chosen, max_gap=presets.longest_gap(steps))
         return chosen, (*self.remarks, *remarks)
 
-    def chosen(self, system, bound, levels, steps: int, linear: bool) -> tuple[ToCaConfig, list[str]]:
+    def chosen(self, system, bound, levels, steps: int, masked: bool) -> tuple[ToCaConfig, list[str]]:
         """The settings of preset paper or auto."""
         paper = system.paper(steps) if system is not None and system.paper is not None and bound is not None else None
         remarks = []
@@ -58,7 +58,7 @@ class Settings:
         else:
             if self.preset == "paper":
                 remarks.append(f"Nothing was published for {system.words if system else 'this model'}: the settings are those of auto")
-            chosen = presets.auto(steps, presets.level_for(levels, linear), paper or ToCaConfig())
+            chosen = presets.auto(steps, presets.level_for(levels, masked), paper or ToCaConfig())
             if self.tolerance is not None:
                 chosen = replace(chosen, tolerance=self.tolerance)
         return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS}), remarks
