@@ -98,9 +98,9 @@ class ToCaCache(io.ComfyNode):
                              tooltip="Of forecasts: 0 as at the last full step, 1 along a line through the last two, 2 along a parabola "
                                      "through three." + CUSTOM),
                 io.Float.Input("memory_budget", default=0.0, min=0.0, max=1024.0, step=0.1, optional=True, advanced=True,
-                               tooltip="GB of the model's device that the cache may take; 0: what is free there. Where the cache would be "
-                                       "larger, it is kept in fewer bits, in the host's memory or as one residual for all blocks, or not "
-                                       "at all; the log says which."),
+                               tooltip="GB of the model's device that the cache may take. Where it would be larger, it is kept in fewer "
+                                       "bits, in the host's memory or at a coarser level, or not at all; the log says which. 0: what is "
+                                       "free there; then it is kept in the host's memory or not at all, and the picture stays the same."),
                 io.Combo.Input("cache_device", options=list(CACHE_DEVICES), default="gpu", optional=True, advanced=True,
                                tooltip="Where the cache lies. gpu: beside the model, the fastest. cpu: in the host's memory, brought back "
                                        "block by block; for when the graphics card is full."),
