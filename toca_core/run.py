@@ -206,8 +206,7 @@ class SamplingRun:
                                 hindered, parts, ran)
             if self.active and not cached and self.replaced.isdisjoint(group):
                 about = self.admit(group, about) or about
-            cache = self.caches.find(group) if self.active else None
-        output = self.answer(run_model, about, group, cache)
+        output = self.answer(run_model, about, group)
         self.overflows.saw(self.moment.step.index, output, conds)
         return output
 
@@ -223,8 +222,10 @@ class SamplingRun:
                 self.changed.append(self.moment.step.index)
         return group, self.active and self.caches.find(group) is not None
 
-    def answer(self, run_model, about: CallContext, group: Group, cache):
+    def answer(self, run_model, about: CallContext, group: Group):
         """By the level, where there is a cache; else plainly."""
+        with self.lock:
+            cache = self.caches.find(group) if self.active else None
         if cache is not None:
             try:
                 return self.level.call(run_model, about, cache, lambda session: self.account(about, group, session))

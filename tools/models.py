@@ -42,11 +42,12 @@ class LevelRow:
 
 @dataclass
 class ModelRow:
-    """auto: the level that preset auto takes. levels: of each level that the model offers. absent: why it could not be built here."""
+    """whole: the level nearest to the blocks at which whole steps are forecast. levels: of each that the model offers. absent: why it
+    could not be built here."""
     name: str
     of: str
     system: str = ""
-    auto: str = ""
+    whole: str = ""
     levels: list[LevelRow] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -86,7 +87,8 @@ class Checked:
         levels = self.pack["settings"].levels_of(system, bound)
         if system is None or not system.plain:
             self.row.levels = [self.level(level, plain) for level in levels]
-        self.auto(plain)
+        self.row.whole = next((level for level in ("stack", "output") if level in [row.level for row in self.row.levels]), "plain")
+        self.auto()
         if snapshot(self.tiny.model) != before or not same(self.tiny.sample(steps=STEPS), plain):
             self.row.wrong.append("clean")
         for name, given in VARIATIONS.items():
@@ -115,11 +117,12 @@ class Checked:
             row.wrong.append("repeats")
         return row
 
-    def auto(self, plain):
+    def auto(self):
         """Preset auto, and the node itself, off."""
         model, reports = self.cached("auto", FAST)
         self.tiny.sample(model, steps=STEPS)
-        self.row.auto = reports[0].settings["level"] if self.row.levels else "plain"
+        if reports[0].settings["level"] != "output" or bool(reports[0].calls("partial")) != bool(self.row.levels):
+            self.row.wrong.append("auto")
         if self.pack["node"].ToCaCache.execute(self.tiny.model, False, "auto").args[0] is not self.tiny.model:
             self.row.wrong.append("enable off")
 
@@ -132,10 +135,10 @@ class Checked:
             return
         self.row.tried.append(name)
         try:
-            plain = self.tiny.sample(steps=FEW, **given)
-            if not same(self.tiny.sample(self.cached("auto", EXACT)[0], steps=FEW, **given), plain):
+            level, plain = "output" if self.row.whole == "plain" else self.row.whole, self.tiny.sample(steps=FEW, **given)
+            if not same(self.tiny.sample(self.cached(tolerance=EXACT, level=level)[0], steps=FEW, **given), plain):
                 self.row.wrong.append(f"{name}: identity")
-            if not self.tiny.sample(self.cached("auto", FAST)[0], steps=STEPS, **given).isfinite().all():
+            if not self.tiny.sample(self.cached(tolerance=FAST, level=level)[0], steps=STEPS, **given).isfinite().all():
                 self.row.wrong.append(f"{name}: finite")
         except Exception as error:                                  # one model's failure is a row, and the others go on
             self.row.wrong.append(f"{name}: {failure(error)}")
@@ -193,9 +196,9 @@ def rows_of(names: list[str], jobs: int) -> list[ModelRow]:
 
 
 def counts(rows: list[ModelRow]) -> dict:
-    """What the documents tell: models and classes in all, and by the level of preset auto."""
+    """What the documents tell: models and classes in all, and by the level at which whole steps are forecast."""
     here = [row for row in rows if not row.absent]
-    by_level = {level: sorted({row.of for row in here if row.right and row.auto == level}) for level in ("stack", "output", "plain")}
+    by_level = {level: sorted({row.of for row in here if row.right and row.whole == level}) for level in ("stack", "output", "plain")}
     return {"models": len(here), "right": sum(row.right for row in here), "absent": len(rows) - len(here),
             "classes": len({row.of for row in here}), **{level: len(names) for level, names in by_level.items()}}
 
@@ -204,13 +207,13 @@ def show(rows: list[ModelRow]):
     from rich.console import Console
     from rich.table import Table
     table = Table(title="Tiny models of the host's classes, sampled plainly and at each level")
-    for column in ("model", "class", "system", "auto", "level: steps, FLOPs", "also tried", "wrong"):
+    for column in ("model", "class", "system", "whole steps", "level: steps, FLOPs", "also tried", "wrong"):
         table.add_column(column, overflow="fold")
     for row in rows:
         levels = "\n".join(f"{level.level}: {level.pattern} {level.flops_speedup:.2f}x" for level in row.levels)
         wrong = [*row.wrong, *(f"{level.level}: {', '.join(level.wrong)}" for level in row.levels if level.wrong)]
         kind, told = row.of.rpartition(".")[2], row.absent or "\n".join(wrong)
-        table.add_row(row.name, kind, row.system, row.auto, levels, ", ".join(row.tried), told)
+        table.add_row(row.name, kind, row.system, row.whole, levels, ", ".join(row.tried), told)
     console = Console(width=None if sys.stdout.isatty() else 180)
     console.print(table)
     console.print("; ".join(f"{name} {count}" for name, count in counts(rows).items()))
@@ -223,6 +226,8 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="also write docs/models.md")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     given = parser.parse_args()
+    if given.page and given.only:
+        parser.error("--page writes the table of all models, so it does not go with --only")
     started()
     from tools.zoo import builders
     names = [name for name in builders() if not given.only or any(word in name for word in given.only)]

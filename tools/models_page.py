@@ -12,7 +12,7 @@ Every diffusion model is taken. What a model can be cached at depends on what is
 - **output**: what the model predicts is forecast; of UNets, and of a model without an entry whose blocks cannot be found in its first call.
 - **plain**: no step may be skipped; the report says why.
 
-Preset `auto` takes `stack` where a model has it, else `output`. The report of a run says which. How an entry is written:
+Preset `auto` takes `output`, and `stack` where a mask's tokens are to be computed. The report of a run says which. How an entry is written:
 [adding a model](adding-a-model.md).
 
 """
@@ -43,16 +43,16 @@ def results(rows: list[ModelRow], host: str) -> str:
     """What the matrix found, in Markdown."""
     found, here = counts(rows), [row for row in rows if not row.absent]
     lines = [f"ComfyUI {host}: {found['models']} tiny models of {found['classes']} classes, made by the host's own code with random "
-             f"weights; {found['right']} of them are right in every respect. Preset `auto` caches {found['stack']} of the classes at level "
-             f"stack, {found['output']} at level output; {found['plain']} are run plainly. (`python run.py models --host {host}`)", ""]
+             f"weights; {found['right']} of them are right in every respect. {found['stack']} of the classes can be cached at level stack, "
+             f"{found['output']} at level output alone; {found['plain']} are run plainly. (`python run.py models --host {host}`)", ""]
     if absent := [row for row in rows if row.absent]:
         lines += ["Not in this version: " + ", ".join(f"{row.name}" for row in absent) + ".", ""]
-    lines += ["| model | class | level of auto | steps skipped of 8, FLOPs saved at each level | also tried |", "|---|---|---|---|---|"]
+    lines += ["| model | class | whole steps at | steps skipped of 8, FLOPs saved at each level | also tried |", "|---|---|---|---|---|"]
     for row in here:
         levels = "; ".join(f"{level.level} {level.pattern.count('p')}, {level.flops_speedup:.2f}x" for level in row.levels)
         wrong = [*row.wrong, *(f"{level.level}: {', '.join(level.wrong)}" for level in row.levels if level.wrong)]
         tried = ", ".join(row.tried) + (f" **{'; '.join(wrong)}**" if wrong else "")
-        lines.append(f"| {row.name} | `{row.of.rpartition('.')[2]}` | {row.auto} | {levels} | {tried} |")
+        lines.append(f"| {row.name} | `{row.of.rpartition('.')[2]}` | {row.whole} | {levels} | {tried} |")
     return "\n".join(lines) + "\n"
 
 
