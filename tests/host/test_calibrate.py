@@ -164,11 +164,11 @@ def test_a_latent_of_other_channels_is_refused(tiny_dit, user):
 
 
 def test_memory_is_what_the_run_then_takes(tiny_dit, user):
-    """Level stack keeps two anchors of 64 tokens of 48 numbers for both conditionings, and their trust: 2 x 64 x (2 x 48 + 1) x 4 bytes."""
+    """Level output keeps two anchors of 4 x 16 x 16 numbers for both conditionings: 2 x 2 x 1024 x 4 bytes."""
     model, ratios, tolerance, cycle, curve, text = calibrate(tiny_dit, "within 1 GB", sensitivity=True)
-    assert "level stack, order 1, same, 48.5 KB" in text and ratios == () and tolerance == 0.2
-    *_, text = calibrate(tiny_dit, "within 0.00003 GB")            # 31.5 KB
-    assert "level stack, order 1, bf16" in text and "kept in bf16 instead" in text
+    assert "level output, same, 16.0 KB" in text and ratios == () and tolerance == 0.2
+    *_, text = calibrate(tiny_dit, "within 0.00001 GB")            # 10.5 KB
+    assert "level output, bf16" in text and "kept in bf16 instead" in text
 
 
 @pytest.mark.parametrize("sampler, steps", [("heun", 6), ("euler_ancestral", 9), ("uni_pc", 9), ("dpm_adaptive", 9), ("dpmpp_sde", 6)])

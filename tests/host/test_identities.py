@@ -208,7 +208,7 @@ def test_the_node_itself(subject, cached, cache_node):
     off, = cache_node.execute(subject.model, False, "custom", **WIDGETS).args
     assert off is subject.model
     on, = cache_node.execute(subject.model, True, "custom", **WIDGETS).args
-    same, _ = cached(subject, mlp_share=1.6, cross_attn_share=0.6, **SETTINGS)
+    same, _ = cached(subject, mlp_share=1.6, cross_attn_share=0.6, parallel_mlp_share=1.6, **SETTINGS)      # the last as it comes
     assert torch.equal(subject.sample(on), subject.sample(same))
     everything, = cache_node.execute(subject.model, True, "custom", **{**WIDGETS, "cycle": 1}).args
     assert torch.equal(subject.sample(everything), subject.plain())

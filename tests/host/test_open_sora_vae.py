@@ -452,4 +452,5 @@ def test_the_nodes_are_registered(client):
     loader, times = nodes["ToCaLoadOpenSoraVAE"], nodes["ToCaOpenSoraScheduler"]
     assert loader["output"] == ["VAE"] and set(loader["input"]["required"]) | set(loader["input"].get("optional", {})) == \
         {"vae_name", "weight_dtype"}
-    assert times["output"] == ["SIGMAS"] and {"model", "steps", "latent", "denoise"} == set(times["input"]["required"])
+    assert times["output"] == ["SIGMAS"] and {"model", "latent"} == set(times["input"]["required"])
+    assert {"steps", "denoise"} == set(times["input"]["optional"])
