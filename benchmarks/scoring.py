@@ -27,7 +27,7 @@ from benchmarks.variants import plain, presets, published, toca
 from toca_core.finite import dumps
 from tools.pack import pack_module
 
-attention, selection, regions = (pack_module(f"toca_core.{name}") for name in ("attention", "selection", "regions"))
+attention, selection, regions = (pack_module(f"toca_core.select.{name}") for name in ("attention", "selection", "regions"))
 
 STEPS, LEVELS = 30, (1, 5, 10, 15, 20, 27)          # steps whose attention is looked at
 QUERIES, TIMED_QUERIES = (16, 64, 128), 64

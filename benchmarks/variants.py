@@ -102,7 +102,7 @@ def as_published(sampler: str, steps: int) -> list[Variant]:
 
 
 def own_variants(sampler: str, steps: int) -> list[Variant]:
-    """Preset auto over its tolerance, and with one thing changed at a time."""
+    """Levels stack and output over the tolerance of preset auto, and level stack with one thing changed at a time."""
     auto = presets.auto(steps, base=published.dit(steps))
     rows = [("ours", "ours", {}, "tolerance", TOLERANCES), ("ours", "ours, level output", OUTPUT, "tolerance", TOLERANCES),
             *(("ablation", name, *row) for name, row in ABLATION.items())]
@@ -113,4 +113,4 @@ def own_variants(sampler: str, steps: int) -> list[Variant]:
 
 def setting_of(knob: str, value: float, auto, level: str) -> str:
     chosen = knob == "tolerance" and value == auto.tolerance
-    return f"{knob} {value:g}" + (" (auto)" if chosen and level == auto.level else "")
+    return f"{knob} {value:g}" + (" (auto)" if chosen and level == presets.level_for(("stack", "output")) else "")

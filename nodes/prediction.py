@@ -13,11 +13,11 @@ from .host.block_ratios import parse_block_ratios
 from .host.records import RECORDS, Record
 from .host.settings import PRESETS, fit, read
 from .host.user_files import saved_presets
+from .models.loading import MOST_BLOCKS
 from .systems import SYSTEMS
 from .toca_cache import defaults
 
 STEPS = 30
-MOST_BLOCKS = 512       # that are believed of a model not known yet
 GENERIC = "pixart"      # whose modules stand for those of a model not known yet
 
 

@@ -1,6 +1,6 @@
 """ToCa Cache: sample faster by recomputing only the tokens that need it."""
 
-from functools import partial
+from functools import cache, partial
 
 from comfy_api.latest import io
 
@@ -140,6 +140,7 @@ class ToCaCache(io.ComfyNode):
         return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node), node=node))
 
 
+@cache
 def defaults() -> dict:
-    """Every widget of ToCa Cache, as it comes."""
+    """Every widget of ToCa Cache, as it comes; asked for once, since a schema lists the presets on the disk."""
     return {entry.id: entry.default for entry in ToCaCache.define_schema().inputs if getattr(entry, "default", None) is not None}

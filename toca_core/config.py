@@ -70,7 +70,7 @@ class ToCaConfig:
                       is full; None means the fixed `cycle`. For levels "stack" and "output"
     max_gap           at most this distance between full steps, with a tolerance; 0 stands for what `presets.longest_gap` says of a
                       run's steps, until that is known
-    repayment         share of the error found at a full step that is taken back from the sample there (samplers with linear steps only)
+    repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
     memory_budget     GB (2**30 bytes) that the cache may take of the model's device; 0 means what is free there
     cache_device      the cache lies on the model's device ("gpu") or in the host's memory ("cpu")
     cache_dtype       in the precision of the features ("same") or in fewer bits ("bf16", "fp8")

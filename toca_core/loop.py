@@ -39,7 +39,7 @@ class CachedLoop:
     level        "stack", "output", or "auto": stack where the model's blocks are known or found by watching its first call
     blocks       the path of the list of blocks, or `families.tokens.TokenStack`s for blocks that hand on more than one tensor
     tolerance    error in percent that skipped steps may add before a full one is due; 0 skips nothing
-    linear       the loop's steps are linear in what the model says (Euler, multistep solvers), so that a known error can be taken back
+    linear       the loop goes on by Euler's step, linear in what the model says, so that a known error can be taken back
     config       all other settings (`config.ToCaConfig`)
 
     Raises ConfigError for settings, and families.contract.ContractError for blocks, that cannot be.

@@ -10,8 +10,8 @@ TRUSTED = ("stack",)    # levels at which a token's forecast is scaled by how we
 
 
 def level_for(levels: tuple[str, ...], masked: bool = False) -> str:
-    """The level of preset auto, of those that a model has: output, which was measured to keep closer at equal calls over every sampler
-    tried (docs/bench/euler_30.md, docs/bench/multistep.md).
+    """The level of preset auto, of those that a model has: output, which keeps closer at auto's tolerance (docs/bench/levels_30.md,
+    docs/bench/multistep.md).
 
     masked: single tokens are to be computed between full steps, as level stack alone can
     """

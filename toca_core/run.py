@@ -240,9 +240,13 @@ class SamplingRun:
         return self.call_plain(run_model, about)
 
     def call_plain(self, run_model, about: CallContext):
-        self.record.call(about.x, 1.0)
-        self.count("plain", plain_flops(about), plain_flops(about))
+        self.count_plain(about)
         return run_model()
+
+    def count_plain(self, about: CallContext):
+        self.record.call(about.x, 1.0)
+        flops = plain_flops(about)
+        self.count("plain", flops, flops)
 
     def count(self, kind: str, flops: int, plain: int):
         self.kinds_of_calls.add(kind)
@@ -272,8 +276,7 @@ class SamplingRun:
         self.replaced.update(group)
         self.caches.drop(group)
         self.report.remark(REPLACED)
-        self.record.call(about.x, 1.0)
-        return self.count("plain", plain_flops(about), plain_flops(about))
+        return self.count_plain(about)
 
     # ---- memory ----
 
@@ -287,7 +290,7 @@ class SamplingRun:
             self.memory.open(self.config, about.x)
             self.plan(about, max(self.memory.conditionings, about.conds) / about.conds)
             about = replace(about, config=self.config, cycle=self.cycle, full=self.kinds)
-        elif self.active and self.moment.step.index > self.opened:
+        elif self.moment.step.index > self.opened:
             self.level.restart()                                    # what was measured of the others says nothing of this one
         if self.abandoned:
             return None

@@ -11,6 +11,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...toca_core.keep.caches import Conditioning
 
+KEY = "toca"            # of this pack's wrappers, and of the run in the model options
 ALIKE = 0.5             # cosine: of a sample and the same a step later 0.8 and more, of two tiles about 0
 BETWEEN = (WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL)
 
@@ -74,7 +75,7 @@ class Inputs:
         self.marks = {}
         self.mark(conds.values())
         wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
-        self.between = "model_function_wrapper" in model_options or any(set(wrappers.get(kind, ())) - {"toca"} for kind in BETWEEN)
+        self.between = "model_function_wrapper" in model_options or any(set(wrappers.get(kind, ())) - {KEY} for kind in BETWEEN)
 
     def mark(self, groups):
         """groups: lists of conditionings, or None."""

@@ -23,7 +23,7 @@ from ..systems import bound_of, system_of
 from ..systems.sizes import patch_of
 from . import companions
 from .calls import hindrance, parts_of, plain_model, sizes_of
-from .conditionings import Inputs
+from .conditionings import KEY, Inputs
 from .memory import HostMemory, with_room
 from .publish import publish, publish_outside, publish_step
 from .regions import priority_of, region_of
@@ -31,7 +31,7 @@ from .run_log import LoggedRun, RunLog
 from .samplers import is_linear, is_noisy
 from .settings import Settings
 
-KEY, INPUTS = "toca", "toca_inputs"        # of the run, and of what goes into its calls
+INPUTS = "toca_inputs"                      # beside the run in the model options: what goes into its calls
 WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREPARE_SAMPLING: "prepare_sampling",
             WrappersMP.PREDICT_NOISE: "predict_noise", WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
 SAMPLING: ContextVar["Seam | None"] = ContextVar("sampling", default=None)      # whose run it is, while it lasts
@@ -80,7 +80,7 @@ class Seam:
         options = guider.model_options.setdefault("transformer_options", {})
         noise_mask = kwargs.get("denoise_mask", args[0] if args else None)
         run = self.start(guider.model_patcher, latent_image, sampler, sigmas, seed, options, noise_mask, kwargs.get("latent_shapes"))
-        options[KEY], options[INPUTS] = run, Inputs(is_noisy(sampler))
+        options[KEY], options[INPUTS] = run, Inputs(run.about.noisy)
         sampling = SAMPLING.set(self)
         began = time.perf_counter()
         try:

@@ -134,6 +134,16 @@ def demo(pack):
 
 
 @pytest.fixture
+def user_files(tmp_path, monkeypatch):
+    """`nodes.host.user_files` with a user folder of its own, in which there is one for presets."""
+    import folder_paths
+    monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path))
+    files = pack_module("nodes.host.user_files")
+    files.folder("presets").mkdir(parents=True)
+    return files
+
+
+@pytest.fixture
 def cached(pack):
     """cached(subject, preset="custom", **settings) -> (a MODEL with ToCa, the list its runs' reports go to)."""
     def install(subject, preset="custom", **settings):

@@ -13,23 +13,13 @@ GOOD = json.dumps(STACK)
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
-    """`nodes.host.user_files` with a user folder of its own."""
-    import folder_paths
-    monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path))
-    files = pack_module("nodes.host.user_files")
-    files.folder("presets").mkdir(parents=True)
-    return files
-
-
-@pytest.fixture
-def refused(files, pack):
+def refused(user_files, pack):
     """refused(name, content of its file or None, *words of the refusal) -> its text."""
     def call(name, content, *named):
         if content is not None:
-            (files.folder("presets") / f"{name}.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+            (user_files.folder("presets") / f"{name}.json").write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(pack.config.ConfigError) as refusal:
-            files.load_preset(name)
+            user_files.load_preset(name)
         text = str(refusal.value)
         assert len(text) < 1500 and "\n" not in text
         for words in (name[:40], *named):
@@ -40,46 +30,47 @@ def refused(files, pack):
 
 # ---- what is written ----
 
-def test_a_preset_carries_its_version_and_what_differs_in_effect(files, pack):
+def test_a_preset_carries_its_version_and_what_differs_in_effect(user_files, pack):
     config = pack.config.ToCaConfig(level="stack", tolerance=0.31, score="cross_attn", fresh_ratio=0.4, layer_slope=0.5, cycle_rule="dit",
                                     layer_divisor=27, spread_bonus=0.4, warmup_steps=3, memory_budget=2.0, max_gap=0)
-    files.save_preset("mine", config)
-    assert json.loads(files.preset_file("mine").read_text()) == {
+    user_files.save_preset("mine", config)
+    assert json.loads(user_files.preset_file("mine").read_text()) == {
         "version": 1, "level": "stack", "tolerance": 0.31, "warmup_steps": 3, "memory_budget": 2.0}
-    files.save_preset("modules", pack.config.ToCaConfig(score="random", block_ratios=(("mlp", (0.1, 0.2)),), refresh_ratio=0.5))
-    assert json.loads(files.preset_file("modules").read_text()) == {"version": 1, "score": "random", "block_ratios": [["mlp", [0.1, 0.2]]]}
-    assert files.load_preset("modules").block_ratios == (("mlp", (0.1, 0.2)),)
+    user_files.save_preset("modules", pack.config.ToCaConfig(score="random", block_ratios=(("mlp", (0.1, 0.2)),), refresh_ratio=0.5))
+    assert json.loads(user_files.preset_file("modules").read_text()) == {
+        "version": 1, "score": "random", "block_ratios": [["mlp", [0.1, 0.2]]]}
+    assert user_files.load_preset("modules").block_ratios == (("mlp", (0.1, 0.2)),)
 
 
 @pytest.mark.parametrize("content, short, long", [
     (STACK, 2, 8), ({**STACK, "version": 1}, 2, 8), ({**STACK, "version": 1, "max_gap": 5}, 5, 5), ({**STACK, "max_gap": 2}, 2, 2)])
-def test_the_longest_gap_is_that_of_the_runs_own_steps_unless_it_is_set(files, pack, tiny_dit, content, short, long):
-    files.preset_file("mine").write_text(json.dumps(content))
-    assert gaps(files, pack, tiny_dit) == [short, long]
+def test_the_longest_gap_is_that_of_the_runs_own_steps_unless_it_is_set(user_files, pack, tiny_dit, content, short, long):
+    user_files.preset_file("mine").write_text(json.dumps(content))
+    assert gaps(user_files, pack, tiny_dit) == [short, long]
 
 
-def gaps(files, pack, tiny_dit):
+def gaps(user_files, pack, tiny_dit):
     """What the preset comes to in runs of 8 and of 50 steps."""
     system, (bound, _) = pack.systems.system_of(tiny_dit.diffusion_model), pack.systems.bound_of(tiny_dit.diffusion_model)
     settings = pack.settings.read(bound.layout, "mine")
     return [settings.resolve(system, bound, steps)[0].max_gap for steps in (8, 50)]
 
 
-def test_a_file_of_before_there_were_versions_loads(files, pack, tiny_dit):
+def test_a_file_of_before_there_were_versions_loads(user_files, pack, tiny_dit):
     """It held every setting, and as max_gap that of the run it was measured in."""
     from dataclasses import asdict
     config = pack.config.ToCaConfig(level="stack", tolerance=0.3, score="cross_attn", max_gap=2)
-    files.preset_file("mine").write_text(json.dumps(asdict(config)))
-    assert files.load_preset("mine") == pack.config.ToCaConfig(level="stack", tolerance=0.3, score="cross_attn", max_gap=0)
-    assert gaps(files, pack, tiny_dit) == [2, 8]
+    user_files.preset_file("mine").write_text(json.dumps(asdict(config)))
+    assert user_files.load_preset("mine") == pack.config.ToCaConfig(level="stack", tolerance=0.3, score="cross_attn", max_gap=0)
+    assert gaps(user_files, pack, tiny_dit) == [2, 8]
 
 
-def test_a_folder_that_cannot_be_written_is_told(files, pack):
-    files.folder("presets").rmdir()
-    files.folder("presets").write_text("a file")
+def test_a_folder_that_cannot_be_written_is_told(user_files, pack):
+    user_files.folder("presets").rmdir()
+    user_files.folder("presets").write_text("a file")
     with pytest.raises(pack.config.ConfigError, match="mine.*cannot be written"):
-        files.save_preset("mine", pack.config.ToCaConfig())
-    assert files.saved_presets() == []
+        user_files.save_preset("mine", pack.config.ToCaConfig())
+    assert user_files.saved_presets() == []
 
 
 # ---- what is read ----
@@ -87,9 +78,9 @@ def test_a_folder_that_cannot_be_written_is_told(files, pack):
 @pytest.mark.parametrize("content", [
     GOOD.encode(), b"\xef\xbb\xbf" + GOOD.encode(), GOOD.encode("utf-16"), GOOD.encode("utf-16-le"), GOOD.encode("utf-32"),
     b'{"level": "module", "level": "stack", "tolerance": 0.2}'])
-def test_every_encoding_of_json_is_read(files, content):
-    files.preset_file("mine").write_bytes(content)
-    assert (files.load_preset("mine").level, files.load_preset("mine").tolerance) == ("stack", 0.2)
+def test_every_encoding_of_json_is_read(user_files, content):
+    user_files.preset_file("mine").write_bytes(content)
+    assert (user_files.load_preset("mine").level, user_files.load_preset("mine").tolerance) == ("stack", 0.2)
 
 
 @pytest.mark.parametrize("content", [
@@ -134,25 +125,25 @@ def test_a_newer_file_is_not_to_be_deleted(refused, content, named):
     assert "delete" not in text
 
 
-def test_what_is_no_file(files, refused):
-    folder = files.folder("presets")
+def test_what_is_no_file(user_files, refused):
+    folder = user_files.folder("presets")
     (folder / "folder.json").mkdir()
     (folder / "nowhere.json").symlink_to(folder / "gone")
     (folder / "circle.json").symlink_to(folder / "circle.json")
     os.mkfifo(folder / "pipe.json")
-    assert files.saved_presets() == ["circle", "folder", "nowhere", "pipe"]
-    for name in files.saved_presets():
+    assert user_files.saved_presets() == ["circle", "folder", "nowhere", "pipe"]
+    for name in user_files.saved_presets():
         refused(name, None, "cannot be used", "no file")
     (folder / "target").write_text(GOOD)
     (folder / "link.json").symlink_to(folder / "target")
-    assert files.load_preset("link").level == "stack"
+    assert user_files.load_preset("link").level == "stack"
 
 
 @pytest.mark.parametrize("name", [
     "gone", "../auto", "a\0b", "", "x" * 100_000, "\ud800", None, 5, float("nan"), ["a"], "a/b", "a.b", "🙂", "a\nb"])
-def test_what_names_no_preset(files, pack, name):
+def test_what_names_no_preset(user_files, pack, name):
     with pytest.raises(pack.config.ConfigError, match="preset is ") as refusal:
-        files.load_preset(name)
+        user_files.load_preset(name)
     assert len(str(refusal.value)) < 500 and "choose another" in str(refusal.value)
 
 
@@ -162,15 +153,15 @@ NAMES = ["ünï", "电影", "нуар", "my style-2", "नमस्ते", "CON
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_of_every_script_are_saved_listed_and_loaded(files, pack, name):
+def test_names_of_every_script_are_saved_listed_and_loaded(user_files, pack, name):
     for given in (name, unicodedata.normalize("NFD", name)):
-        assert files.check_name("save_as", given, ("auto",)) == name
+        assert user_files.check_name("save_as", given, ("auto",)) == name
     config = pack.config.ToCaConfig(level="stack", tolerance=0.3, max_gap=0)
-    files.save_preset(name, config)
-    [file] = files.folder("presets").iterdir()
-    assert len(os.fsencode(file.name)) <= 255 and files.saved_presets() == [name] and files.load_preset(name) == config
+    user_files.save_preset(name, config)
+    [file] = user_files.folder("presets").iterdir()
+    assert len(os.fsencode(file.name)) <= 255 and user_files.saved_presets() == [name] and user_files.load_preset(name) == config
     file.rename(file.with_name(unicodedata.normalize("NFD", file.name)))        # as some file systems give it back
-    assert files.saved_presets() == [name] and files.load_preset(name) == config
+    assert user_files.saved_presets() == [name] and user_files.load_preset(name) == config
     [listed] = [entry for entry in pack_module("nodes.toca_cache").ToCaCache.define_schema().inputs if entry.id == "preset"]
     assert listed.options == ["auto", "paper", "custom", name]
 
@@ -179,13 +170,13 @@ def test_names_of_every_script_are_saved_listed_and_loaded(files, pack, name):
     "CON", "con", "Nul", "PRN", "aux", "COM1", "lpt9", "COM¹", "a.", "a ", " a", ".", "", "a.b", "a/b", "a\\b", "a:b", "a\0",
     "🙂", "a\u202eb", "\ud800",
     "x" * 81, "𠀀" * 80, "auto", "AUTO", None, 5])
-def test_names_that_not_every_system_can_have_are_refused(files, pack, name):
+def test_names_that_not_every_system_can_have_are_refused(user_files, pack, name):
     with pytest.raises(pack.config.ConfigError, match="save_as is "):
-        files.check_name("save_as", name, ("auto",))
+        user_files.check_name("save_as", name, ("auto",))
 
 
-def test_a_file_of_such_a_name_is_listed_all_the_same(files):
+def test_a_file_of_such_a_name_is_listed_all_the_same(user_files):
     for name in ("CON", "with space"):
-        files.preset_file(name).write_text(GOOD)
-    files.preset_file("a.b").write_text(GOOD)
-    assert files.saved_presets() == ["CON", "with space"] and files.load_preset("CON").level == "stack"
+        user_files.preset_file(name).write_text(GOOD)
+    user_files.preset_file("a.b").write_text(GOOD)
+    assert user_files.saved_presets() == ["CON", "with space"] and user_files.load_preset("CON").level == "stack"

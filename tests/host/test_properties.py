@@ -1,11 +1,10 @@
-"""What holds for every input: settings, ratios, preset files, questions and model files are taken, or refused in a sentence."""
+"""What holds for every input: settings, ratios, preset user_files, questions and model files are taken, or refused in a sentence."""
 
 import json
 import string
 import struct
 from dataclasses import fields
 
-import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -84,42 +83,34 @@ def test_any_text_of_ratios_is_taken_or_refused(pack, text):
 
 # ---- preset files ----
 
-@pytest.fixture
-def files(tmp_path, monkeypatch):
-    import folder_paths
-    monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path))
-    files = pack_module("nodes.host.user_files")
-    files.folder("presets").mkdir(parents=True)
-    return files
-
 
 @every(120)
 @given(st.binary(max_size=50) | JSON.map(json.dumps).map(str.encode) | st.dictionaries(
     st.sampled_from([*FIELDS, "version", "new"]), JSON, max_size=4).map(json.dumps).map(str.encode))
-def test_any_preset_file_is_used_or_refused(files, content):
-    files.preset_file("mine").write_bytes(content)
-    taken(config.ConfigError, lambda: files.load_preset("mine"), 1000)
+def test_any_preset_file_is_used_or_refused(user_files, content):
+    user_files.preset_file("mine").write_bytes(content)
+    taken(config.ConfigError, lambda: user_files.load_preset("mine"), 1000)
 
 
 @every(60)
 @given(level=st.sampled_from(config.LEVELS), tolerance=st.floats(0, 100), gap=st.integers(0, 100), score=st.sampled_from(config.SCORES),
        ratios=RATIOS, trust=st.booleans(), budget=st.floats(0, 1024), cycle=st.integers(1, 100))
-def test_a_saved_preset_comes_back_with_all_that_counts(files, level, tolerance, gap, score, ratios, trust, budget, cycle):
+def test_a_saved_preset_comes_back_with_all_that_counts(user_files, level, tolerance, gap, score, ratios, trust, budget, cycle):
     chosen = config.ToCaConfig(level=level, tolerance=None if level == "module" else tolerance, max_gap=gap, score=score,
                                block_ratios=ratios, trust=trust, memory_budget=budget, cycle=cycle)
-    files.save_preset("mine", chosen)
-    loaded = files.load_preset("mine")
+    user_files.save_preset("mine", chosen)
+    loaded = user_files.load_preset("mine")
     assert all(getattr(loaded, name) == getattr(chosen, name) for name in FIELDS if chosen.counts(name))
 
 
 @every(200)
 @given(st.text(max_size=90))
-def test_a_name_that_may_be_saved_is_listed_and_found(files, name):
-    name = taken(config.ConfigError, lambda: files.check_name("save_as", name, ("auto",)))
+def test_a_name_that_may_be_saved_is_listed_and_found(user_files, name):
+    name = taken(config.ConfigError, lambda: user_files.check_name("save_as", name, ("auto",)))
     if name is not None:
-        files.save_preset(name, config.ToCaConfig(level="stack", tolerance=0.3, max_gap=0))
-        assert files.saved_presets() == [name] and files.load_preset(name).tolerance == 0.3
-        files.preset_file(name).unlink()
+        user_files.save_preset(name, config.ToCaConfig(level="stack", tolerance=0.3, max_gap=0))
+        assert user_files.saved_presets() == [name] and user_files.load_preset(name).tolerance == 0.3
+        user_files.preset_file(name).unlink()
 
 
 # ---- questions of the chart ----
@@ -132,7 +123,7 @@ QUESTIONS = st.fixed_dictionaries({}, optional={"node": LEAVES, "system": LEAVES
 
 @every(100)
 @given(st.binary(max_size=30) | (JSON | QUESTIONS).map(json.dumps).map(str.encode))
-def test_any_question_is_answered(files, body):
+def test_any_question_is_answered(user_files, body):
     routes, prediction = pack_module("nodes.routes"), pack_module("nodes.prediction")
 
     def refuse(word):

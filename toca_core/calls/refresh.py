@@ -67,13 +67,11 @@ class RefreshCache(StackCache):
 
     @classmethod
     def joined(cls, parts: list) -> Any:
-        whole, joined = super().joined(parts), {}
-        for block in parts[0].attended:
-            joined[block] = AttendedAnchors.joined([part.attended[block] for part in parts])
-        if whole is None or None in joined.values():
+        whole: Any = super().joined(parts)
+        attended = {block: AttendedAnchors.joined([part.attended[block] for part in parts]) for block in parts[0].attended}
+        if whole is None or None in attended.values():
             return None
-        whole.plan = Plan.joined([part.plan for part in parts])
-        whole.attended = {block: anchors for block, anchors in joined.items() if anchors is not None}
+        whole.plan, whole.attended = Plan.joined([part.plan for part in parts]), attended
         return whole
 
     @property

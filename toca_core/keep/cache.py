@@ -112,9 +112,8 @@ class OutputCache:
     @classmethod
     def joined(cls, parts: list["OutputCache"]) -> "OutputCache | None":
         whole = copy.copy(parts[0])
-        anchors = [Anchors.joined(list(each)) for each in zip(*(part.parts for part in parts), strict=True)]
-        whole.parts = [one for one in anchors if one is not None]
-        return whole if len(whole.parts) == len(anchors) else None
+        whole.parts = [Anchors.joined(list(each)) for each in zip(*(part.parts for part in parts), strict=True)]
+        return None if None in whole.parts else whole
 
     @property
     def bytes(self) -> int:

@@ -79,9 +79,8 @@ class Caches:
         return self.entries[group].cache
 
     def regroup(self, group: Group) -> bool:
-        """Divide the caches that hold any of the members, and join those of all of them."""
-        for held in [held for held in self.entries if len(held) > 1 and not set(held).isdisjoint(group)]:
-            self.divide(held)
+        """Join the caches of all the members, where each has one."""
+        self.divide(group)
         if any((member,) not in self.entries for member in group):
             return False
         parts = [self.entries[(member,)] for member in group]
@@ -94,11 +93,12 @@ class Caches:
         self.entries[group] = Entry(joined, sum((part.need for part in parts), start=Need()))
         return True
 
-    def divide(self, held: Group):
-        """A cache of its own for each member of a group."""
-        entry = self.entries.pop(held)
-        for member, part in zip(held, entry.cache.divided(len(held)), strict=True):
-            self.entries[(member,)] = Entry(part, entry.need * (1 / len(held)))
+    def divide(self, group: Group):
+        """A cache of its own for everybody who shares one with a member of the group."""
+        for held in [held for held in self.entries if len(held) > 1 and not set(held).isdisjoint(group)]:
+            entry = self.entries.pop(held)
+            for member, part in zip(held, entry.cache.divided(len(held)), strict=True):
+                self.entries[(member,)] = Entry(part, entry.need * (1 / len(held)))
 
     def put(self, group: Group, cache, need: Need):
         self.entries[group] = Entry(cache, need)
@@ -108,19 +108,12 @@ class Caches:
 
     def drop_members(self, group: Group):
         """Whatever is kept of a group's members, and of nobody else."""
-        for held in [held for held in self.entries if len(held) > 1 and not set(held).isdisjoint(group)]:
-            self.divide(held)
+        self.divide(group)
         for member in group:
             self.drop((member,))
 
     def clear(self):
         self.entries.clear()
-
-    def __len__(self):
-        return len(self.entries)
-
-    def __contains__(self, group: Group) -> bool:
-        return group in self.entries
 
     @property
     def needs(self) -> Need:

@@ -107,7 +107,7 @@ class Anchors:
             return None
         whole = copy.copy(first)
         whole.features = [first.store.joined(list(features)) for features in zip(*(part.features for part in parts), strict=True)]
-        whole.trust = None if first.trust is None else torch.cat([part.trust for part in parts if part.trust is not None])
+        whole.trust = None if first.trust is None else torch.cat([part.trust for part in parts])
         return whole
 
     def newest(self):

@@ -20,7 +20,7 @@ class Run:
     seed        of the run, for random selection
     record      what happens to single tokens goes there (`recording.TokenRecord`)
     remark      takes a sentence for the report
-    linear      the sampler's steps are linear in its predictions, one a step, so that a known error can be taken back
+    linear      the sampler goes on by Euler's step, linear in the prediction, so that a known error can be taken back
     noisy       the sampler adds new noise at every step, of which nothing forecast must tell
     region      the part of the picture that counts, or None; `masked` says that its tokens are computed at every step
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
