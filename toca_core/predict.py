@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from .calls.context import CallContext, Moment
+from .calls.context import CallContext
 from .config import ToCaConfig
 from .costs.account import ModelCosts, Sizes
 from .levels import LEVELS
-from .schedule import Cycle, Step
+from .schedule import Cycle, Moment, Step
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from .config import ToCaConfig
 
 SHORT_RUN = 10          # steps below which a stride is so long that at most every other step is skipped
 TOLERANCE = 0.2         # percent
+FOLLOWED = 8            # parts in which preset quality follows every step
 TRUSTED = ("stack",)    # levels at which a token's forecast is scaled by how well the last one fitted
 
 
@@ -31,3 +32,8 @@ def auto(steps: int, level: str = "stack", base: ToCaConfig | None = None) -> To
     """
     return replace(base or ToCaConfig(), layer_divisor=None, level=level, tolerance=TOLERANCE, trust=level in TRUSTED,
                    max_gap=longest_gap(steps))
+
+
+def quality(config: ToCaConfig) -> ToCaConfig:
+    """Nearer to what very many steps give than the plain run: every step is computed, and followed in parts; or as many as are given."""
+    return replace(config, refine=max(config.refine, FOLLOWED), speed=config.speed if config.counted else 1.0)

@@ -9,14 +9,15 @@ from ..systems import MODULES
 from .block_ratios import parse_block_ratios
 from .user_files import load_preset
 
-PRESETS = ("auto", "paper", "custom")                          # beside those that users have saved (`user_files.py`)
-ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
+PRESETS = ("auto", "quality", "paper", "custom")               # beside those that users have saved (`user_files.py`)
+BUDGET = ("calls", "speed", "refine")                          # of runs that forecast whole steps
+ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype", *BUDGET)  # that count with every preset
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`custom` holds what the widgets say; of them only those `ALWAYS` count with auto and paper.
+    """`custom` holds what the widgets say; of them only those `ALWAYS` count with auto, quality and paper.
 
     preset       of any other name: its settings are `custom`
     tolerance    of preset auto, where a user has set one
@@ -37,7 +38,7 @@ class Settings:
         masked    a mask's tokens are to be computed at every step
         """
         levels = levels_of(system, bound)
-        if self.preset in ("auto", "paper"):
+        if self.preset in ("auto", "quality", "paper"):
             chosen, remarks = self.chosen(system, bound, levels, steps, masked)
         else:
             chosen, remarks = fit(self.custom, system, bound)
@@ -50,7 +51,7 @@ class Settings:
         return chosen, (*self.remarks, *remarks)
 
     def chosen(self, system, bound, levels, steps: int, masked: bool) -> tuple[ToCaConfig, list[str]]:
-        """The settings of preset paper or auto."""
+        """The settings of preset paper, auto or quality."""
         paper = system.paper(steps) if system is not None and system.paper is not None and bound is not None else None
         remarks = []
         if self.preset == "paper" and paper is not None:
@@ -61,7 +62,8 @@ class Settings:
             chosen = presets.auto(steps, presets.level_for(levels, masked), paper or ToCaConfig())
             if self.tolerance is not None:
                 chosen = replace(chosen, tolerance=self.tolerance)
-        return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS}), remarks
+        chosen = replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS})
+        return presets.quality(chosen) if self.preset == "quality" else chosen, remarks
 
 
 def levels_of(system, bound) -> tuple[str, ...]:
@@ -88,7 +90,7 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
                         tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
     if preset not in PRESETS:
         config = with_widgets(load_preset(preset), config, tolerance)
-    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios)))
+    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios, tolerance)))
 
 
 def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
@@ -97,12 +99,17 @@ def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None
     return replace(saved, **changed, **({} if tolerance is None else {"tolerance": tolerance}))
 
 
-def unused(preset: str, config: ToCaConfig, ratios):
-    """Ratios that a user has set, but that do not count."""
+def unused(preset: str, config: ToCaConfig, ratios, tolerance: float | None):
+    """What a user has set, but that does not count."""
     if preset != "custom" and ratios is not None:
         yield f"The connected ratios were not used, since preset is {preset}; choose custom"
     elif preset == "custom" and config.block_ratios and config.level != "module":
         yield f"The ratios by block were not used, since level is {config.level}; choose module"
+    budget = [name for name in BUDGET if getattr(config, name) != getattr(ToCaConfig(), name)]
+    if budget and preset not in ("auto", "quality", "paper") and config.level == "module":
+        yield f"{' and '.join(budget)} did not count, since level is module; choose stack or output"
+    elif config.counted and tolerance is not None:
+        yield "tolerance did not count, since calls or speed says how many steps are computed"
 
 
 def fit(config: ToCaConfig, system, bound) -> tuple[ToCaConfig, list[str]]:

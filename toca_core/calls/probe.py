@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from ..config import ToCaConfig
 from ..costs.account import Site, Sizes
 from ..keep.cache import ModuleCache
-from ..schedule import Cycle, Step
-from .context import CallContext, Moment
+from ..schedule import Cycle, Moment, Step
+from .context import CallContext
 from .module import Call, module_cache
 
 REUSE = ToCaConfig(fresh_ratio=0.0, score="random")

@@ -6,6 +6,7 @@ Features move smoothly along the run, so what the last full steps gave, the anch
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[floa
     return [1 - fit[1:].sum(), *fit[1:]]
 
 
-def growth(anchors: list[float], now: float) -> float:
+def growth(anchors: Sequence[float], now: float) -> float:
     """How the error of a forecast grows with the distance: as the product of the distances to the anchors it is made from.
 
     A sampler that asks twice at one noise level asks about another sample: that counts as a part of the last step's length.
@@ -85,7 +86,7 @@ class Anchors:
             self.times, self.features, self.trust = [], [], None
         elif self.trusting:
             newest = self.newest()
-            self.learn(feature, newest, self.change(time, newest))
+            self.learn(feature, newest, self.change(((time, 1.0),), newest))
         if time in self.times:                                      # a sampler that evaluates one noise level twice
             self.times, self.features = self.times[1:], self.features[1:]
         self.times, self.features = [time, *self.times][:self.keep], [self.store.put(feature), *self.features][:self.keep]
@@ -132,14 +133,16 @@ class Anchors:
         factor = factor.clamp(*TRUST_RANGE)
         self.trust = factor if self.trust is None else torch.lerp(factor, self.trust, TRUST_MEMORY)
 
-    def change(self, time: float, newest):
-        """By how much the feature is expected to differ from the newest anchor's; None where nothing tells."""
+    def change(self, pieces, newest):
+        """By how much the feature will differ from the newest anchor's, in the mean over (time, width); None where nothing tells."""
         order = min(self.order, len(self.times) - 1)
-        if order == 0 or time == self.times[0]:
+        if order == 0 or all(time == self.times[0] for time, _ in pieces):
             return None
-        _, *others = self.weights(self.times, time, order)
+        whole = sum(width for _, width in pieces)
+        weights = np.array([self.weights(self.times, time, order) for time, _ in pieces])
+        mean = np.array([width / whole for _, width in pieces]) @ weights
         change = None
-        for weight, feature in zip(others, self.features[1:], strict=False):
+        for weight, feature in zip(mean[1:].tolist(), self.features[1:], strict=False):
             part = (self.store.get(feature) - newest) * weight
             change = part if change is None else change.add_(part)
         return change
@@ -147,18 +150,22 @@ class Anchors:
     def onto(self, x, time: float):
         """x (B, N, C) plus the feature expected at a time."""
         newest = self.newest()
-        total, change = x + newest, self.trusted_change(time, newest)
+        total, change = x + newest, self.trusted_change(((time, 1.0),), newest)
         return total if change is None else total.add_(change)
 
     def at(self, time: float):
         """The feature expected at a time, in a tensor of its own."""
+        return self.over(((time, 1.0),))
+
+    def over(self, pieces):
+        """The mean of the features expected over pieces (time, width)."""
         newest = self.newest()
-        change = self.trusted_change(time, newest)
+        change = self.trusted_change(pieces, newest)
         return newest.clone() if change is None else change.add_(newest)
 
-    def trusted_change(self, time: float, newest):
+    def trusted_change(self, pieces, newest):
         """The change, as far as it has earned trust."""
-        change = self.change(time, newest)
+        change = self.change(pieces, newest)
         return change if change is None or self.trust is None else change.mul_(self.trust.to(change.dtype))
 
     @property

@@ -2,10 +2,11 @@
 
 import math
 
-from ..calls.context import CallContext, Moment
+from ..calls.context import CallContext
 from ..calls.module import Call, module_cache
 from ..costs.account import Account, ModelCosts
 from ..keep.memory import Need
+from ..schedule import Moment
 from ..swap import swapped
 from .base import Run
 
