@@ -71,8 +71,8 @@ class ToCaConfig:
     calls             at most so many calls of the model in a run, in place of a tolerance: the steps that are full are those where
                       forecasts are expected to err most (`planning.py`); 0 means no such number. For levels "stack" and "output"
     speed             the same said as a speed: so many calls that the run takes 1 / speed of them; 0 means none
-    refine            at level "output", over Euler's steps: every step follows the forecast in so many parts, so that few steps come
-                      near to what many give; 1 keeps to the plain run's steps
+    refine            at level "output", over Euler's steps: every step is cut into so many, of which no more are computed, and all
+                      follow the forecast, so that the result comes near to that of very many steps; 1 keeps to the plain run's
     max_gap           at most this distance between full steps, with a tolerance; 0 stands for what `presets.longest_gap` says of a
                       run's steps, until that is known
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)

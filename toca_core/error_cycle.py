@@ -26,7 +26,6 @@ class ErrorCycle:
     """Decides evaluation by evaluation which steps are full; one per sampling run. Numbers only.
 
     drawn      share of the picture that is drawn, 0..1; the rest is known
-    follows    full steps are followed in pieces too (`config.refine`), so that what they put into the sample is in part forecast
     anchors    times of the last full steps, newest first
     error      of the last forecast measured, relative to the prediction; `unit` is the growth it was measured at
     computed   share of that error which stays where tokens are computed between full steps
@@ -35,8 +34,8 @@ class ErrorCycle:
     skipped    (time, width) of those steps' pieces
     """
 
-    def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0, follows: bool = False):
-        self.config, self.fixed, self.drawn, self.follows = config, fixed, drawn, follows
+    def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0):
+        self.config, self.fixed, self.drawn = config, fixed, drawn
         self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
         self.anchors: list[float] = []
         self.last_full: int | None = None
@@ -55,7 +54,7 @@ class ErrorCycle:
             self.last_full, self.earlier = moment.step.index, self.anchors
             self.anchors = [moment.time, *(anchor for anchor in self.anchors if anchor != moment.time)][:self.config.order + 1]
             self.repaid, self.owed, self.skipped = self.skipped, 0.0, []
-        if not full or self.follows:
+        if not full or self.config.refine > 1:                      # a full step goes on along the forecast too
             self.skipped = [*self.skipped, *moment.pieces]
         return full
 
@@ -66,18 +65,20 @@ class ErrorCycle:
     def due(self, moment: Moment) -> bool:
         if moment.left is not None:
             return self.placed(moment, moment.left)
-        step, noise = moment.step, moment.noise
+        step, noise, parts = moment.step, moment.noise, self.config.refine
         if self.config.tolerance is None:
             return "self_attn" in self.fixed.full_kinds(step)
-        if step.index < self.config.warmup_steps or moment.last or self.error is None or self.last_full is None:
+        if moment.last or self.last_full is None:
             return True
+        if step.index < self.config.warmup_steps * parts or self.error is None:
+            return step.index % parts == 0
         tolerance, error = self.config.tolerance / 100, mean_growth(self.anchors, moment) / self.unit * self.error * moment.share
         if noise <= NO_NOISE:                                       # a step from next to no noise puts next to nothing into the sample
             return error * noise ** (1 + self.drawn) > tolerance
         added = error * self.weight(noise)
         self.worthwhile = self.computed == 1 or added > SMALL_SHARE * tolerance
         self.owed += added * (self.computed if self.worthwhile else 1.0)
-        return self.owed > tolerance or step.index - self.last_full >= self.config.max_gap
+        return self.owed > tolerance or step.index - self.last_full >= self.config.max_gap * parts
 
     def placed(self, moment: Moment, left: int) -> bool:
         """Of a run with a number of calls, of which some are left."""

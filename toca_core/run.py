@@ -24,7 +24,7 @@ from .levels.stack import StackLevel
 from .overflow import Overflows
 from .report import RunReport, StepReport
 from .schedule import Cycle, Moment, Step
-from .timeline import Timeline
+from .timeline import Timeline, finer
 
 ANY = frozenset(("model",))             # of a model whose modules are not known: it is full, or it is not
 ANOTHER = ("Another node answered in the place of the model, so from there on this run is plain: put one cache on a model")
@@ -38,7 +38,7 @@ class SamplingRun:
     config         the settings; of level "stack" with no layout, the model's blocks are found in the first call
     layout         where the model keeps what (`families.layout.Layout`), None where that is not known
     about          what levels are told of the run; its `config`, `cycle` and `kinds` are set here
-    sigmas         the run's noise levels, descending, as numbers
+    sigmas         the run's noise levels, descending, as numbers; the sampler is to be given those of `timeline`
     sigma_range    partial steps are allowed for sigmas in (end, start]
     flow           rectified flow, whose sigmas are shares of noise
     host_memory    what is free for the cache: has `itemsize` and `budget` (`keep.memory.MemoryPlan`)
@@ -54,8 +54,11 @@ class SamplingRun:
                  bound=None):
         self.id, self.layout = run_id, layout
         self.bound: dict[int, Any] = {} if bound is None else {id(model): bound}    # id of a model -> its layout bound to it
-        self.timeline = Timeline(sigmas, sigma_range, flow)
         self.about, self.report, self.abandoned = about, report, False
+        if config.refine > 1 and (reason := self.unrefined(config)):
+            report.remark(f"refine is {config.refine}, and {reason}: the steps are taken as they are")
+            config = replace(config, refine=1)
+        self.timeline = Timeline(finer(sigmas, config.refine), sigma_range, flow)
         self.memory, self.record = MemoryPlan(host_memory), about.record
         self.caches = Caches()
         self.overflows = Overflows()
@@ -81,9 +84,6 @@ class SamplingRun:
 
     def settle(self, config: ToCaConfig):
         """From here on the run has these settings."""
-        if config.refine > 1 and (reason := self.unrefined(config)):
-            self.report.remark(f"refine is {config.refine}, and {reason}: the steps are taken as they are")
-            config = replace(config, refine=1)
         self.config, self.cycle = config, Cycle(config)
         known = self.layout is not None and config.level != "output"
         self.kinds = frozenset(self.layout.kinds) if known else ANY
@@ -247,7 +247,7 @@ class SamplingRun:
         self.kinds_of_calls.add(kind)
         self.report.model_calls[kind] += 1
         self.report.flops += flops
-        self.report.plain_flops += plain
+        self.report.plain_flops += round(plain / self.config.refine)        # without it a step has but one part
 
     def account(self, about: CallContext, group: Group, session):
         """What a call computed."""

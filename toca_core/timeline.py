@@ -1,5 +1,6 @@
 """The evaluations of a sampling run: the one that is asked for, and those to be expected after it."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +9,18 @@ from .config import ToCaConfig
 from .keep.forecast import time_of
 from .schedule import Moment, NoiseLevels, Step
 
+PIECES = 4                      # in which a part of a step is followed along the forecast, where steps have parts
+
+
+def finer(sigmas: Sequence[float], parts: int) -> list[float]:
+    """Noise levels with every step between two of them cut into so many parts."""
+    between = (above + (below - above) * part / parts for above, below in itertools.pairwise(sigmas) for part in range(parts))
+    return [*between, *sigmas[-1:]]
+
 
 class Timeline:
     """
-    sigmas         the run's noise levels, descending, as numbers
+    sigmas         the run's noise levels, descending, as numbers; with its steps cut into parts, where they are
     sigma_range    steps may be forecast for sigmas in (end, start]
     flow           rectified flow, whose sigmas are shares of noise
     """
@@ -43,12 +52,12 @@ class Timeline:
         return time_of(sigma, kind, self.flow)
 
     def moment(self, index: int, sigma: float, config: ToCaConfig) -> Moment:
-        """One evaluation; its step is followed in `config.refine` parts."""
-        above, below = self.levels.preceding(sigma), self.levels.following(sigma)
-        parts, kind = config.refine, config.forecast_time
-        width = (above - below) / parts
-        pieces = ((self.time(sigma, kind), width),) if parts == 1 else tuple(
-            (self.time(above - (part + 0.5) * width, kind), width) for part in range(parts))
+        """One evaluation, as settings would have it."""
+        above, below, kind = self.levels.preceding(sigma), self.levels.following(sigma), config.forecast_time
+        pieces: tuple[tuple[float, float], ...] = ((self.time(sigma, kind), above - below),)
+        if config.refine > 1:
+            width = (above - below) / PIECES
+            pieces = tuple((self.time(above - (piece + 0.5) * width, kind), width) for piece in range(PIECES))
         share = 1 - below / max(above, 1e-9)                        # of the whole step, in its middle too
         step = Step(index, self.levels.position(sigma), self.levels.total)
         return Moment(step, sigma, self.time(sigma, kind), share, self.time(sigma, "sigma"), pieces)
@@ -57,5 +66,10 @@ class Timeline:
         """The same, with what is left of a number of calls after so many were computed."""
         sigmas = self.ahead(moment.step.index, moment.sigma)
         ahead = [self.moment(moment.step.index + place, sigma, config) for place, sigma in enumerate(sigmas) if self.open(sigma)]
-        given = [count for count in (config.calls, round(self.evaluations / config.speed) if config.speed else 0) if count]
-        return replace(moment, left=max(1, min(given)) - computed - (len(sigmas) - len(ahead)), ahead=tuple(ahead))
+        given = allowed(config, self.evaluations / config.refine)
+        return replace(moment, left=given - computed - (len(sigmas) - len(ahead)), ahead=tuple(ahead))
+
+
+def allowed(config: ToCaConfig, evaluations: float) -> int:
+    """How many calls of the model a run may take that would take so many without a cache."""
+    return max(1, min(count for count in (config.calls, round(evaluations / config.speed) if config.speed else 0) if count))

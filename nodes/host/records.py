@@ -61,9 +61,9 @@ class Records:
         """A sampling run (`run.SamplingRun`) of the node's model came to its end."""
         record = self.known.get(node)
         if record is not None and run.calls:
-            evaluations = tuple((step.sigma, run.timeline.levels.position(step.sigma)) for step in run.report.steps)
+            evaluations = tuple((step.sigma, run.timeline.levels.position(step.sigma)) for step in run.report.steps[::run.config.refine])
             percents = tuple(float(percent_to_sigma(percent / 100)) for percent in range(101))
-            record.run = LastRun(run.timeline.levels.total, evaluations, tuple(run.calls), run.memory.itemsize, percents,
+            record.run = LastRun(run.timeline.levels.total // run.config.refine, evaluations, tuple(run.calls), run.memory.itemsize, percents,
                                  run.memory.budget, getattr(run.level, "attends", False))
 
     def of(self, node) -> Record | None:

@@ -11,6 +11,8 @@ import time
 from contextvars import ContextVar
 from functools import partial
 
+from tqdm import tqdm
+
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from comfy_execution.utils import get_executing_context
@@ -89,7 +91,7 @@ class Seam:
             with companions.left_out(options) as others:
                 if others:
                     run.report.remark(companions.sentence(others))
-                samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+                samples = executor(noise, latent_image, sampler, *refined(run, sigmas, *args), **kwargs)
             if self.on_end:
                 self.on_end(run, guider.model_patcher.get_model_object("model_sampling").percent_to_sigma)
             return samples
@@ -191,6 +193,21 @@ class Seam:
         """Whether the model ran in a call; of a class that never calls such wrappers, and of one that is compiled, that cannot be told."""
         run.witnessed = run.witnessed or witness.ran
         return witness.ran or not run.witnessed
+
+
+def refined(run: SamplingRun, sigmas, denoise_mask=None, callback=None, disable_pbar=False, *args):
+    """The sampler's arguments from its noise levels on, where every step is cut into parts: who watches still counts whole steps."""
+    parts = run.config.refine
+    if parts == 1:
+        return sigmas, denoise_mask, callback, disable_pbar, *args
+    bar = tqdm(total=len(sigmas) - 1, disable=disable_pbar)
+
+    def on_step(step, denoised, x, total):
+        if step % parts == 0:
+            bar.update()
+            if callback is not None:
+                callback(step // parts, denoised, x, total // parts)
+    return sigmas.new_tensor(run.timeline.levels.sigmas), denoise_mask, on_step, True, *args
 
 
 def takes_part(cond: dict, sigma: float) -> bool:

@@ -77,20 +77,22 @@ def test_followed_steps_come_nearer_to_what_many_give(demo, cached):
     """Of 12 calls in 12 steps; the truth is 100 of heun's."""
     options = {**SIDE, "scheduler": "simple"}
     truth = demo.plain(**options, steps=100, sampler="heun")
-    model, reports = cached(demo, level="output", trust=False, tolerance=0.0, refine=8)
+    model, reports = cached(demo, level="output", trust=False, calls=12, refine=4)
     followed, seen = demo.sample(model, **options, steps=12), []
     assert psnr(followed, truth).mean() > psnr(demo.plain(**options, steps=12), truth).mean() + 5
-    assert reports[0].calls("full") == 12 and not reports[0].note
+    report = reports[0]
+    assert report.calls("full") == 12 and len(report.steps) == 48 and not report.note
+    assert report.flops_speedup == pytest.approx(1.0) and "12 steps in 4 parts each" in report.summary()
     demo.sample(model, **options, steps=12, callback=lambda step, denoised, x, total: seen.append((step, total)))
     assert seen == [(step, 12) for step in range(12)]
 
 
-def test_the_preset_for_quality_computes_every_step(demo, cached):
+def test_the_preset_for_quality_takes_no_longer_than_the_plain_run(demo, cached):
     options = {**SIDE, "steps": 12, "scheduler": "simple"}
     model, reports = cached(demo, preset="quality")
     truth = demo.plain(**SIDE, steps=100, sampler="heun", scheduler="simple")
     assert psnr(demo.sample(model, **options), truth).mean() > psnr(demo.plain(**options), truth).mean() + 5
-    assert reports[0].calls("full") == 12 and reports[0].settings["refine"] == 8
+    assert reports[0].calls("full") == 11 and reports[0].flops_speedup > 1
 
 
 @pytest.mark.parametrize(("sampler", "reason"), [("dpmpp_2m", "makes more of a step"), ("euler_ancestral", "adds noise")])

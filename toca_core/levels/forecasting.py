@@ -16,7 +16,7 @@ class Forecasting:
 
     def __init__(self, run: Run):
         self.run, self.config = run, run.config
-        self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn, run.config.refine > 1)
+        self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn)
         self.found: list[torch.Tensor] = []                         # errors of this evaluation's forecasts, relative to the prediction
 
     def begin(self, moment: Moment) -> frozenset[str]:
