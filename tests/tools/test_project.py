@@ -152,6 +152,23 @@ def test_types_and_layers_hold(module, start):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_types_hold_between_the_nodes_and_the_core():
+    """As the host sees the pack: one package, whatever its folder is called."""
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed")
+    link = PROJECT / ".mypy_cache" / "as_package" / "toca_pack"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not link.is_symlink():
+            link.symlink_to(PROJECT, target_is_directory=True)
+    except OSError:
+        pytest.skip("no symbolic links here")
+    command = [sys.executable, "-m", "mypy", "-p", "toca_pack.toca_core", "-p", "toca_pack.nodes"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "MYPYPATH": str(link.parent), "PYTHONUTF8": "1"})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # ---- layers ----
 
 
@@ -229,6 +246,26 @@ def test_only_the_nodes_import_the_host():
     loaded = [PROJECT / "__init__.py", *(path for part in parts for path in python_files(part))]
     own = {"nodes.extension.ToCaExtension"}                             # the root's import of our nodes, not the host's
     assert not [(path.name, name) for path in loaded for name in imports(path) if is_host(name) and name not in own]
+
+
+# ---- the name of the clone's folder ----
+
+
+def test_scripts_import_their_neighbours_by_package():
+    """By its bare name a neighbour could be another module of that name, such as the clone's own folder."""
+    bare = set()
+    for path in [path for folder in ("tools", "demo", "benchmarks") for path in python_files(folder)]:
+        neighbours = {other.stem for other in path.parent.glob("*.py")}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
+                [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            bare |= {(path.name, name) for name in names if name.split(".")[0] in neighbours}
+    assert not bare
+
+
+def test_the_tests_do_not_import_the_pack_by_its_folders_name():
+    own = str(PROJECT / "__init__.py")
+    assert {name for name, module in sys.modules.items() if getattr(module, "__file__", None) == own} <= {"toca_pack"}
 
 
 BLOCKED = """
