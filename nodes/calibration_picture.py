@@ -124,7 +124,7 @@ def curve(canvas: Canvas, points, target, chosen):
     ends = [(target.value, value) for value in up] if target.kind == "speed" else [(value, target.value) for value in across]
     canvas.line([chart.place(*end) for end in ends], INK, 2, dash=10)
     canvas.line([chart.place(point.speedup, point.mean) for point in points], COLOURS[0], 2.5)
-    named = []
+    named: list[tuple[float, float]] = []
     for point in points:
         x, y = chart.place(point.speedup, point.mean)
         canvas.mark((x, y), "circle", COLOURS[0])

@@ -38,9 +38,9 @@ class ToCaReport(io.ComfyNode):
     def execute(cls, model, after, **_) -> io.NodeOutput:
         node, prompt, log = cls.hidden.unique_id, cls.hidden.prompt, log_of(model)
         runs = log.before(node, prompt) if log is not None else []
-        reason = log.remark(node, prompt) if runs else why_none(log, node, prompt, "after")
+        reason = log.remark(node, prompt) if log is not None and runs else why_none(log, node, prompt, "after")
         named = [(name_of(logged, prompt), logged.report) for logged in runs]
         text = "\n\n".join([*("\n".join([title, *report.lines()]) for title, report in named), *([reason] if reason else ())])
-        picture = as_images([draw_runs(named) if runs else draw_sentence(reason)])
+        picture = as_images([draw_runs(named) if runs else draw_sentence(reason or "")])
         data = dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
         return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})

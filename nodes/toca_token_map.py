@@ -47,14 +47,16 @@ class ToCaTokenMap(io.ComfyNode):
         logged = log.nearest(node, prompt) if log is not None else None
         if logged is None:
             return without_map(images, why_none(log, node, prompt, "images"))
-        values = None if logged.maps is None else logged.maps.recomputed if what == "recomputed" else logged.maps.error
+        maps = logged.maps
+        values = None if maps is None else maps.recomputed if what == "recomputed" else maps.error
         if problem := refusal(logged, values, len(images), prompt):
             return without_map(images, problem)
-        pictures = over_pictures(values, logged.maps.latent, logged.maps.patch, images.shape[:3])
+        assert maps is not None and values is not None          # or there was a problem
+        pictures = over_pictures(values, maps.latent, maps.patch, images.shape[:3])
         known = values[values.isfinite()]
         low, high = (float(known.min()) if what == "recomputed" else 0.0), float(known.max())
-        words = tuple(f"{100 * value:.0f}%" if what == "recomputed" else f"{value:.2g}%" for value in (low, high))
-        drawn = draw_maps(pictures, images, title(what, values), (low, high), words, opacity)
+        words = [f"{100 * value:.0f}%" if what == "recomputed" else f"{value:.2g}%" for value in (low, high)]
+        drawn = draw_maps(pictures, images, title(what, values), (low, high), (words[0], words[1]), opacity)
         return io.NodeOutput(*drawn, ui=ui.PreviewImage(drawn[1]))
 
 

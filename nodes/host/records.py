@@ -52,8 +52,8 @@ class Records:
     def loaded(self, node, model: str, system: str, costs: ModelCosts | None):
         """The node has a model; what is known of its runs stays where it is as before."""
         before = self.known.pop(node, None)
-        same = before is not None and (before.model, figures(before.costs)) == (model, figures(costs))
-        self.known[node] = Record(model, system, costs, before.run if same else None)
+        run = before.run if before is not None and (before.model, figures(before.costs)) == (model, figures(costs)) else None
+        self.known[node] = Record(model, system, costs, run)
         while len(self.known) > LIMIT:
             self.known.popitem(last=False)
 
