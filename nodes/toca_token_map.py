@@ -23,20 +23,20 @@ class ToCaTokenMap(io.ComfyNode):
             search_aliases=["heat map", "attention map", "error map", "tokens", "overlay"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache; other nodes may lie between."),
+                io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache. Other nodes may stand in between."),
                 io.Image.Input("images", tooltip="The decoded result: all pictures of the batch, or all frames of the video. The run shown "
                                                  "is the last one of the nearest sampler before them."),
                 io.Combo.Input("what", options=list(TITLES), default="recomputed", optional=True,
-                               tooltip="recomputed: the share of the work on a token that was done. error: how far off its forecasts were "
-                                       "at full steps, which only levels stack and output measure, with a tolerance or with "
-                                       "a sampler that takes errors back."),
+                               tooltip="recomputed: the share of each token's work that was done. error: how far off its forecasts were, "
+                                       "as measured at full steps. Only levels stack and output measure it, with a tolerance or with "
+                                       "a sampler whose errors are taken back."),
                 io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, optional=True,
-                               tooltip="Of the map in the overlay: 0 shows the picture alone, 1 the map alone."),
+                               tooltip="How much the map covers the picture in the overlay: 0 shows the picture alone, 1 the map alone."),
             ],
             outputs=[
-                io.Image.Output("map", tooltip="The maps, with their scale below; light is much. Where there is none, a sentence that says "
+                io.Image.Output("map", tooltip="The maps, with their scale below; the lighter, the more. If there is none, a sentence says "
                                                  "why."),
-                io.Image.Output("overlay", tooltip="The same, laid over the pictures. Where there is none, the pictures as they came."),
+                io.Image.Output("overlay", tooltip="The maps laid over the pictures. If there is none, the pictures as they came in."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )

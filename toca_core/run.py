@@ -98,7 +98,7 @@ class SamplingRun:
             return "its blocks are known" if self.layout is not None else "its blocks are looked for in its first call"
         if self.layout is None:
             return "its blocks are not known, or no one residual stands for them"
-        return "it keeps closer than level stack" if self.report.preset == "auto" else "as set, or for want of memory"
+        return "it keeps closer than level stack" if self.report.preset == "auto" else "it was chosen, or memory was short"
 
     def time_of(self, sigma: float) -> float:
         """The time of forecasts at a noise level."""

@@ -1,4 +1,4 @@
-"""The pages of docs/ that the code writes: settings.md from the nodes' schemas, and the table of models.md from the entries.
+"""The pages of docs/ that the code writes: settings.md from the nodes' schemas, and models.md, as far as no model is tried for it.
 
     python run.py docs [--check]
 """
@@ -90,10 +90,7 @@ def pages() -> dict[Path, str]:
     from tools import models_page
     settings, models = ROOT / "docs" / "settings.md", ROOT / "docs" / "models.md"
     nodes, before = schemas(), models.read_text(encoding="utf-8")
-    entries = models_page.part(before, "entries")
-    wanted = before if entries is None else before.replace(models_page.between("entries", entries),
-                                                           models_page.between("entries", models_page.table()))
-    return {settings: settings_page(nodes), models: wanted}
+    return {settings: settings_page(nodes), models: models_page.page(before, {})}
 
 
 def stale() -> list[Path]:
