@@ -66,7 +66,7 @@ def title(what: str, values) -> str:
 
 
 def refusal(logged: LoggedRun, values, pictures: int, prompt: dict) -> str | None:
-    """Why token values (b, frames, rows, columns) of a run, if it has any, cannot be laid over so many pictures; None where they can."""
+    """Why a run's token values (b, frames, rows, columns), if it has any, cannot be laid over the pictures; None where they can."""
     if logged.maps is None:
         return (f"{name_of(logged, prompt)} sampled its pictures in parts only (areas or context windows), of which no map of whole "
                 f"pictures can be made.")

@@ -25,7 +25,7 @@ def probed(model, probing: "Probing"):
 
 
 class Probing:
-    """For one run of so many steps.
+    """For one run of `steps` steps.
 
     calls        (bound model, sizes, conditionings) of every call of the first evaluation
     errors       name of a module -> per block the relative errors that it made

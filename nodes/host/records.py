@@ -50,7 +50,7 @@ class Records:
         self.known: OrderedDict[str, Record] = OrderedDict()
 
     def loaded(self, node, model: str, system: str, costs: ModelCosts | None):
-        """The node has a model; what is known of its runs stays where it is as before."""
+        """The node has a model; what is known of its runs stays if the model is the same."""
         before = self.known.pop(node, None)
         run = before.run if before is not None and (before.model, figures(before.costs)) == (model, figures(costs)) else None
         self.known[node] = Record(model, system, costs, run)

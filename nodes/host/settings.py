@@ -93,7 +93,7 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
 
 
 def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
-    """A saved preset, and of the widgets those `ALWAYS` that are not as they come, and a tolerance where one is set."""
+    """A saved preset, with the widgets of `ALWAYS` that differ from their defaults, and with a tolerance where one is set."""
     changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
     return replace(saved, **changed, tolerance=saved.tolerance if tolerance is None else tolerance)
 
