@@ -75,7 +75,7 @@ def preset_file(name: str) -> Path:
 
 
 def save_preset(name: str, config: ToCaConfig):
-    """Holds the settings that count and differ from their defaults. Raises ConfigError where it cannot be written."""
+    """Of the settings those that count and are not as they come. Raises ConfigError where it cannot be written."""
     settings = {key: value for key, value in asdict(config).items() if config.counts(key) and value != getattr(PLAIN, key)}
     path = preset_file(name)
     try:
