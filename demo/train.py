@@ -25,12 +25,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "tools")]
-import shapes  # noqa: E402
-from pack import load_host, pack_module  # noqa: E402
+sys.path.append(str(ROOT))
+from demo import shapes
+from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available())
-import comfy.cli_args  # noqa: E402
+import comfy.cli_args
 
 comfy.cli_args.args.use_pytorch_cross_attention = True              # fused attention, also on a CPU
 dit = pack_module("nodes.models.dit")

@@ -1,6 +1,7 @@
 """The server's side of the ratio chart: GET /toca/model and POST /toca/predict."""
 
 import asyncio
+from typing import Any
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -11,8 +12,8 @@ from . import strict_json
 from .prediction import describe, foresee
 
 LONGEST = 100_000       # bytes of a body
-FIELDS = {"node": (str, "", "text"), "system": (str, "", "text"), "widgets": (dict, {}, "an object"),
-          "ratios": ((str, type(None)), None, "text")}     # name -> (what it has to be, what it is by default, that in words)
+FIELDS: dict[str, tuple[Any, Any, str]] = {     # name -> (what it has to be, what it is by default, that in words)
+    "node": (str, "", "text"), "system": (str, "", "text"), "widgets": (dict, {}, "an object"), "ratios": ((str, type(None)), None, "text")}
 
 
 def add_routes(routes):

@@ -20,7 +20,7 @@ class ToCaDiTClass(io.ComfyNode):
                 io.Model.Input("model", tooltip="The DiT, for its classes and their names."),
                 io.String.Input("label", default="0", optional=True,
                                 tooltip="A class number from 0, or its name (ImageNet's names where the model has 1000 classes). "
-                                        "Several, separated by commas, go round over the pictures of a batch."),
+                                        "Several, separated by commas, are used in turn for the pictures of a batch."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The class."),

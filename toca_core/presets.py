@@ -21,7 +21,7 @@ def level_for(levels: tuple[str, ...], masked: bool = False) -> str:
 
 
 def longest_gap(steps: int) -> int:
-    """The `max_gap` of a run over so many steps."""
+    """The `max_gap` of a run of that many steps."""
     return 2 if steps < SHORT_RUN else 8
 
 

@@ -21,6 +21,7 @@ from ...toca_core.levels.base import Run
 from ...toca_core.recording import TokenRecord
 from ...toca_core.report import RunReport
 from ...toca_core.run import SamplingRun
+from ...toca_core.schedule import Cycle
 from ..systems import bound_of, system_of
 from ..systems.sizes import patch_of
 from . import companions
@@ -129,12 +130,12 @@ class Seam:
         for remark in (*([misfit] if misfit else ()), *remarks):
             report.remark(remark)
         about = Run(
-            config, None, frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)), report.remark,
-            seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,
+            config, Cycle(config), frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)),
+            report.remark, seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,
             priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes,
             bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model,
             unrefined="the sample has parts with noise levels of their own" if packed else unrefined(sampler))
-        sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (custom.start_percent, custom.end_percent))
+        sigma_range = float(sampling.percent_to_sigma(custom.start_percent)), float(sampling.percent_to_sigma(custom.end_percent))
         return SamplingRun(config, bound and bound.layout, diffusion_model, about, report, sigmas.tolist(), sigma_range,
                            isinstance(sampling, CONST), HostMemory(patcher.model), self.log.begin(self.node, get_executing_context()),
                            system.plain if system else "", bound)

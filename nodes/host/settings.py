@@ -1,6 +1,7 @@
 """From the node's widgets to the settings of one run: which preset, and what it leaves to the user."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...toca_core import presets
 from ...toca_core.config import ConfigError, ToCaConfig, number, shown
@@ -83,7 +84,7 @@ def at_level(config: ToCaConfig, level: str) -> ToCaConfig:
 
 def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tolerance=-1.0, ratios=None, **widgets) -> Settings:
     """The widgets of ToCa Cache -> Settings; `ratios`, of ToCa Ratios, go before block_ratios. Raises ConfigError."""
-    cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
+    cycles: dict[str, Any] = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
     number(-1, 100)("tolerance", tolerance)                         # whatever the preset
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
@@ -94,9 +95,9 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
 
 
 def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
-    """A saved preset, and of the widgets those `ALWAYS` that are not as they come, and a tolerance where one is set."""
+    """A saved preset, with the widgets of `ALWAYS` that differ from their defaults, and with a tolerance where one is set."""
     changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
-    return replace(saved, **changed, **({} if tolerance is None else {"tolerance": tolerance}))
+    return replace(saved, **changed, tolerance=saved.tolerance if tolerance is None else tolerance)
 
 
 def unused(preset: str, config: ToCaConfig, ratios, tolerance: float | None):

@@ -1,4 +1,4 @@
-"""How much the output minds a stale module: one reuses what it returned some steps ago, all others are computed (paper, section 3).
+"""How far off the output is when one module reuses what it returned some steps ago and all others are computed (paper, section 3).
 
 The error that this makes in the model's output, block by block, is the module's sensitivity there.
 """

@@ -105,7 +105,7 @@ def normalised(tokens):
 
 
 def fitting(weights, tokens):
-    """Weights (B, N), where they are of so many tokens: a model may put others beside the picture's, or leave some out."""
+    """Weights (B, N), if N is the number of tokens: a model may put others beside the picture's, or leave some out."""
     return weights if weights is not None and weights.shape[1] == tokens.shape[1] else None
 
 

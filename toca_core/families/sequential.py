@@ -201,7 +201,7 @@ class ModuleForward:
         return self.call.finish(self.site, self.block, chosen, compute(rows) if chosen.count else None)
 
     def scored(self, x, compute):
-        """Self-attention, with s1's basis where a partial step ahead will want it."""
+        """Self-attention, with s1's basis where a partial step ahead needs it."""
         if not self.scoring:
             return compute(x)
         output, q, k = self.stack.scored(self.site, self.module, lambda: compute(x))

@@ -16,4 +16,4 @@ def why(level: str, known: bool, preset: str) -> str:
         return "its blocks are known" if known else "its blocks are looked for in its first call"
     if not known:
         return "its blocks are not known, or no one residual stands for them"
-    return "it keeps closer than level stack" if preset in ("auto", "quality") else "as set, or for want of memory"
+    return "it keeps closer than level stack" if preset in ("auto", "quality") else "it was chosen, or memory was short"
