@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tools.pack import ROOT, load_host, pack_module
+from tools.pack import load_host
 
 load_host(cpu=not torch.cuda.is_available())
 import comfy.sample
@@ -17,21 +17,19 @@ from comfy.patcher_extension import WrappersMP
 
 from benchmarks import figures
 from benchmarks.variants import Variant, plain
-from demo import checker, shapes
+from demo.subjects import SHAPES, Subject
 from toca_core import quality
 
 SCHEDULER = "normal"                # as in the demo's workflows
-SPREAD = 5                          # classes between neighbours of a batch; prime to their number, so that all come up
 TURN = 8                            # variants that are compared with one plain run beside them
-
-dit_loader = pack_module("nodes.models.dit_loader")
 
 
 @dataclass(frozen=True)
 class Batch:
-    labels: list[int]               # class indices
+    labels: list                    # what the subject is asked for
     noise: torch.Tensor             # (B, 3, H, W)
     seed: int
+    subject: Subject = SHAPES
 
 
 @dataclass
@@ -49,28 +47,20 @@ class Tally:
     work: list[Work] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     ssim: list[float] = field(default_factory=list)
-    right: list[float] = field(default_factory=list)                # 1.0 where a picture shows what was asked for
+    right: list[bool] = field(default_factory=list)                 # where a picture shows what was asked for
     flops: int = 0                  # of the run in which they were counted, and the tokens that attended in it
     flops_tokens: float = 0
 
 
-def load_model():
-    return dit_loader.load_dit(str(ROOT / "demo/shapes_dit.safetensors"))
-
-
-def make_batches(pictures: int, size: int) -> list[Batch]:
-    """`pictures` in batches of `size`, each with a seed of its own; the classes take turns."""
-    labels = [index * SPREAD % len(shapes.CLASSES) for index in range(pictures)]
+def make_batches(pictures: int, size: int, subject: Subject = SHAPES) -> list[Batch]:
+    """`pictures` in batches of `size`, each with a seed of its own."""
+    labels = subject.ask(pictures)
     cut = [labels[start:start + size] for start in range(0, pictures, size)]
-    return [Batch(part, comfy.sample.prepare_noise(empty_latent(len(part)), seed), seed) for seed, part in enumerate(cut)]
-
-
-def empty_latent(size: int):
-    return torch.zeros(size, 3, shapes.SIZE, shapes.SIZE)
+    return [Batch(part, comfy.sample.prepare_noise(subject.empty_latent(len(part)), seed), seed, subject) for seed, part in enumerate(cut)]
 
 
 @contextmanager
-def counted(model) -> Iterator[tuple[object, Work]]:
+def counted(model, subject: Subject = SHAPES) -> Iterator[tuple[object, Work]]:
     """-> (a MODEL that counts, its Work, to be set back by the caller before a run); no cache may be on the model yet.
 
     Its wrapper comes before those of caches, so it sees every evaluation, and its hooks sit where no cache gets without computing.
@@ -85,7 +75,7 @@ def counted(model) -> Iterator[tuple[object, Work]]:
         work.tokens += inputs[0].shape[:2].numel()
 
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "bench", predict_noise)
-    hooks = [block.attn.qkv.register_forward_pre_hook(attend) for block in model.model.diffusion_model.blocks]
+    hooks = [module.register_forward_pre_hook(attend) for module in subject.attending(model.model.diffusion_model)]
     try:
         yield model, work
     finally:
@@ -95,8 +85,8 @@ def counted(model) -> Iterator[tuple[object, Work]]:
 
 def sample(model, variant: Variant, batch: Batch, cfg: float):
     """-> (pictures (B, 3, H, W) in 0..1, seconds). Noise and latent are copies: some caches write into what they are given."""
-    positive, negative = dit_loader.conditioning(batch.labels), dit_loader.conditioning([len(shapes.CLASSES)])
-    noise, latent = batch.noise.clone(), empty_latent(len(batch.labels))
+    positive, negative = (batch.subject.conditioning(labels) for labels in (batch.labels, [batch.subject.nothing]))
+    noise, latent = batch.noise.clone(), batch.subject.empty_latent(len(batch.labels))
     began = time.perf_counter()
     with torch.inference_mode():
         result = comfy.sample.sample(model, noise, variant.steps, cfg, variant.sampler, SCHEDULER, positive, negative, latent,
@@ -148,7 +138,7 @@ class Comparison:
         tally.work.append(replace(self.work))
         tally.psnr += quality.psnr(pictures, reference).tolist()
         tally.ssim += quality.ssim(pictures, reference).tolist()
-        tally.right += [checker.agree([picture], [label]) for picture, label in zip(pictures, batch.labels, strict=True)]
+        tally.right += batch.subject.right(pictures, batch.labels)
 
     def runs(self, batches: int) -> int:
         """How often `done` will be called."""

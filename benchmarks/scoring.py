@@ -24,6 +24,7 @@ import torch.nn.functional as F
 
 from benchmarks import measuring, tables
 from benchmarks.variants import plain, presets, published, toca
+from demo import subjects
 from toca_core.finite import dumps
 from tools.pack import pack_module
 
@@ -140,7 +141,7 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    model, [batch] = measuring.load_model(), measuring.make_batches(4, 4)
+    model, [batch] = subjects.SHAPES.load(), measuring.make_batches(4, 4)
     with torch.inference_mode():
         report = {"threads": given.threads, "torch": torch.__version__, "correlations": correlations(model, batch),
                   "timings": timings(torch.float32) + timings(torch.bfloat16), "shares": shares(model, batch)}

@@ -62,9 +62,10 @@ def plain(sampler: str, steps: int) -> Variant:
     return Variant("plain", "plain", f"{steps} steps", sampler, steps)
 
 
-def all_variants(sampler: str, steps: int, quick: bool) -> list[Variant]:
-    """What is measured against `steps` steps of a sampler; quick: only a few of each."""
-    variants = [*fewer_steps(sampler, steps), *host_caches(sampler, steps), *as_published(sampler, steps), *own_variants(sampler, steps)]
+def all_variants(sampler: str, steps: int, quick: bool, paper: Callable = published.dit) -> list[Variant]:
+    """What is measured against `steps` steps of a sampler; quick: only a few of each; paper: steps -> the published settings."""
+    variants = [*fewer_steps(sampler, steps), *host_caches(sampler, steps), *as_published(sampler, steps, paper),
+                *own_variants(sampler, steps, paper)]
     return thinned(variants) if quick else variants
 
 
@@ -94,16 +95,15 @@ def toca(config):
     return lambda model: seam.install(model, settings.Settings("custom", config), lambda report: None)
 
 
-def as_published(sampler: str, steps: int) -> list[Variant]:
+def as_published(sampler: str, steps: int, paper: Callable = published.dit) -> list[Variant]:
     """The paper's settings over its cycle N, and the same with random tokens and with none."""
-    paper = published.dit(steps)
-    return [Variant("cache", name, f"N = {cycle}", sampler, steps, toca(replace(paper, cycle=cycle, **changes)))
+    return [Variant("cache", name, f"N = {cycle}", sampler, steps, toca(replace(paper(steps), cycle=cycle, **changes)))
             for name, changes in PUBLISHED.items() for cycle in CYCLES]
 
 
-def own_variants(sampler: str, steps: int) -> list[Variant]:
+def own_variants(sampler: str, steps: int, paper: Callable = published.dit) -> list[Variant]:
     """Levels stack and output over the tolerance of preset auto, and level stack with one thing changed at a time."""
-    auto = presets.auto(steps, base=published.dit(steps))
+    auto = presets.auto(steps, base=paper(steps))
     rows = [("ours", "ours", {}, "tolerance", TOLERANCES), ("ours", "ours, level output", OUTPUT, "tolerance", TOLERANCES),
             *(("ablation", name, *row) for name, row in ABLATION.items())]
     return [Variant(kind, family, setting_of(knob, value, auto, changes.get("level", auto.level)), sampler, steps,
