@@ -31,7 +31,7 @@ import folder_paths
 import nodes as host_nodes
 
 from benchmarks import figures, measuring
-from benchmarks.variants import plain
+from benchmarks.variants import SCHEDULER, plain
 from demo.subjects import SHAPES
 from toca_core import quality
 from toca_core.finite import dumps
@@ -50,7 +50,7 @@ def calibrate(model, target: str, seeds: int, steps: int) -> tuple:
     with torch.inference_mode():
         return node.ToCaCalibrate.execute(
             model, SHAPES.conditioning(SEEN), SHAPES.conditioning([SHAPES.nothing]), latent, target, steps,
-            GUIDANCE, "euler", measuring.SCHEDULER, 0, seeds, "", vae=vae).args
+            GUIDANCE, "euler", SCHEDULER, 0, seeds, "", vae=vae).args
 
 
 def by_module(ratios) -> config.ToCaConfig:

@@ -24,12 +24,12 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import drawing, figures, measuring, tables
-from benchmarks.variants import all_variants
+from benchmarks.variants import SCHEDULER, SECOND_TRUTH, TRUTH, all_variants
 from demo.subjects import SUBJECTS
 from toca_core.finite import finite
 
 SPEEDS = (2.0, 2.5, 3.0)
-MAIN, ABLATION = ("solver", "cache", "ours"), ("ours", "ablation")
+MAIN, ABLATION = ("solver", "cache", "ours", "refined"), ("ours", "ablation")
 EQUAL = {"equal_time": "At equal wall-clock time", "equal_flops": "At equal FLOPs"}
 QUICK_PICTURES, QUICK_STEPS = 8, [30]
 INTRODUCTION = """# The bundled model {model}, cached and otherwise made faster
@@ -48,13 +48,13 @@ def compare(model, work, batches, steps: int, given) -> dict:
     """One reference: every variant against the plain run of so many steps."""
     variants = [variant for variant in all_variants(given.sampler, steps, given.quick, SUBJECTS[given.model].paper)
                 if not given.only or any(name in f"{variant.family} {variant.setting}" for name in given.only)]
-    comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance)
+    comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance, given.truth)
     with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
         comparison.count_flops(batches[0], bar.update)
         for batch in batches:
             comparison.add(batch, bar.update)
     rows = comparison.rows()
-    return {"steps": steps, "rows": rows, "equal_time": figures.leads(rows, SPEEDS),
+    return {"steps": steps, "rows": rows, "agreement": comparison.agreement, "equal_time": figures.leads(rows, SPEEDS),
             "equal_flops": figures.leads(rows, SPEEDS, "flops_speedup")}
 
 
@@ -64,7 +64,7 @@ def measure(given) -> dict:
     batches = measuring.make_batches(pictures, given.batch, subject)
     with measuring.counted(subject.load(), subject) as (model, work):
         references = [compare(model, work, batches, count, given) for count in steps]
-    return {**surroundings(), "model": subject.file.stem, "sampler": given.sampler, "scheduler": measuring.SCHEDULER,
+    return {**surroundings(), "model": subject.file.stem, "sampler": given.sampler, "scheduler": SCHEDULER,
             "guidance": given.guidance, "pictures": pictures, "batch": given.batch, "references": references}
 
 
@@ -100,6 +100,9 @@ def save(report: dict, out: Path):
             text += [f"![PSNR over speed-up, ours with one thing changed]({name}_ablation.png)\n\n"]
         text += [f"{words}:\n\n{tables.markdown(tables.at_equal_speed(reference[key]))}\n" for key, words in EQUAL.items()]
         text += [tables.markdown(tables.measured(reference["rows"]))]
+        if reference["agreement"]:
+            text += [f"\nThe truth is {TRUTH.setting} of {TRUTH.sampler}; those of {SECOND_TRUTH.sampler} agree with it to "
+                     f"{min(reference['agreement']):.1f} to {max(reference['agreement']):.1f} dB on the first pictures.\n"]
     (out / "bench.md").write_text("".join(text), encoding="utf-8")
 
 
@@ -113,6 +116,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sampler", default="euler", help="of the plain run and of all that cache (default euler)")
     parser.add_argument("--pictures", type=int, default=64, help="number of pictures (default 64)")
     parser.add_argument("--batch", type=int, default=4, help="pictures at a time (default 4)")
+    parser.add_argument("--truth", action="store_true", help=f"also the distance to {TRUTH.setting} of {TRUTH.sampler}, and how far that "
+                                                             f"of {SECOND_TRUTH.sampler} is from it on the first pictures")
     parser.add_argument("--guidance", type=float, default=3.0, help="default 3.0")
     parser.add_argument("--model", choices=SUBJECTS, default="shapes", help="which of the demo's models (default shapes)")
     return parser.parse_args()

@@ -16,11 +16,10 @@ import comfy.sample
 from comfy.patcher_extension import WrappersMP
 
 from benchmarks import figures
-from benchmarks.variants import Variant, plain
+from benchmarks.variants import SECOND_TRUTH, TRUTH, Variant, plain
 from demo.subjects import SHAPES, Subject
 from toca_core import quality
 
-SCHEDULER = "normal"                # as in the demo's workflows
 TURN = 8                            # variants that are compared with one plain run beside them
 
 
@@ -46,6 +45,7 @@ class Tally:
     ratios: list[float] = field(default_factory=list)               # seconds of the plain run of this turn / of this one
     work: list[Work] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
+    truth: list[float] = field(default_factory=list)                # PSNR to the converged run, where there is one
     ssim: list[float] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)                 # where a picture shows what was asked for
     flops: int = 0                  # of the run in which they were counted, and the tokens that attended in it
@@ -89,7 +89,7 @@ def sample(model, variant: Variant, batch: Batch, cfg: float):
     noise, latent = batch.noise.clone(), batch.subject.empty_latent(len(batch.labels))
     began = time.perf_counter()
     with torch.inference_mode():
-        result = comfy.sample.sample(model, noise, variant.steps, cfg, variant.sampler, SCHEDULER, positive, negative, latent,
+        result = comfy.sample.sample(model, noise, variant.steps, cfg, variant.sampler, variant.scheduler, positive, negative, latent,
                                      disable_pbar=True, seed=batch.seed).float().cpu()
     return (result + 1).div(2).clamp(0, 1), time.perf_counter() - began
 
@@ -100,8 +100,10 @@ class Comparison:
     The runs take turns, and a plain one comes before every few of them, so that a machine that slows down slows both sides.
     """
 
-    def __init__(self, model, work: Work, sampler: str, steps: int, variants: list[Variant], cfg: float):
+    def __init__(self, model, work: Work, sampler: str, steps: int, variants: list[Variant], cfg: float, truth: bool = False):
         self.work, self.cfg, self.plain = work, cfg, plain(sampler, steps)
+        self.model, self.truth = model, truth
+        self.agreement: list[float] = []                            # of two solvers about the truth, in dB
         self.variants = variants
         self.models = {variant: variant.prepare(model) for variant in (self.plain, *variants)}
         self.tallies = {variant: Tally() for variant in self.models}
@@ -123,20 +125,29 @@ class Comparison:
     def add(self, batch: Batch, done=lambda: None):
         """One batch through all variants; `done` is called after every run."""
         reference, _ = self.run(self.plain, batch)
+        truth = self.converged(batch) if self.truth else None
         done()
         for start in range(0, max(1, len(self.variants)), TURN):
             beside = None
             for variant in (self.plain, *self.variants[start:start + TURN]):
                 pictures, seconds = self.run(variant, batch)
                 beside = beside or seconds
-                self.note(self.tallies[variant], pictures, reference, batch, seconds, beside / seconds)
+                self.note(self.tallies[variant], pictures, reference, truth, batch, seconds, beside / seconds)
                 done()
 
-    def note(self, tally: Tally, pictures, reference, batch: Batch, seconds: float, ratio: float):
+    def converged(self, batch: Batch):
+        """What very many steps come to; the first time another solver is asked too."""
+        pictures, _ = sample(self.model, TRUTH, batch, self.cfg)
+        if not self.agreement:
+            self.agreement = quality.psnr(sample(self.model, SECOND_TRUTH, batch, self.cfg)[0], pictures).tolist()
+        return pictures
+
+    def note(self, tally: Tally, pictures, reference, truth, batch: Batch, seconds: float, ratio: float):
         tally.seconds.append(seconds)
         tally.ratios.append(ratio)
         tally.work.append(replace(self.work))
         tally.psnr += quality.psnr(pictures, reference).tolist()
+        tally.truth += [] if truth is None else quality.psnr(pictures, truth).tolist()
         tally.ssim += quality.ssim(pictures, reference).tolist()
         tally.right += batch.subject.right(pictures, batch.labels)
 
@@ -158,6 +169,7 @@ class Comparison:
 
     def row(self, variant: Variant, tally: Tally, whole: Tally, tokens_per_evaluation: float) -> dict:
         mean, worst = figures.mean_and_worst(tally.psnr)
+        truth = figures.mean_and_worst(tally.truth) if tally.truth else (None, None)
         tokens = statistics.mean(work.tokens for work in tally.work)
         flops = tally.flops * tokens / tally.flops_tokens
         speedup, flops_speedup = statistics.median(tally.ratios), whole.flops / flops
@@ -166,4 +178,5 @@ class Comparison:
                 "flops_speedup": flops_speedup, "wall_over_flops": speedup / flops_speedup,
                 "model_calls": tokens / tokens_per_evaluation,
                 "evaluations": statistics.mean(work.evaluations for work in tally.work), "psnr_mean": mean, "psnr_worst": worst,
+                "error": figures.standard_error(tally.psnr), "truth_mean": truth[0], "truth_worst": truth[1],
                 "ssim": statistics.mean(tally.ssim), "accuracy": statistics.mean(tally.right)}
