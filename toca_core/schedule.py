@@ -1,12 +1,15 @@
 """Which steps are full, and how many tokens are fresh where: plain numbers, decided before any tensor is touched."""
 
 import bisect
+import math
 import operator
 from dataclasses import dataclass
 
 import numpy as np
 
 from .config import KINDS, ToCaConfig
+
+FEWEST_QUERIES = 256            # that s1 is read from (README: what ranking the tokens costs)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,11 @@ def fresh_count(ratio: float, tokens: int) -> int:
 
 def fresh_counts(config: ToCaConfig, step: Step, site, depth: int, tokens: int) -> list[int]:
     return [fresh_count(fresh_ratio(config, step, site, block, depth), tokens) for block in range(depth)]
+
+
+def queries_read(config: ToCaConfig, tokens: int) -> int:
+    """From how many of the queries of an attention of so many tokens s1 is read."""
+    return min(tokens, max(FEWEST_QUERIES, math.ceil(config.score_queries * tokens)))
 
 
 def interval(config: ToCaConfig, cycle: int, step: Step) -> int:

@@ -15,7 +15,6 @@ from torch import nn
 from ..calls.module import BlockForward, Call
 from ..costs import flops
 from ..costs.account import Site, Sizes, StackCosts
-from ..select import attention
 from ..swap import swapped
 from .contract import Claims
 from .joint import no_overflow, per_token
@@ -60,10 +59,8 @@ class ParallelCosts(StackCosts):
             return flops.attention(batch, fresh, total, self.width)
         return 2 * batch * fresh * self.linear_macs
 
-    def score_flops(self, score: str, sizes: Sizes, rows: int | None = None) -> int:
-        """The attention is read as a whole."""
-        tokens = sizes.tokens + sizes.context_each
-        return flops.attention_map(sizes.batch, tokens, tokens, self.width)
+    def attending(self, sizes: Sizes) -> int:
+        return sizes.tokens + sizes.context_each
 
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
         return sizes.tokens + sizes.context_each
@@ -144,8 +141,7 @@ class ParallelForward(BlockForward):
         return output
 
     def score(self, x, q, k):
-        self.call.count_scores(self.stack)
-        self.call.score(self.stack.mlp, self.index, x, attention.received(q, k))
+        self.call.score(self.stack.mlp, self.index, x, self.call.received(self.stack, q, k))
 
     def partial(self, x, kept, vec, dims):
         block = self.block
