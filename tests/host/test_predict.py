@@ -89,9 +89,9 @@ def test_on_a_true_flux_ranking_is_a_small_part(pack):
     double, single = flux.stacks
     width, sizes = 3072, account.Sizes(1, (1, 64, 64), context=512)
     macs = {site: (4 if site.kind == "self_attn" else 8) * width ** 2 for site in double.sites}
-    costs = account.ModelCosts(flux.layout, [pack_module("toca_core.families.joint").JointCosts(double, 19, width, macs),
-                                             pack_module("toca_core.families.parallel").ParallelCosts(single, 38, width, 12 * width ** 2)],
-                               (0, 0, 0), 0)
+    joint, parallel = (pack_module(f"toca_core.families.{name}") for name in ("joint", "parallel"))
+    stacks = [joint.JointCosts(double, 19, width, macs), parallel.ParallelCosts(single, 38, width, 12 * width ** 2, 3 * width ** 2)]
+    costs = account.ModelCosts(flux.layout, stacks, (0, 0, 0), 0)
     shape = predict.Shape(28, tuple((step, True) for step in range(28)), ((sizes, 1),), itemsize=2)
     ranked, random = (predict.predict(costs, replace(published.FLUX, score=score), shape) for score in ("self_attn", "random"))
     share = (ranked.flops - random.flops) / ranked.plain_flops
