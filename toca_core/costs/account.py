@@ -138,7 +138,9 @@ class ModelCosts:
 
         attended: whether keys and values are kept beside it (`calls.refresh`).
         """
+        numbers = sizes.batch * sizes.stream * self.stacks[0].width
         need = memory.anchored(config, sizes.batch * sizes.stream, self.stacks[0].width, itemsize)
+        need += memory.Need(passing=memory.passing(config, numbers, itemsize))
         tokens = sum(stack.depth * stack.tokens_of(site, sizes) * stack.width
                      for site, stack in self.stack_of.items() if site.kind == "self_attn")
         return need + memory.attended(config, sizes.batch * tokens, itemsize) if attended else need
