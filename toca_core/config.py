@@ -56,6 +56,8 @@ class ToCaConfig:
     block_ratios      per module ("mlp", "double.img_mlp"), one ratio per block or one for all blocks, in place of
                       `fresh_ratio x layer factor x module share`
     score             what ranks the tokens: s1 ("self_attn"), s2 ("cross_attn") or "random"
+    score_queries     share of an attention's queries that s1 is read from, though never few (`schedule.queries_read`); at 1 all of them,
+                      as the authors' code reads it
     staleness_weight  weight of s3
     spread_bonus, spread_cell    s4: the best token of every cell x cell square is raised by `bonus x` itself
     level             "module": each module keeps its output (the paper); "stack": one residual per token for all blocks together;
@@ -100,6 +102,7 @@ class ToCaConfig:
     step_slope: float = 0.0
     block_ratios: tuple[tuple[str, tuple[float, ...]], ...] = ()
     score: str = "self_attn"
+    score_queries: float = 0.125
     staleness_weight: float = 0.25
     spread_bonus: float = 0.0
     spread_cell: int = 2
@@ -236,6 +239,7 @@ CHECKS = {
     "step_slope": number(-10, 10),
     "block_ratios": check_block_ratios,
     "score": choice(SCORES),
+    "score_queries": number(0, 1),
     "staleness_weight": number(0, 100),
     "spread_bonus": number(0, 100),
     "spread_cell": number(1, 64, whole=True),

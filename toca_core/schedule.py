@@ -1,6 +1,7 @@
 """Which steps are full, and how many tokens are fresh where: plain numbers, decided before any tensor is touched."""
 
 import bisect
+import math
 import operator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 from .config import KINDS, ToCaConfig
 
 NO_NOISE = 0.01                 # share below which a step changes nothing
+FEWEST_QUERIES = 256            # that s1 is read from (docs/bench/scoring.md)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,11 @@ def fresh_count(ratio: float, tokens: int) -> int:
 
 def fresh_counts(config: ToCaConfig, step: Step, site, depth: int, tokens: int) -> list[int]:
     return [fresh_count(fresh_ratio(config, step, site, block, depth), tokens) for block in range(depth)]
+
+
+def queries_read(config: ToCaConfig, tokens: int) -> int:
+    """From how many of the queries of an attention of so many tokens s1 is read."""
+    return min(tokens, max(FEWEST_QUERIES, math.ceil(config.score_queries * tokens)))
 
 
 def interval(config: ToCaConfig, cycle: int, step: Step) -> int:

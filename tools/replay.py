@@ -123,7 +123,7 @@ def settings_of(recording: Recording):
     if recording.family == "dit" and given["sched"] not in SCHEDULES:
         raise SystemExit(f"The recording follows the schedule {given['sched']!r}; known are {', '.join(SCHEDULES)}.")
     preset = getattr(published, SCHEDULES[given["sched"]] if recording.family == "dit" else PRESETS[recording.family])
-    varied = {"fresh_ratio": float(given["R"]), "staleness_weight": float(given["soft"])}
+    varied = {"fresh_ratio": float(given["R"]), "staleness_weight": float(given["soft"]), "score_queries": 1.0}
     if recording.family != "stdit3":                                # whose released code holds its three cycles fixed
         varied["cycle"] = int(given["N"])
     config = dataclasses.replace(preset, **varied)

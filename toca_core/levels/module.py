@@ -39,7 +39,7 @@ class ModuleLevel:
                 counts = [tokens] * stack.depth if whole else call.fresh_counts(site, tokens)
                 for block, count in enumerate(counts):
                     call.count(site, block, tokens, count)
-                    if site == scored_by and (scoring if whole else count):
+                    if site == scored_by and (scoring[block] if whole else count):
                         call.count_scores(stack, count)
         return call.flops
 
