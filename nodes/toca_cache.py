@@ -85,7 +85,7 @@ class ToCaCache(io.ComfyNode):
                 io.Float.Input("tolerance", default=-1.0, min=-1.0, max=100.0, step=0.05, round=0.001, optional=True,
                                tooltip="How much error, in percent, skipped steps may add before a full one is due; higher is faster. "
                                        "0 skips nothing, 0.1 is hard to tell from the original, 0.8 shows in details. -1: 0.2 with "
-                                       "preset auto; the fixed cycle with custom, where a tolerance needs level stack or output."),
+                                       "preset auto; the fixed cycle with custom, where a tolerance counts at levels stack and output."),
                 io.Combo.Input("level", options=list(LEVELS), default="module", optional=True,
                                tooltip="module: every attention and MLP keeps its output, and the fresh tokens are recomputed (ToCa). "
                                        "stack: one change per token stands for all blocks together; fast, and small in memory. "

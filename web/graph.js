@@ -23,3 +23,43 @@ export function listenWhileInGraph(node, source, listeners) {
     chain(node, "onAdded", () => each("addEventListener"));
     chain(node, "onRemoved", () => each("removeEventListener"));
 }
+
+export const valueOf = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
+
+/** Whether a link comes into an input, a widget's or another. */
+export function isLinked(node, name) {
+    return node.inputs?.some((input) => input.name === name && input.link != null) ?? false;
+}
+
+/** Lets a change of what is on a node happen: it keeps its width, and what its user has made it higher than it need be. */
+export function refit(node, change) {
+    const before = node.computeSize()[1];
+    change();
+    if (node.computeSize()[1] === before) return;
+    fit(node, window.LiteGraph.vueNodesMode ? 0 : Math.max(0, node.size[1] - before));
+}
+
+/** As high as what is on the node, and as wide as it is. */
+refit.exactly = (node) => fit(node, 0);
+
+/** What is on the node has become higher by so much: a node that was as high as that follows. Vue lays it out by itself. */
+refit.by = (node, by) => {
+    const spare = node.size[1] + by - node.computeSize()[1];
+    if (!window.LiteGraph.vueNodesMode) fit(node, Math.abs(spare) < 2 ? 0 : Math.max(0, spare - by));
+};
+
+function fit(node, spare) {
+    const height = node.computeSize()[1] + spare;
+    if (height !== node.size[1]) node.setSize([node.size[0], height]);
+    node.setDirtyCanvas?.(true, true);
+}
+
+/** Takes a widget off its node, or puts it back; its value stays. The canvas reads one of the two, Vue the other. */
+export function setHidden(widget, hidden) {
+    if (Boolean(widget.hidden) === hidden && Boolean(widget.options?.hidden) === hidden) return;
+    widget.hidden = hidden;
+    widget.options ??= {};
+    widget.options.hidden = hidden;
+    widget.disabled = !widget.disabled;             // Vue draws a node anew when a widget's state changes; `options` is none of it
+    widget.disabled = !widget.disabled;
+}

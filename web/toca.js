@@ -3,15 +3,18 @@
  * setup() once, nodeCreated(node) for every node of the graph.
  */
 import { app } from "../../scripts/app.js";
+import { cache } from "./cache/part.js";
 import { compare } from "./compare/part.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";
+import { learnWords } from "./words.js";
 
-const PARTS = [compare, live, ratios, reportText];
+const PARTS = [compare, cache, live, ratios, reportText];         // in the order in which what they add stands on a node
 
 app.registerExtension({
     name: "ToCa",
+    init: learnWords,
     setup() {
         for (const part of PARTS) part.setup?.();
     },

@@ -85,20 +85,29 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
     number(-1, 100)("tolerance", tolerance)                         # whatever the preset
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
-                        tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
+                        **cycles, **widgets)
     if preset not in PRESETS:
         config = with_widgets(load_preset(preset), config, tolerance)
-    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios)))
+    elif preset == "custom":
+        config = at_tolerance(config, tolerance)
+    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios, tolerance)))
 
 
 def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
     """A saved preset, and of the widgets those `ALWAYS` that are not as they come, and a tolerance where one is set."""
     changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
-    return replace(saved, **changed, **({} if tolerance is None else {"tolerance": tolerance}))
+    return at_tolerance(replace(saved, **changed), tolerance)
 
 
-def unused(preset: str, config: ToCaConfig, ratios):
-    """Ratios that a user has set, but that do not count."""
+def at_tolerance(config: ToCaConfig, tolerance: float | None) -> ToCaConfig:
+    """The same settings by a tolerance, where one is set and counts."""
+    return config if tolerance is None or not config.forecasts else replace(config, tolerance=tolerance)
+
+
+def unused(preset: str, config: ToCaConfig, ratios, tolerance: float | None):
+    """What a user has set, but what does not count: it stays set from one preset and level to another."""
+    if preset not in ("auto", "paper") and tolerance is not None and not config.forecasts:
+        yield f"The tolerance of {tolerance:g} was not used, since level is {config.level}; choose stack or output"
     if preset != "custom" and ratios is not None:
         yield f"The connected ratios were not used, since preset is {preset}; choose custom"
     elif preset == "custom" and config.block_ratios and config.level != "module":

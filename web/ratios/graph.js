@@ -49,7 +49,3 @@ export function widgetsOf(node) {
     const own = node?.widgets?.filter((widget) => widget.serialize !== false && widget.options?.serialize !== false) ?? [];
     return Object.fromEntries(own.map(({ name, value }) => [name, value]));
 }
-
-export function isConnected(node, input) {
-    return node.inputs?.some(({ name, link }) => name === input && link != null) ?? false;
-}

@@ -47,7 +47,7 @@ export class RatioPanel {
         this.read = element("div", { class: "words" });
         const shapes = PRESETS.map(([name, words, title]) => this.button(words, title, () => this.preset(name)));
         this.words = [element("div", { class: "words" }), element("div", { class: "words small" })];
-        this.body = element("div", { style: "display: contents" }, this.tabs, this.scale, this.read,
+        this.body = element("div", { class: "body" }, this.tabs, this.scale, this.read,
             element("div", { class: "row" }, ...shapes), ...this.words);
         this.listen();
         return element("div", { class: "toca-ratios" }, this.toggle, this.body);

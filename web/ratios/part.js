@@ -1,7 +1,7 @@
 /** Puts the chart on ToCa Ratios, and on ToCa Cache over the text that it has of its own. */
 import { api } from "../../../scripts/api.js";
-import { chain, listenWhileInGraph } from "../graph.js";
-import { cacheOf, executionId, isConnected, systemOf, widgetsOf } from "./graph.js";
+import { chain, isLinked, listenWhileInGraph, refit, setHidden, valueOf } from "../graph.js";
+import { cacheOf, executionId, systemOf, widgetsOf } from "./graph.js";
 import { RatioPanel } from "./panel.js";
 import { CLOSED, CSS, HEIGHT } from "./style.js";
 
@@ -23,17 +23,25 @@ export const ratios = {
 function attach(node, text) {
     const isCache = node.comfyClass === "ToCaCache";
     const panel = new RatioPanel(source(node, text, isCache));
-    const isShown = () => !isCache || (valueOf(node, "preset") === "custom" && !isConnected(node, "ratios"));
-    const height = () => (!isShown() ? 0 : isCache && !node.properties[OPEN] ? CLOSED + 8 : HEIGHT + (isCache ? CLOSED : 0));
+    const isShown = () => !isCache
+        || (valueOf(node, "preset") === "custom" && valueOf(node, "level") === "module" && !isLinked(node, "ratios"));
+    const height = () => (isCache && !node.properties[OPEN] ? CLOSED + 8 : HEIGHT + (isCache ? CLOSED : 0));
     const widget = node.addDOMWidget("toca_chart", "toca_ratios", panel.root, {
-        serialize: false, hideOnZoom: false, margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
+        serialize: false, hideOnZoom: false, hideInPanel: true, margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
     });
     widget.serialize = false;
 
-    const refresh = () => {
+    const show = () => {
         panel.root.hidden = !isShown();
+        setHidden(widget, !isShown());
+    };
+    const refresh = () => {
+        if (panel.root.hidden === isShown()) refit(node, show);
         if (isShown()) panel.refresh();
     };
+    node.tocaSettings?.changed.add(show);
+    show();
+    if (isCache) refit.exactly(node);
     listenWhileInGraph(node, graph, { changed: refresh });
     listenWhileInGraph(node, api, { "toca.report": refresh });
     for (const other of node.widgets.filter((other) => other !== widget)) chain(other, "callback", announce);
@@ -52,7 +60,7 @@ function source(node, text, isCache) {
         ratios: () => (isCache ? null : String(text.value ?? "")),
         remark: () => remarkOn(cache()),
     };
-    const folding = { isOpen: () => Boolean(node.properties[OPEN]), open: (yes) => { node.properties[OPEN] = yes; grow(node); } };
+    const folding = { isOpen: () => Boolean(node.properties[OPEN]), open: (yes) => refit(node, () => { node.properties[OPEN] = yes; }) };
     return isCache ? { ...own, ...folding } : own;
 }
 
@@ -60,14 +68,6 @@ function remarkOn(cache) {
     if (!cache) return "Connect ratios to ToCa Cache";
     const preset = valueOf(cache, "preset");
     return preset === "custom" ? "" : `Preset ${preset} does not use these ratios; set ToCa Cache to custom`;
-}
-
-const valueOf = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
-
-/** As high as what is on the node, and as wide as it is. */
-function grow(node) {
-    node.setSize([node.size[0], node.computeSize()[1]]);
-    node.setDirtyCanvas(true, true);
 }
 
 /** Of several changes at once, one is told, after all of them. */

@@ -5,8 +5,9 @@ export const CLOSED = 24;
 export const CSS = `
 .toca-ratios { display: flex; flex-direction: column; gap: 3px; font: 12px/15px sans-serif; color: var(--input-text, #ddd);
     min-height: ${HEIGHT - 20}px; overflow: hidden; box-sizing: border-box; }
+.toca-ratios .body { display: contents; }
 .toca-ratios[hidden], .toca-ratios [hidden] { display: none; }
-.toca-ratios.closed { min-height: ${CLOSED}px; }
+.toca-ratios.closed { min-height: ${CLOSED}px; height: ${CLOSED}px; }
 .toca-ratios button { font: inherit; color: inherit; background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #555);
     border-radius: 4px; padding: 1px 6px; cursor: pointer; white-space: nowrap; }
 .toca-ratios button[aria-checked=true] { border-color: currentColor; font-weight: bold; }
