@@ -1,10 +1,20 @@
 /** Nodes of the graph, and what they hear. */
+import { app } from "../../scripts/app.js";
 
-/** The node with an id of the prompt, such as "5:12" for node 12 in the subgraph that is node 5; undefined where there is none. */
-export function nodeAt(graph, id) {
-    const [first, ...inner] = String(id ?? "").split(":");
-    const node = graph?.getNodeById(first);
-    return inner.length ? nodeAt(node?.subgraph, inner.join(":")) : node ?? undefined;
+/** A node's id in the prompt: those of the subgraphs around it come first. */
+export function executionId(node) {
+    const path = pathTo(node?.graph?.rootGraph, node?.graph);
+    return path ? [...path, node.id].join(":") : "";
+}
+
+function pathTo(graph, wanted) {
+    if (!graph) return null;
+    if (graph === wanted) return [];
+    for (const holder of graph.nodes.filter(({ subgraph }) => subgraph)) {
+        const path = pathTo(holder.subgraph, wanted);
+        if (path) return [holder.id, ...path];
+    }
+    return null;
 }
 
 /** Lets `follow` run after a method of the node, with what that was given. */
@@ -22,6 +32,19 @@ export function listenWhileInGraph(node, source, listeners) {
     const each = (change) => { for (const [type, listener] of Object.entries(listeners)) source[change](type, listener); };
     chain(node, "onAdded", () => each("addEventListener"));
     chain(node, "onRemoved", () => each("removeEventListener"));
+}
+
+/** "updated": the host has other outputs of nodes than those of a run that has just ended, such as those of the tab that is open now. */
+export const outputs = new EventTarget();
+
+/** Lets a node show what it sent to the browser, when it comes and when the host has it again. */
+export function showOutput(node, show) {
+    chain(node, "onExecuted", show);
+    listenWhileInGraph(node, outputs, { updated: () => {
+        const isInner = node.graph && node.graph !== node.graph.rootGraph;
+        const own = app.nodeOutputs?.[isInner ? `${node.graph.id}:${node.id}` : String(node.id)];
+        if (own) show(own);
+    } });
 }
 
 export const valueOf = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;

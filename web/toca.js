@@ -1,10 +1,11 @@
 /**
  * The pack's one front-end extension. A part takes care of the nodes that it knows:
- * setup() once, nodeCreated(node) for every node of the graph.
+ * setup() once, nodeCreated(node) for every node of the graph, loaded() after a workflow was opened.
  */
 import { app } from "../../scripts/app.js";
 import { cache } from "./cache/part.js";
 import { compare } from "./compare/part.js";
+import { outputs } from "./graph.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";
@@ -20,5 +21,11 @@ app.registerExtension({
     },
     nodeCreated(node) {
         for (const part of PARTS) part.nodeCreated?.(node);
+    },
+    afterConfigureGraph() {
+        for (const part of PARTS) part.loaded?.();
+    },
+    onNodeOutputsUpdated() {
+        outputs.dispatchEvent(new Event("updated"));
     },
 });

@@ -7,7 +7,7 @@ from ...toca_core.config import ConfigError, ToCaConfig, number, shown
 from ...toca_core.ratios import adapt
 from ..systems import MODULES
 from .block_ratios import parse_block_ratios
-from .user_files import load_preset
+from .user_files import preset_of, split_preset
 
 PRESETS = ("auto", "paper", "custom")                          # beside those that users have saved (`user_files.py`)
 ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
@@ -86,11 +86,13 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
                         **cycles, **widgets)
+    remark = ""
     if preset not in PRESETS:
-        config = with_widgets(load_preset(preset), config, tolerance)
+        saved, remark = preset_of(preset)
+        preset, config = split_preset(preset)[0], with_widgets(saved, config, tolerance)
     elif preset == "custom":
         config = at_tolerance(config, tolerance)
-    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios, tolerance)))
+    return Settings(preset, config, verbose, tolerance, (*filter(None, [remark]), *unused(preset, config, ratios, tolerance)))
 
 
 def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:

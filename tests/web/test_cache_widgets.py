@@ -27,7 +27,8 @@ SET = f"""async (values) => {{
 }}"""
 # The labels of the rows of widgets that are drawn; those of the pack's own panels are left out.
 ROWS = {
-    "canvas": f"() => {CACHE}.widgets.filter((widget) => !widget.name.startsWith('toca_') && {CACHE}.isWidgetVisible(widget)).map(({{ name }}) => name)",
+    "canvas": f"""() => {CACHE}.widgets.filter((widget) => !widget.name.startsWith('toca_') && {CACHE}.isWidgetVisible(widget))
+        .map(({{ name }}) => name)""",
     "vue": """() => [...document.querySelectorAll("[data-testid=node-widget]")].map((row) => row.innerText.split("\\n")[0].trim()
         || row.querySelector("textarea")?.placeholder).filter((words, index, all) =>
         !document.querySelectorAll("[data-testid=node-widget]")[index].querySelector(".toca-live, .toca-ratios"))""",
@@ -96,7 +97,7 @@ def test_the_tolerance_has_names_and_minus_one_is_never_seen(open_page, renderer
     """The list writes the number; a number of one's own has its widget beside the list."""
     page = open_page(renderer)
     page.evaluate(ADD, None)
-    said = f"() => [{CACHE}.widgets.find(({{ name }}) => name === 'likeness').value, {CACHE}.widgets.find(({{ name }}) => name === 'tolerance').value]"
+    said = f"() => ['likeness', 'tolerance'].map((wanted) => {CACHE}.widgets.find(({{ name }}) => name === wanted).value)"
     choose = f"""async (start) => {{
         const widget = {CACHE}.widgets.find(({{ name }}) => name === "likeness");
         widget.value = widget.options.values.find((words) => words.startsWith(start));

@@ -1,13 +1,20 @@
 /** ToCa Cache: of its widgets those that count are on the node, in both of the host's renderers; the others keep their values. */
 import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
 import { chain, isLinked, refit, setHidden, valueOf } from "../graph.js";
 import { addLikeness } from "./likeness.js";
+import { attachPresets, isSaved, learnPresets, settingsOf } from "./presets.js";
 import { counting, takesTolerance } from "./shown.js";
 
 const LAYOUT = "toca_layout";           // a property of nodes that were saved with their size of now; older ones are taller than they need be
 const DECIDE = ["preset", "level", "tolerance", "stale_tokens"];
 
 export const cache = {
+    setup() {
+        learnPresets();
+        api.addEventListener("execution_success", learnPresets);                    // ToCa Calibrate may have saved one
+    },
+
     nodeCreated(node) {
         if (node.comfyClass === "ToCaCache") attach(node);
     },
@@ -31,14 +38,16 @@ function attach(node) {
 
     function choose() {
         const values = Object.fromEntries(DECIDE.map((name) => [name, valueOf(node, name)]));
-        const { always, folded } = counting(values);
+        const saved = isSaved(values.preset) ? settingsOf(node) : null;
+        const { always, folded } = counting(values, saved);
+        const takes = takesTolerance(values, saved);
         const isOpen = state.open || app.extensionManager.setting.get("Comfy.Node.AlwaysShowAdvancedWidgets");
         const counts = new Set([...always, ...folded.filter((name) => isOpen || !isUsual(name))]);
-        if (takesTolerance(values)) likeness.sync(values);
-        if (!likeness.isOwn() || !takesTolerance(values)) counts.delete("tolerance");
+        if (takes) likeness.sync(values);
+        if (!takes || !likeness.isOwn()) counts.delete("tolerance");
         state.folded = folded.filter((name) => usual.has(name));
         for (const widget of own) setHidden(widget, !counts.has(widget.name) && !isLinked(node, widget.name));
-        setHidden(likeness.widget, !takesTolerance(values) || isLinked(node, "tolerance"));
+        setHidden(likeness.widget, !takes || isLinked(node, "tolerance"));
         for (const tell of state.changed) tell();
     }
 
@@ -52,6 +61,6 @@ function attach(node) {
         node.properties[LAYOUT] = 1;
     });
     node.properties[LAYOUT] = 1;
-    choose();
+    attachPresets(node, show);
     refit.exactly(node);
 }

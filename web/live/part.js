@@ -1,8 +1,9 @@
 /** ToCa Cache: what it does, step by step, while the sampler runs; and the button that shows its rare settings. */
-import { api } from "../../../scripts/api.js";
-import { chain, listenWhileInGraph, nodeAt, refit } from "../graph.js";
+import { offerActions } from "../cache/presets.js";
+import { chain, executionId, listenWhileInGraph, refit } from "../graph.js";
 import { t } from "../words.js";
-import { NOTHING, drawing, figures, remark, reported, stepped } from "./timeline.js";
+import { changes, follow, stateOf } from "./prompts.js";
+import { COLOURS, drawing, figures, headline, legend, remarks } from "./timeline.js";
 
 const MARGIN = 6;                               // around what it shows
 const PLOT = 34, LINE = 18, GAPS = 8;           // height of the bars, where there are any; of a line before it is laid out; between parts
@@ -15,6 +16,12 @@ const CSS = `
 .toca-live svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
 .toca-live .ahead { fill: var(--input-text, #ddd); opacity: 0.35; }
 .toca-live circle { fill: var(--input-text, #ddd); stroke: var(--comfy-input-bg, #222); stroke-width: 1.5px; }
+.toca-live .words { overflow-wrap: anywhere; }
+.toca-live .head { font-weight: bold; }
+.toca-live .wrong { color: var(--error-text, #ff4444); }
+.toca-live .legend { display: flex; flex-wrap: wrap; gap: 0 12px; }
+.toca-live .swatch { display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 4px; }
+.toca-live .swatch.error { width: 6px; height: 6px; border-radius: 50%; background: var(--input-text, #ddd); }
 .toca-live .buttons { display: flex; flex-wrap: wrap; gap: 4px; margin-bottom: 2px; }
 .toca-live button { font: 12px/16px sans-serif; color: inherit; background: var(--comfy-input-bg, #222); cursor: pointer;
     border: 1px solid var(--border-color, #555); border-radius: 4px; padding: 1px 7px; }
@@ -23,12 +30,17 @@ const CSS = `
 
 export const live = {
     setup() {
-        for (const type of ["toca.step", "toca.report"]) api.addEventListener(type, () => {});      // or the host warns where no ToCa Cache is
         document.head.append(Object.assign(document.createElement("style"), { textContent: CSS }));
+        follow();
     },
 
     nodeCreated(node) {
         if (node.comfyClass === "ToCaCache") attach(node);
+    },
+
+    /** Another workflow may be open now; the host says which one a little after it has opened it. */
+    loaded() {
+        for (const wait of [0, 150, 600, 2000]) setTimeout(() => changes.dispatchEvent(new Event("changed")), wait);
     },
 };
 
@@ -38,19 +50,12 @@ function attach(node) {
     const options = { serialize: false, hideOnZoom: false, hideInPanel: true, margin: MARGIN, getMinHeight: () => view.height() + 2 * MARGIN };
     node.addDOMWidget("toca_live", "toca_live", view.root, options).serialize = false;
 
-    let run = NOTHING;
-    const isMine = ({ cache }) => nodeAt(node.graph?.rootGraph, cache) === node;
-    const draw = () => { if (!node.flags?.collapsed) view.show(run); };
-    const follow = (next) => ({ detail }) => {
-        if (!isMine(detail)) return;
-        run = next(detail);
-        draw();
-    };
-    listenWhileInGraph(node, api, { "toca.step": follow((step) => stepped(run, step)), "toca.report": follow(reported) });
-
+    const draw = () => { if (node.graph && !node.flags?.collapsed) view.show(stateOf(executionId(node))); };
+    listenWhileInGraph(node, changes, { changed: draw });
     const offer = () => view.offer(settings.open ? t("more.hide") : settings.hidden() ? t("more.show") : "");
     settings.changed.add(offer);
     view.more.addEventListener("click", () => settings.toggle());
+    view.presets.addEventListener("click", (event) => offerActions(node, event));
     offer();
     refit.exactly(node);
 
@@ -60,7 +65,7 @@ function attach(node) {
     chain(node, "onRemoved", () => { opened.disconnect(); laid.disconnect(); });
 }
 
-/** Tells by how much the text has become higher, since it is read at another width or says something else. */
+/** Tells by how much what is shown has become higher, since it is read at another width or says something else. */
 function whileHeightChanges(view, tell) {
     let before = view.height();
     const observer = new ResizeObserver(() => {
@@ -72,37 +77,53 @@ function whileHeightChanges(view, tell) {
     return observer;
 }
 
-/** The panel's DOM; show(run) draws what has changed. */
+/** The panel's DOM; show(state) draws what has changed. */
 function liveView() {
     const root = element("toca-live");
     const [buttons, above, plot, below] = ["buttons", "above", "plot", "below"].map((name) => element(name));
-    const [words, why] = [element("words"), element("words")];
-    const more = element("more", "button");
-    more.type = "button";
-    buttons.append(more);
-    above.append(buttons, words);
-    below.append(why);
-    plot.hidden = true;
+    const [head, kinds, words] = [element("words head"), element("legend"), element("words")];
+    const more = Object.assign(element("more", "button"), { type: "button" });
+    const presets = Object.assign(element("presets", "button"), { type: "button", textContent: t("preset.button") });
+    buttons.append(more, presets);
+    above.append(buttons, head);
+    below.append(kinds, words);
     root.append(above, plot, below);
-    words.textContent = t("live.quiet");
-    let [shown, known] = [NOTHING, LINE * 2];
+    let [shown, known] = ["", LINE * 2];
+
+    function tell({ state, run, count, end, error }) {
+        plot.hidden = kinds.hidden = !run;
+        plot.innerHTML = run ? drawing(run) : "";
+        kinds.replaceChildren(...(run ? legend(run) : []).map(([kind, number, name]) => {
+            const entry = element("kind", "span");
+            const swatch = element("swatch", "span");
+            swatch.classList.add(kind);
+            swatch.style.background = COLOURS[kind] ?? "";
+            entry.append(swatch, `${number} ${name}`.trim());
+            return entry;
+        }));
+        head.textContent = run ? headline(run, end) : "";
+        root.title = run ? figures(run) : "";
+        words.textContent = run ? remarks(run, count) : t(`state.${state}`, { message: error?.message });
+        head.hidden = !head.textContent;
+        words.hidden = !words.textContent;
+        words.classList.toggle("wrong", state === "refused");
+    }
+
     return {
-        root, more, texts: [above, below],
+        root, more, presets, texts: [above, below],
         height() {
-            if (above.isConnected && above.offsetHeight) known = above.offsetHeight + below.offsetHeight + GAPS;
+            if (root.isConnected && root.offsetHeight) known = above.offsetHeight + below.offsetHeight + GAPS;
             return known + (plot.hidden ? 0 : PLOT);
         },
         offer(words) {
             more.textContent = words;
-            buttons.hidden = !words;
+            more.hidden = !words;
         },
-        show(run) {
-            if (run === shown) return;
-            shown = run;
-            plot.hidden = run === NOTHING;
-            plot.innerHTML = drawing(run);
-            words.textContent = figures(run);
-            why.textContent = remark(run);
+        show(state) {
+            const now = JSON.stringify([state, t("more.show")]);
+            if (now === shown) return;
+            shown = now;
+            tell(state);
         },
     };
 }

@@ -1,4 +1,6 @@
 /** Drawing: data in, SVG or words out. */
+import { sentences } from "../notes.js";
+import { t } from "../words.js";
 import { mean } from "./series.js";
 
 const COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7"];          // told apart by colour-blind readers (Okabe and Ito)
@@ -35,19 +37,19 @@ function line({ ratios, colour, dash }, width) {
 export const label = ({ name, ratios }) => `${name} ${mean(ratios).toFixed(2)}`;
 
 /** How much a module matters for the cost; share is null where the model is not known yet. */
-export const weight = ({ name, share }) => `${name}${share == null ? "" : `: ${Math.round(100 * share)}% of the model's FLOPs`}`;
+export const weight = ({ name, share }) => (share == null ? name : t("chart.weight", { name, percent: Math.round(100 * share) }));
 
 /** What the marked block has, in words. */
 export function reading({ name, ratios }, block) {
-    return `${name}, block ${block + 1} of ${ratios.length}: ${ratios[block].toFixed(2)}`;
+    return t("chart.reading", { name, block: block + 1, blocks: ratios.length, ratio: ratios[block].toFixed(2) });
 }
 
 /** The cost of a run as two lines: what it is, and what for. */
 export function cost({ speedup, flops, plain_flops: plain, cache_bytes: bytes, steps, full, work, note }) {
-    const of = [steps && (full === null ? `${steps} steps` : `${steps} steps, ${full} full`), work].filter(Boolean).join(", ");
-    if (flops === null) return [note, of];
-    const what = `${speedup.toFixed(2)}x fewer FLOPs (${count(flops)} of ${count(plain)}), cache ${size(bytes)}`;
-    return [what, [of, note].filter(Boolean).join(". ")];
+    const of = [steps && t(full === null ? "cost.steps" : "cost.full", { steps, full }), sentences(work)].filter(Boolean).join(", ");
+    if (flops === null) return [sentences(note), of];
+    const what = t("cost.work", { times: speedup.toFixed(2), flops: count(flops), plain: count(plain), size: size(bytes) });
+    return [what, [of, sentences(note)].filter(Boolean).join(". ")];
 }
 
 export function count(flops) {

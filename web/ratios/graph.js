@@ -28,24 +28,8 @@ export function systemOf(cache) {
     return "";
 }
 
-/** A node's id in the prompt: those of the subgraphs around it come first. */
-export function executionId(node) {
-    const path = pathTo(node?.graph?.rootGraph, node?.graph);
-    return path ? [...path, node.id].join(":") : "";
-}
-
-function pathTo(graph, wanted) {
-    if (!graph) return null;
-    if (graph === wanted) return [];
-    for (const holder of graph.nodes.filter(({ subgraph }) => subgraph)) {
-        const path = pathTo(holder.subgraph, wanted);
-        if (path) return [holder.id, ...path];
-    }
-    return null;
-}
-
-/** The values of a node's own widgets, by name; what is for display only is left out. */
+/** The values of a node's own widgets, by name, the preset as it is sent; what is for display only is left out. */
 export function widgetsOf(node) {
     const own = node?.widgets?.filter((widget) => widget.serialize !== false && widget.options?.serialize !== false) ?? [];
-    return Object.fromEntries(own.map(({ name, value }) => [name, value]));
+    return Object.fromEntries(own.map((widget) => [widget.name, widget.name === "preset" ? widget.serializeValue?.() ?? widget.value : widget.value]));
 }

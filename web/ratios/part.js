@@ -1,7 +1,8 @@
 /** Puts the chart on ToCa Ratios, and on ToCa Cache over the text that it has of its own. */
 import { api } from "../../../scripts/api.js";
-import { chain, isLinked, listenWhileInGraph, refit, setHidden, valueOf } from "../graph.js";
-import { cacheOf, executionId, systemOf, widgetsOf } from "./graph.js";
+import { chain, executionId, isLinked, listenWhileInGraph, refit, setHidden, valueOf } from "../graph.js";
+import { cacheOf, systemOf, widgetsOf } from "./graph.js";
+import { t } from "../words.js";
 import { RatioPanel } from "./panel.js";
 import { CLOSED, CSS, HEIGHT } from "./style.js";
 
@@ -65,9 +66,9 @@ function source(node, text, isCache) {
 }
 
 function remarkOn(cache) {
-    if (!cache) return "Connect ratios to ToCa Cache";
+    if (!cache) return t("chart.unconnected");
     const preset = valueOf(cache, "preset");
-    return preset === "custom" ? "" : `Preset ${preset} does not use these ratios; set ToCa Cache to custom`;
+    return preset === "custom" ? "" : t("chart.unused", { preset });
 }
 
 /** Of several changes at once, one is told, after all of them. */
