@@ -34,6 +34,27 @@ export function listenWhileInGraph(node, source, listeners) {
     chain(node, "onRemoved", () => each("removeEventListener"));
 }
 
+const panels = new Map();                                               // node -> its panels' elements, while it is in a graph
+
+/** Puts something to look at on a node, under a name that may be read in the host's lists; it is in no workflow and no prompt. */
+export function addPanel(node, name, label, element, options) {
+    const widget = node.addDOMWidget(name, name, element, { serialize: false, hideOnZoom: false, hideInPanel: true, ...options });
+    widget.serialize = false;
+    widget.label = label;
+    chain(node, "onAdded", () => panels.set(node, [...new Set([...panels.get(node) ?? [], element])]));
+    chain(node, "onRemoved", () => panels.delete(node));
+    return widget;
+}
+
+/** Vue keeps what it has mounted for a node when undo makes that node anew: there the new node's panels take the place of the old one's. */
+export function remount() {
+    for (const [node, elements] of panels) for (const element of elements) {
+        if (element.isConnected || node.graph !== app.canvas?.graph) continue;
+        const left = document.querySelector(`[data-node-id="${node.id}"] .${element.classList[0]}`);
+        left?.replaceWith(element);
+    }
+}
+
 /** "updated": the host has other outputs of nodes than those of a run that has just ended, such as those of the tab that is open now. */
 export const outputs = new EventTarget();
 
@@ -47,7 +68,40 @@ export function showOutput(node, show) {
     } });
 }
 
-export const valueOf = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
+const INPUTS_OF_SUBGRAPH = -10;        // as links name the node that a subgraph's inputs come from
+
+/** The node that an input's link comes from, out of the subgraph that it is in; undefined where there is none. */
+export function sourceOf(node, input) {
+    const link = node?.graph?.getLink?.(input?.link);
+    if (Number(link?.origin_id) !== INPUTS_OF_SUBGRAPH) return link ? node.graph.getNodeById(link.origin_id) ?? undefined : undefined;
+    const face = holderOf(node.graph.rootGraph, node.graph), { name } = node.graph.inputs?.[link.origin_slot] ?? {};
+    return face && sourceOf(face, face.inputs.find((other) => other.name === name));
+}
+
+/** The widget that says what a widget of a node is in a run: its own, or the one on the face of the subgraph that it is in. */
+export function effective(node, name) {
+    const own = node?.widgets?.find((widget) => widget.name === name);
+    const link = node?.graph?.getLink?.(node.inputs?.find((input) => input.name === name)?.link);
+    const slot = Number(link?.origin_id) === INPUTS_OF_SUBGRAPH ? node.graph.inputs?.[link.origin_slot] : null;
+    const face = slot ? holderOf(node.graph.rootGraph, node.graph) : null;
+    return (face && effective(face, slot.name)) ?? own;
+}
+
+export const valueOf = (node, name) => effective(node, name)?.value;
+
+/** Sets a widget as its user would. */
+export function setValue(node, name, value) {
+    const widget = effective(node, name);
+    if (!widget) return;
+    widget.value = value;
+    widget.callback?.(value);
+}
+
+/** The node that is a subgraph, wherever it stands. */
+function holderOf(graph, wanted) {
+    const holders = graph?.nodes.filter(({ subgraph }) => subgraph) ?? [];
+    return holders.find(({ subgraph }) => subgraph === wanted) ?? holders.map(({ subgraph }) => holderOf(subgraph, wanted)).find(Boolean);
+}
 
 /** Whether a link comes into an input, a widget's or another. */
 export function isLinked(node, name) {
@@ -65,10 +119,9 @@ export function refit(node, change) {
 /** As high as what is on the node, and as wide as it is. */
 refit.exactly = (node) => fit(node, 0);
 
-/** What is on the node has become higher by so much: a node that was as high as that follows. Vue lays it out by itself. */
+/** What is on the node has become higher by so much, and it follows. Vue lays it out by itself. */
 refit.by = (node, by) => {
-    const spare = node.size[1] + by - node.computeSize()[1];
-    if (!window.LiteGraph.vueNodesMode) fit(node, Math.abs(spare) < 2 ? 0 : Math.max(0, spare - by));
+    if (!window.LiteGraph.vueNodesMode) fit(node, Math.max(0, node.size[1] + by - node.computeSize()[1]));
 };
 
 function fit(node, spare) {

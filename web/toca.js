@@ -5,7 +5,7 @@
 import { app } from "../../scripts/app.js";
 import { cache } from "./cache/part.js";
 import { compare } from "./compare/part.js";
-import { outputs } from "./graph.js";
+import { outputs, remount } from "./graph.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";
@@ -22,8 +22,12 @@ app.registerExtension({
     nodeCreated(node) {
         for (const part of PARTS) part.nodeCreated?.(node);
     },
+    /** The host says which workflow is open, and draws it, a little after it has opened it. */
     afterConfigureGraph() {
-        for (const part of PARTS) part.loaded?.();
+        for (const wait of [0, 150, 600, 2000]) setTimeout(() => {
+            if (window.LiteGraph.vueNodesMode) remount();
+            for (const part of PARTS) part.loaded?.();
+        }, wait);
     },
     onNodeOutputsUpdated() {
         outputs.dispatchEvent(new Event("updated"));

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.web.test_workflows import load, workflow_of
+from tests.web.test_workflows import SET_SAMPLERS, load, workflow_of
+from tools.browser import RUN
 from tools.server import PROJECT
 from tools.workflow import to_prompt
 
@@ -148,6 +149,38 @@ def test_an_old_workflow_opens_with_its_values_and_without_empty_space(open_page
     page.wait_for_timeout(600)
     assert page.evaluate(f"() => {CACHE}.size[1]") == pytest.approx(500, abs=1)     # what a user has made higher stays so
     assert page.complaints == []
+
+
+@both
+def test_what_a_run_shows_is_no_edit(open_page, renderer):
+    """The node grows with it; undo and redo go on as before, and its panel is the new node's."""
+    page = open_page(renderer)
+    load(page, "demo_auto")
+    state = """(steps) => {
+        const widget = app.graph.nodes.find(({ type }) => type === "KSampler").widgets.find(({ name }) => name === "steps");
+        const { changeTracker } = app.extensionManager.workflow.activeWorkflow;
+        if (steps) {
+            widget.value = steps;
+            (changeTracker.captureCanvasState ?? changeTracker.checkState).call(changeTracker);
+        }
+        return [widget.value, changeTracker.undoQueue.length, changeTracker.redoQueue.length];
+    }"""
+    page.evaluate(SET_SAMPLERS, {"seed": 951 + len(renderer)})
+    page.evaluate(state, 4)
+    before = page.evaluate(f"() => {CACHE}.serialize().size[1]")
+    page.evaluate(RUN, 300_000)
+    page.wait_for_timeout(600)
+    assert page.evaluate(f"() => {CACHE}.size[1]") > before + 40 and page.evaluate(f"() => {CACHE}.serialize().size[1]") == before
+    page.evaluate(state, 5)
+    page.evaluate(state, 6)
+    for key, wanted in (("z", 5), ("z", 4), ("y", 5), ("y", 6)):
+        page.mouse.click(2000, 1000)
+        page.keyboard.press(f"Control+{key}")
+        page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
+        page.wait_for_timeout(2300)
+    assert page.evaluate(state)[2] == 0
+    element = f"{CACHE}.widgets.find(({{ name }}) => name === 'toca_live').element"
+    assert page.evaluate(f"() => {element}.isConnected && {element}.querySelectorAll('rect').length") == 4
 
 
 def test_a_tolerance_left_from_auto_stops_no_run(client):

@@ -30,14 +30,18 @@ function attach(node) {
         open: false,                                                                // whether what is rare is shown too
         hidden: () => state.folded.filter((name) => !state.open && isUsual(name)).length,
         toggle() { state.open = !state.open; show(); },
+        refresh() { if (JSON.stringify(decisive()) !== shown) show(); },            // after a change that no widget of its own tells
         folded: [],
         changed: new Set(),                                                         // to be told when the widgets have changed
     };
+    let shown = "";
+    const decisive = () => Object.fromEntries(DECIDE.map((name) => [name, valueOf(node, name)]));
     const isUsual = (name) => valueOf(node, name) === usual.get(name) && !isLinked(node, name);
     node.tocaSettings = state;
 
     function choose() {
-        const values = Object.fromEntries(DECIDE.map((name) => [name, valueOf(node, name)]));
+        const values = decisive();
+        shown = JSON.stringify(values);
         const saved = isSaved(values.preset) ? settingsOf(node) : null;
         const { always, folded } = counting(values, saved);
         const takes = takesTolerance(values, saved);

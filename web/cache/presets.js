@@ -46,6 +46,7 @@ export function attachPresets(node, changed) {
     widget.serializeValue = () => {
         keep();
         const kept = node.properties[KEPT];
+        if (valueOf(node, "preset") !== widget.value) return valueOf(node, "preset");
         return kept?.name === widget.value ? `${widget.value} ${JSON.stringify(kept.settings)}` : widget.value;
     };
     chain(widget, "callback", (name) => {
@@ -86,7 +87,8 @@ export function offerActions(node, event) {
 const asked = (message, value) => app.extensionManager.dialog.prompt({ title: t("preset.title"), message, defaultValue: value });
 
 function question(node) {
-    return { node: executionId(node), system: systemOf(node), widgets: widgetsOf(node), ratios: null };
+    return { node: executionId(node), system: systemOf(node), widgets: widgetsOf(node), ratios: null,
+        workflow: node.graph?.rootGraph?.id };
 }
 
 /** Sends a change; node: one that has the changed preset from then on. */

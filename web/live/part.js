@@ -1,17 +1,17 @@
 /** ToCa Cache: what it does, step by step, while the sampler runs; and the button that shows its rare settings. */
 import { offerActions } from "../cache/presets.js";
-import { chain, executionId, listenWhileInGraph, refit } from "../graph.js";
+import { addPanel, chain, executionId, listenWhileInGraph, refit } from "../graph.js";
 import { t } from "../words.js";
 import { changes, follow, stateOf } from "./prompts.js";
 import { COLOURS, drawing, figures, headline, legend, remarks } from "./timeline.js";
 
 const MARGIN = 6;                               // around what it shows
-const PLOT = 34, LINE = 18, GAPS = 8;           // height of the bars, where there are any; of a line before it is laid out; between parts
+const PLOT = 34, GAPS = 8, FRESH = 46;          // height of the bars, where there are any; between parts; of all with nothing to show yet
 
 const CSS = `
 .toca-live { display: flex; flex-direction: column; gap: 2px; height: 100%; box-sizing: border-box; padding: 2px; overflow: hidden;
     font: 13px/16px sans-serif; color: var(--input-text, #ddd); }
-.toca-live [hidden] { display: none; }
+.toca-live [hidden] { display: none !important; }
 .toca-live .plot { position: relative; flex: 1 1 ${PLOT}px; min-height: ${PLOT}px; }
 .toca-live svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
 .toca-live .ahead { fill: var(--input-text, #ddd); opacity: 0.35; }
@@ -38,19 +38,29 @@ export const live = {
         if (node.comfyClass === "ToCaCache") attach(node);
     },
 
-    /** Another workflow may be open now; the host says which one a little after it has opened it. */
+    /** Another workflow may be open now. */
     loaded() {
-        for (const wait of [0, 150, 600, 2000]) setTimeout(() => changes.dispatchEvent(new Event("changed")), wait);
+        changes.dispatchEvent(new Event("changed"));
     },
 };
 
 function attach(node) {
     const view = liveView();
     const settings = node.tocaSettings;
-    const options = { serialize: false, hideOnZoom: false, hideInPanel: true, margin: MARGIN, getMinHeight: () => view.height() + 2 * MARGIN };
-    node.addDOMWidget("toca_live", "toca_live", view.root, options).serialize = false;
+    addPanel(node, "toca_live", t("panel.live"), view.root, { margin: MARGIN, getMinHeight: () => view.height() + 2 * MARGIN });
 
-    const draw = () => { if (node.graph && !node.flags?.collapsed) view.show(stateOf(executionId(node))); };
+    const draw = () => {
+        if (!node.graph || node.flags?.collapsed) return;
+        settings.refresh();
+        view.show(stateOf(executionId(node)));
+        keepUp();
+    };
+    let height = view.height();
+    const keepUp = () => {                                              // with what is shown, or with its width
+        const by = view.height() - height;
+        height += by;
+        if (by) refit.by(node, by);
+    };
     listenWhileInGraph(node, changes, { changed: draw });
     const offer = () => view.offer(settings.open ? t("more.hide") : settings.hidden() ? t("more.show") : "");
     settings.changed.add(offer);
@@ -61,20 +71,20 @@ function attach(node) {
 
     const opened = new ResizeObserver(draw);                            // a node that is no longer collapsed shows what it missed
     opened.observe(view.root);
-    const laid = whileHeightChanges(view, (by) => refit.by(node, by));
+    chain(node, "onSerialize", (saved) => { saved.size = [saved.size[0], savedHeight(node, view)]; });
+    const laid = new ResizeObserver(keepUp);
+    for (const part of view.texts) laid.observe(part);
     chain(node, "onRemoved", () => { opened.disconnect(); laid.disconnect(); });
 }
 
-/** Tells by how much what is shown has become higher, since it is read at another width or says something else. */
-function whileHeightChanges(view, tell) {
-    let before = view.height();
-    const observer = new ResizeObserver(() => {
-        const now = view.height();
-        if (now !== before && view.root.isConnected) tell(now - before);
-        before = now;
-    });
-    for (const part of view.texts) observer.observe(part);
-    return observer;
+/**
+ * The height to save, as if there were nothing to show yet: what a run shows is no edit, and undo would take it for one. In Vue a node that
+ * nobody has made higher is as high as what is on it.
+ */
+function savedHeight(node, view) {
+    const [own, grown] = [node.computeSize()[1], view.height() - FRESH];
+    if (!window.LiteGraph.vueNodesMode) return node.size[1] - grown;
+    return view.spare() > 30 ? node.size[1] : own - grown;
 }
 
 /** The panel's DOM; show(state) draws what has changed. */
@@ -88,7 +98,7 @@ function liveView() {
     above.append(buttons, head);
     below.append(kinds, words);
     root.append(above, plot, below);
-    let [shown, known] = ["", LINE * 2];
+    let [shown, known] = ["", FRESH];
 
     function tell({ state, run, count, end, error }) {
         plot.hidden = kinds.hidden = !run;
@@ -114,6 +124,10 @@ function liveView() {
         height() {
             if (root.isConnected && root.offsetHeight) known = above.offsetHeight + below.offsetHeight + GAPS;
             return known + (plot.hidden ? 0 : PLOT);
+        },
+        /** Height that nothing needs. */
+        spare() {
+            return root.isConnected && root.offsetHeight ? root.offsetHeight - this.height() : 0;
         },
         offer(words) {
             more.textContent = words;

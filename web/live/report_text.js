@@ -1,5 +1,5 @@
 /** ToCa Report: its text, above its picture, to read and to copy. */
-import { showOutput } from "../graph.js";
+import { addPanel, showOutput } from "../graph.js";
 import { t } from "../words.js";
 
 const WIDTH = 330, HEIGHT = 132, MARGIN = 6;
@@ -17,8 +17,8 @@ export const reportText = {
         if (node.comfyClass !== "ToCaReport") return;
         const text = Object.assign(document.createElement("pre"), { className: "toca-report", textContent: t("report.quiet") });
         text.dataset.captureWheel = "true";
-        const options = { serialize: false, hideOnZoom: false, hideInPanel: true, margin: MARGIN, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
-        node.addDOMWidget("toca_report", "toca_report", text, options).serialize = false;
+        const height = () => HEIGHT;
+        addPanel(node, "toca_report", t("panel.report"), text, { margin: MARGIN, getMinHeight: height, getMaxHeight: height });
         node.setSize([Math.max(WIDTH, node.size[0]), node.computeSize()[1]]);            // or its title would be cut
         showOutput(node, (output) => { text.textContent = output.text?.join("\n") ?? ""; });
     },

@@ -80,7 +80,7 @@ export function figures({ steps, speedup, bytes, why, level, tolerance }) {
     const errors = steps.map(({ error }) => error).filter((error) => error != null).sort((one, other) => one - other);
     const median = errors.length ? t("figures.errors", { median: percent(errors[Math.floor(errors.length / 2)]), most: percent(errors.at(-1)) }) : "";
     return [t("figures.work", { times: speedup.toFixed(2) }), t("figures.cache", { size: size(bytes) }), median,
-        tolerance == null ? "" : t("figures.tolerance", { tolerance }), why && t("figures.level", { level, why })].filter(Boolean).join("\n");
+        tolerance == null ? "" : t("figures.tolerance", { tolerance }), why && t("figures.level", { level, why: sentences(why) })].filter(Boolean).join("\n");
 }
 
 const percent = (value) => `${Number(value.toPrecision(2))}%`;

@@ -5,12 +5,19 @@ import { mean } from "./series.js";
 
 const COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7"];          // told apart by colour-blind readers (Okabe and Ito)
 const DASHES = ["none", "5 3", "1 3", "8 3 1 3"];                      // and without colour
+// Which of them a module has, whatever model it is in and whichever others are shown.
+const LOOKS = { cross_attn: 0, mlp: 1, "spatial.cross_attn": 0, "spatial.mlp": 1, "temporal.mlp": 2, "temporal.cross_attn": 3,
+    "double.img_mlp": 1, "double.txt_mlp": 2, "single.mlp": 3 };
 
 /** The series of a chart: every module that is recomputed in part, with its ratios, colour and pattern. */
 export function seriesOf(modules, ratios) {
     return modules
         .filter(({ kind, name }) => kind !== "self_attn" && ratios[name]?.length)
-        .map(({ name, share }, index) => ({ name, share, ratios: ratios[name], colour: COLOURS[index % 4], dash: DASHES[index % 4] }));
+        .map(({ name, share }) => ({ name, share, ratios: ratios[name], colour: COLOURS[lookOf(name)], dash: DASHES[lookOf(name)] }));
+}
+
+function lookOf(name) {
+    return LOOKS[name] ?? [...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % COLOURS.length;
 }
 
 /** Bars for the chosen series, lines for the others; one unit wide per block and one high, y downwards. */

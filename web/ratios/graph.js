@@ -1,4 +1,5 @@
 /** What the graph says around a node: which ToCa Cache it belongs to, and which model that has. */
+import { sourceOf, valueOf } from "../graph.js";
 
 const LOADERS = { ToCaLoadDiT: "dit", ToCaLoadPixArt: "pixart", ToCaLoadOpenSora: "open_sora" };
 const FARTHEST = 50;                                                    // links followed, since a graph may be wrong
@@ -22,14 +23,14 @@ export function systemOf(cache) {
     let node = cache;
     for (let hops = 0; node && hops < FARTHEST; hops++) {
         if (node.comfyClass in LOADERS) return LOADERS[node.comfyClass];
-        const slot = node.inputs?.findIndex(({ type }) => type === "MODEL" || type === "*") ?? -1;
-        node = slot < 0 ? null : node.getInputNode(slot);
+        node = sourceOf(node, node.inputs?.find(({ type }) => type === "MODEL" || type === "*"));
     }
     return "";
 }
 
-/** The values of a node's own widgets, by name, the preset as it is sent; what is for display only is left out. */
+/** The values of a node's own widgets, by name, as a prompt has them; what is for display only is left out. */
 export function widgetsOf(node) {
     const own = node?.widgets?.filter((widget) => widget.serialize !== false && widget.options?.serialize !== false) ?? [];
-    return Object.fromEntries(own.map((widget) => [widget.name, widget.name === "preset" ? widget.serializeValue?.() ?? widget.value : widget.value]));
+    const sent = (widget) => (widget.name === "preset" ? widget.serializeValue?.() : undefined) ?? valueOf(node, widget.name);
+    return Object.fromEntries(own.map((widget) => [widget.name, sent(widget)]));
 }

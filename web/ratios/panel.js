@@ -14,10 +14,11 @@ export class RatioPanel {
     /**
      * source: where it gets and puts things
      *   text(), write(text)    the stored ratios
-     *   node(), system()       of the ToCa Cache it belongs to, as the server knows them
+     *   place()                {node, system, workflow} of the ToCa Cache it belongs to, as the server knows them
      *   widgets()              the values of that node
      *   ratios()               the text of a ToCa Ratios node, null where the chart is the cache's own
      *   remark()               why the ratios do not count, or ""
+     *   use()                  sets that ToCa Cache so that they count; without it, it cannot be set from here
      *   isOpen(), open(yes)    whether the chart is shown; without them it always is
      */
     constructor(source) {
@@ -27,7 +28,7 @@ export class RatioPanel {
         this.chosen = "";
         this.block = 0;
         this.cost = new Latest((signal) => this.ask(signal), (answer) => this.told(answer));
-        this.model = new Latest((signal) => describe(source.node(), source.system(), signal), (model) => this.met(model));
+        this.model = new Latest((signal) => describe(source.place(), signal), (model) => this.met(model));
         this.root = this.build();
     }
 
@@ -44,8 +45,10 @@ export class RatioPanel {
         this.read = element("div", { class: "words" });
         const shapes = PRESETS.map((name) => this.button(t(`chart.${name}`), t(`chart.${name}.title`), () => this.preset(name)));
         this.words = [element("div", { class: "words" }), element("div", { class: "words small" })];
+        this.unused = element("div", { class: "row" }, element("span", { class: "why" }),
+            this.button(t("chart.use"), t("chart.use.title"), () => this.source.use()));
         this.body = element("div", { class: "body" }, this.tabs, this.scale, this.read,
-            element("div", { class: "row" }, ...shapes), ...this.words);
+            element("div", { class: "row" }, ...shapes), this.unused, ...this.words);
         this.listen();
         return element("div", { class: "toca-ratios" }, this.toggle, this.body);
     }
@@ -94,7 +97,7 @@ export class RatioPanel {
         const text = source.text();
         const { error } = parse(text);
         if (error) return { text, error };
-        const question = { node: source.node(), system: source.system(), widgets: source.widgets(), ratios: source.ratios() };
+        const question = { ...source.place(), widgets: source.widgets(), ratios: source.ratios() };
         return { text, ...(await predict(question, signal)) };
     }
 
@@ -239,7 +242,12 @@ export class RatioPanel {
 
     say(first, second) {
         const wrong = this.broken || this.answer.error;
-        const remarks = [this.source.remark(), ...(this.answer.remarks ?? []).map(sentences), second].filter(Boolean);
+        const unused = this.source.remark();
+        this.root.classList.toggle("unused", Boolean(unused));
+        this.unused.hidden = !unused;
+        this.unused.firstChild.textContent = unused;
+        this.unused.lastChild.hidden = !this.source.use;
+        const remarks = [...(unused ? [] : this.answer.remarks ?? []).map(sentences), second].filter(Boolean);
         const lines = wrong ? [wrong, ""] : [first, remarks.join(". ")];
         lines.forEach((words, index) => {
             this.words[index].textContent = this.words[index].title = words;

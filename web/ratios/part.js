@@ -1,6 +1,6 @@
 /** Puts the chart on ToCa Ratios, and on ToCa Cache over the text that it has of its own. */
 import { api } from "../../../scripts/api.js";
-import { chain, executionId, isLinked, listenWhileInGraph, refit, setHidden, valueOf } from "../graph.js";
+import { addPanel, chain, effective, executionId, isLinked, listenWhileInGraph, refit, setHidden, setValue, valueOf } from "../graph.js";
 import { cacheOf, systemOf, widgetsOf } from "./graph.js";
 import { t } from "../words.js";
 import { RatioPanel } from "./panel.js";
@@ -27,10 +27,9 @@ function attach(node, text) {
     const isShown = () => !isCache
         || (valueOf(node, "preset") === "custom" && valueOf(node, "level") === "module" && !isLinked(node, "ratios"));
     const height = () => (isCache && !node.properties[OPEN] ? CLOSED + 8 : HEIGHT + (isCache ? CLOSED : 0));
-    const widget = node.addDOMWidget("toca_chart", "toca_ratios", panel.root, {
-        serialize: false, hideOnZoom: false, hideInPanel: true, margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
+    const widget = addPanel(node, "toca_chart", t("panel.chart"), panel.root, {
+        margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
     });
-    widget.serialize = false;
 
     const show = () => {
         panel.root.hidden = !isShown();
@@ -47,19 +46,25 @@ function attach(node, text) {
     listenWhileInGraph(node, api, { "toca.report": refresh });
     for (const other of node.widgets.filter((other) => other !== widget)) chain(other, "callback", announce);
     for (const name of ["onConnectionsChange", "onAdded"]) chain(node, name, announce);
-    chain(node, "onRemoved", () => panel.stop());
+    const opened = new ResizeObserver(announce);                        // the subgraph that it is in, whose face may say something else by now
+    opened.observe(panel.root);
+    chain(node, "onRemoved", () => { panel.stop(); opened.disconnect(); });
 }
 
 function source(node, text, isCache) {
     const cache = () => (isCache ? node : cacheOf(node));
     const own = {
-        text: () => String(text.value ?? ""),
-        write: (value) => { text.value = value; },
-        node: () => executionId(cache()),
-        system: () => systemOf(cache()),
+        text: () => String(valueOf(node, text.name) ?? ""),
+        write: (value) => {
+            text.value = value;
+            const counts = effective(node, text.name);
+            if (counts !== text) setValue(node, text.name, value);
+        },
+        place: () => ({ node: executionId(cache()), system: systemOf(cache()), workflow: node.graph?.rootGraph?.id ?? "" }),
         widgets: () => widgetsOf(cache()),
-        ratios: () => (isCache ? null : String(text.value ?? "")),
+        ratios: () => (isCache ? null : String(valueOf(node, text.name) ?? "")),
         remark: () => remarkOn(cache()),
+        ...(isCache ? {} : { use: () => use(cache()) }),
     };
     const folding = { isOpen: () => Boolean(node.properties[OPEN]), open: (yes) => refit(node, () => { node.properties[OPEN] = yes; }) };
     return isCache ? { ...own, ...folding } : own;
@@ -67,8 +72,17 @@ function source(node, text, isCache) {
 
 function remarkOn(cache) {
     if (!cache) return t("chart.unconnected");
-    const preset = valueOf(cache, "preset");
-    return preset === "custom" ? "" : t("chart.unused", { preset });
+    const [preset, level] = [valueOf(cache, "preset"), valueOf(cache, "level")];
+    if (preset !== "custom") return t("chart.unused", { preset });
+    return level === "module" ? "" : t("chart.level", { level });
+}
+
+function use(cache) {
+    if (!cache) return;
+    setValue(cache, "preset", "custom");
+    setValue(cache, "level", "module");
+    cache.tocaSettings?.refresh();
+    announce();
 }
 
 /** Of several changes at once, one is told, after all of them. */

@@ -2,9 +2,9 @@
 import { api } from "../../../scripts/api.js";
 import { t } from "../words.js";
 
-/** The modules of a ToCa Cache's model; null where the server does not answer. */
-export async function describe(node, system, signal) {
-    const response = await api.fetchApi(`/toca/model?${new URLSearchParams({ node, system })}`, { signal });
+/** The modules of a ToCa Cache's model, by {node, system, workflow}; null where the server does not answer. */
+export async function describe(place, signal) {
+    const response = await api.fetchApi(`/toca/model?${new URLSearchParams(place)}`, { signal });
     return response.ok ? response.json() : null;
 }
 
