@@ -12,7 +12,7 @@ from ..toca_core.system import System, Usual
 from .host.block_ratios import parse_block_ratios
 from .host.records import RECORDS, Record
 from .host.settings import PRESETS, fit, read
-from .host.user_files import saved_presets
+from .host.user_files import saved_presets, split_preset
 from .models.loading import MOST_BLOCKS
 from .systems import SYSTEMS
 from .toca_cache import defaults
@@ -21,12 +21,12 @@ STEPS = 30
 GENERIC = "pixart"      # whose modules stand for those of a model not known yet
 
 
-def describe(node: str, system: str) -> dict:
-    """The model of a ToCa Cache node, by the node's id; before it has run, one of that system, else any.
+def describe(node: str, system: str, workflow: str | None = None) -> dict:
+    """The model of a ToCa Cache node, by the ids of the workflow and of the node; before it has run, one of that system, else any.
 
     Of a model whose modules are not told apart there are none.
     """
-    record = RECORDS.of(node)
+    record = record_of(node, system, workflow)
     entry, depths = known(record, system)
     steps = record.run.total if record and record.run else None
     paper = entry.paper(steps or STEPS) if entry is not None and entry.paper is not None else None
@@ -34,6 +34,12 @@ def describe(node: str, system: str) -> dict:
             "modules": [{"name": site.name, "kind": site.kind, "stream": site.stream, "blocks": depth,
                          "share": share_of(record, site) if record else None} for site, depth in depths.items()],
             "paper": ratios_of(paper, depths) if paper else {}, "steps": steps}
+
+
+def record_of(node: str, system: str, workflow: str | None) -> Record | None:
+    """What is remembered of a node, unless another system's model comes into it by now."""
+    record = RECORDS.of((workflow, node))
+    return None if record is not None and system and record.system != system else record
 
 
 def known(record: Record | None, system: str) -> tuple[System | None, dict]:
@@ -69,12 +75,12 @@ def ratios_of(config: ToCaConfig, depths: dict) -> dict[str, list[float]]:
             for site, depth in depths.items()}
 
 
-def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
+def foresee(node: str, system: str, widgets: dict, ratios: str | None, workflow: str | None = None) -> dict:
     """What a run of a ToCa Cache node would cost with these widgets; ratios: the text of a ToCa Ratios node connected to it, or None.
 
     Raises ConfigError for what the node would refuse.
     """
-    record = RECORDS.of(node)
+    record = record_of(node, system, workflow)
     entry, depths = known(record, system)
     layout = entry.layout if entry is not None else None
     costs = record.costs if record else Drawn(layout, depths)
@@ -102,6 +108,23 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None) -> dict:
                      "speedup": round(found.speedup, 4), "cache_bytes": found.cache_bytes, "note": why}
 
 
+def to_keep(node: str, system: str, widgets: dict, ratios: str | None, workflow: str | None = None) -> ToCaConfig:
+    """The settings that a ToCa Cache node with these widgets comes to, for any number of steps: what a preset of it holds.
+
+    Raises ConfigError for what the node would refuse, and for preset paper before its model is known.
+    """
+    record = record_of(node, system, workflow)
+    entry, depths = known(record, system)
+    settings = settings_of(record.costs if record else Drawn(entry.layout if entry is not None else None, depths), widgets, ratios)
+    if settings.preset == "paper" and record is None:
+        raise ConfigError("preset is paper, whose settings depend on the model; sample once, then save.")
+    if settings.preset in ("auto", "paper"):
+        config, _ = settings.resolve(entry if record else None, record and record.costs, STEPS)
+    else:
+        config = settings.custom
+    return replace(config, max_gap=0)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """What stands for a bound model before there is one: where its modules are, and how many blocks each has."""
@@ -124,7 +147,8 @@ def settings_of(bound, widgets: dict, ratios: str | None):
             raise ConfigError(f"{name} is {shown(value)}; give {'text' if isinstance(usual[name], str) else 'a number'}.")
     values = {name: value for name, value in (usual | widgets).items() if name != "enable"}
     presets_known = (*PRESETS, *saved_presets())
-    if values["preset"] not in presets_known:
+    name, own = split_preset(values["preset"])
+    if name not in presets_known and not own:
         raise ConfigError(f"preset is {shown(values['preset'])}; choose one of {', '.join(presets_known)}.")
     return read(bound and bound.layout, **values, ratios=None if ratios is None else parse_block_ratios(ratios, "ratios"))
 

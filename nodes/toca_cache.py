@@ -4,12 +4,13 @@ from functools import cache, partial
 
 from comfy_api.latest import io
 
-from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS, STALE_TOKENS
+from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS, STALE_TOKENS, ConfigError
 from .host.calls import plain_model
+from .host.publish import place_of
 from .host.records import RECORDS
 from .host.seam import install
 from .host.settings import PRESETS, SCORES, fit, read
-from .host.user_files import preset_file, saved_presets
+from .host.user_files import preset_file, preset_of, saved_presets, split_preset
 from .systems import bound_of, system_of
 from .toca_ratios import Ratios
 
@@ -87,7 +88,7 @@ class ToCaCache(io.ComfyNode):
                 io.Float.Input("tolerance", default=-1.0, min=-1.0, max=100.0, step=0.05, round=0.001, optional=True,
                                tooltip="How much error, in percent, skipped steps may add before a full one is due; higher is faster. "
                                        "0 skips nothing, 0.1 is hard to tell from the original, 0.8 shows in details. -1: 0.2 with "
-                                       "preset auto; the fixed cycle with custom, where a tolerance needs level stack or output."),
+                                       "preset auto; the fixed cycle with custom, where a tolerance counts at levels stack and output."),
                 io.Combo.Input("level", options=list(LEVELS), default="module", optional=True,
                                tooltip="module: every attention and MLP keeps its output, and the fresh tokens are recomputed (ToCa). "
                                        "stack: one change per token stands for all blocks together; fast, and small in memory. "
@@ -128,8 +129,19 @@ class ToCaCache(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, preset=None, **inputs):
         """A preset that was saved anew is another input."""
-        file = preset_file(preset)
+        file = preset_file(split_preset(preset)[0])
         return file.stat().st_mtime_ns if preset not in PRESETS and file.is_file() else None
+
+    @classmethod
+    def validate_inputs(cls, preset=None):
+        """A preset that this machine does not know comes with its settings, or the prompt is refused before it runs."""
+        if preset is None or preset in (*PRESETS, *saved_presets()):
+            return True
+        try:
+            preset_of(preset)
+        except ConfigError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(cls, model, enable=True, preset="auto", ratios=None, **given) -> io.NodeOutput:
@@ -143,11 +155,12 @@ class ToCaCache(io.ComfyNode):
         system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
         widgets = {name: given.get(name, default) for name, default in defaults().items() if name not in ("enable", "preset")}
         settings = read(bound and bound.layout, preset, ratios=ratios, **widgets)
-        if preset not in ("auto", "paper"):
+        if settings.preset not in ("auto", "paper"):
             fit(settings.custom, system, bound)
         node = cls.hidden.unique_id if cls.hidden else None
-        RECORDS.loaded(node, type(diffusion_model).__name__, system.name if system else "", bound and bound.costs)
-        return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, node), node=node))
+        place = place_of(node)
+        RECORDS.loaded(place, type(diffusion_model).__name__, system.name if system else "", bound and bound.costs)
+        return io.NodeOutput(install(model, settings, on_end=partial(RECORDS.ran, place), node=node))
 
 
 @cache

@@ -1,21 +1,35 @@
 /**
  * The pack's one front-end extension. A part takes care of the nodes that it knows:
- * setup() once, nodeCreated(node) for every node of the graph.
+ * setup() once, nodeCreated(node) for every node of the graph, loaded() after a workflow was opened.
  */
 import { app } from "../../scripts/app.js";
+import { cache } from "./cache/part.js";
 import { compare } from "./compare/part.js";
+import { outputs, remount } from "./graph.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";
+import { learnWords } from "./words.js";
 
-const PARTS = [compare, live, ratios, reportText];
+const PARTS = [compare, cache, live, ratios, reportText];         // in the order in which what they add stands on a node
 
 app.registerExtension({
     name: "ToCa",
+    init: learnWords,
     setup() {
         for (const part of PARTS) part.setup?.();
     },
     nodeCreated(node) {
         for (const part of PARTS) part.nodeCreated?.(node);
+    },
+    /** The host says which workflow is open, and draws it, a little after it has opened it. */
+    afterConfigureGraph() {
+        for (const wait of [0, 150, 600, 2000]) setTimeout(() => {
+            if (window.LiteGraph.vueNodesMode) remount();
+            for (const part of PARTS) part.loaded?.();
+        }, wait);
+    },
+    onNodeOutputsUpdated() {
+        outputs.dispatchEvent(new Event("updated"));
     },
 });

@@ -44,7 +44,7 @@ class Record:
 
 
 class Records:
-    """By node id, as the host gives it."""
+    """By (workflow, node): the ids of the workflow that a prompt was made from, None where it was not, and of the node in it."""
 
     def __init__(self):
         self.known: OrderedDict[str, Record] = OrderedDict()

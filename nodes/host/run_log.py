@@ -30,7 +30,7 @@ class RunId:
     run: int
 
     def as_dict(self) -> dict:
-        return {"node": self.sampler, "cache": self.cache, "run": self.run}
+        return {"node": self.sampler, "cache": self.cache, "run": self.run, "prompt": self.prompt}
 
 
 @dataclass(frozen=True)

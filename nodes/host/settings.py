@@ -8,7 +8,7 @@ from ...toca_core.config import ConfigError, ToCaConfig, number, shown
 from ...toca_core.ratios import adapt
 from ..systems import MODULES
 from .block_ratios import parse_block_ratios
-from .user_files import load_preset
+from .user_files import preset_of, split_preset
 
 PRESETS = ("auto", "quality", "paper", "custom")               # beside those that users have saved (`user_files.py`)
 BUDGET = ("calls", "speed", "refine")                          # of runs that forecast whole steps
@@ -88,20 +88,31 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
     number(-1, 100)("tolerance", tolerance)                         # whatever the preset
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
-                        tolerance=tolerance if preset == "custom" else None, **cycles, **widgets)
+                        **cycles, **widgets)
+    remark = ""
     if preset not in PRESETS:
-        config = with_widgets(load_preset(preset), config, tolerance)
-    return Settings(preset, config, verbose, tolerance, tuple(unused(preset, config, ratios, tolerance)))
+        saved, remark = preset_of(preset)
+        preset, config = split_preset(preset)[0], with_widgets(saved, config, tolerance)
+    elif preset == "custom":
+        config = at_tolerance(config, tolerance)
+    return Settings(preset, config, verbose, tolerance, (*filter(None, [remark]), *unused(preset, config, ratios, tolerance)))
 
 
 def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
     """A saved preset, with the widgets of `ALWAYS` that differ from their defaults, and with a tolerance where one is set."""
     changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
-    return replace(saved, **changed, tolerance=saved.tolerance if tolerance is None else tolerance)
+    return at_tolerance(replace(saved, **changed), tolerance)
+
+
+def at_tolerance(config: ToCaConfig, tolerance: float | None) -> ToCaConfig:
+    """The same settings by a tolerance, where one is set and counts."""
+    return config if tolerance is None or not config.forecasts else replace(config, tolerance=tolerance)
 
 
 def unused(preset: str, config: ToCaConfig, ratios, tolerance: float | None):
-    """What a user has set, but that does not count."""
+    """What a user has set, but what does not count: it stays set from one preset and level to another."""
+    if preset not in ("auto", "quality", "paper") and tolerance is not None and not config.forecasts:
+        yield f"The tolerance of {tolerance:g} was not used, since level is {config.level}; choose stack or output"
     if preset != "custom" and ratios is not None:
         yield f"The connected ratios were not used, since preset is {preset}; choose custom"
     elif preset == "custom" and config.block_ratios and config.level != "module":

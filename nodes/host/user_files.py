@@ -75,11 +75,10 @@ def preset_file(name: str) -> Path:
 
 
 def save_preset(name: str, config: ToCaConfig):
-    """Of the settings those that count and are not as they come. Raises ConfigError where it cannot be written."""
-    settings = {key: value for key, value in asdict(config).items() if config.counts(key) and value != getattr(PLAIN, key)}
+    """Raises ConfigError where it cannot be written."""
     path = preset_file(name)
     try:
-        write(path, {"version": VERSION, **settings})
+        write(path, settings_of_preset(config))
     except OSError as error:
         raise ConfigError(f"Preset {shown(name)} cannot be saved, since {path} cannot be written ({error.strerror}); make room or give "
                           f"access there, or leave save_as empty.") from None
@@ -106,6 +105,66 @@ def load_preset(name: str) -> ToCaConfig:
                           f"again with ToCa Calibrate.") from None
     except ConfigError as error:
         raise ConfigError(f"Preset {shown(name)} cannot be used: {error}") from None
+
+
+def preset_of(preset) -> tuple[ToCaConfig, str]:
+    """The settings of a saved preset as a prompt names it, and a remark or "".
+
+    With its settings after the name, `name {"level": ...}`, it travels with its workflow: those count, whatever this machine has of that
+    name. Raises ConfigError where there are none to be had.
+    """
+    name, settings = split_preset(preset)
+    if not settings:
+        return load_preset(name), ""
+    try:
+        config = config_of(strict_json.loads(settings.encode()[:LARGEST]))
+    except (ValueError, UnicodeEncodeError) as error:
+        if preset_file(name).is_file():
+            return load_preset(name), f"The workflow's settings of preset {name} cannot be used ({cut(str(error))}): this machine's were"
+        remedy = "update ToCa" if isinstance(error, NewerFile) else "choose another preset"
+        raise ConfigError(f"Preset {shown(name)} cannot be used: its settings in the workflow are none ({cut(str(error), 200)}); "
+                          f"{remedy}.") from None
+    try:
+        same = load_preset(name) == config
+    except ConfigError:
+        return config, f"This machine has no preset {name}: its settings came with the workflow"
+    return config, "" if same else (f"This machine's preset {name} has other settings: those of the workflow were used; choose the preset "
+                                    f"anew for this machine's")
+
+
+def split_preset(preset) -> tuple:
+    """`name {settings}` -> (name, settings as text or "")."""
+    if not isinstance(preset, str):
+        return preset, ""
+    name, brace, rest = preset.partition("{")
+    return (name.strip(), brace + rest) if brace else (preset, "")
+
+
+def settings_of_preset(config: ToCaConfig) -> dict:
+    """Of the settings those that count and are not as they come, as a preset's file holds them."""
+    settings = {key: value for key, value in asdict(config).items() if config.counts(key) and value != getattr(PLAIN, key)}
+    return {"version": VERSION, **settings}
+
+
+def rename_preset(name: str, new: str):
+    """Raises ConfigError where that cannot be done."""
+    change(name, lambda path: path.rename(path.with_name(f"{new}.json")))
+
+
+def delete_preset(name: str):
+    """Raises ConfigError where that cannot be done."""
+    change(name, Path.unlink)
+
+
+def change(name: str, act):
+    path = preset_files().get(composed(name))
+    if path is None:
+        raise ConfigError(f"preset is {shown(name)}, of which this machine has no file; choose one that is listed.")
+    try:
+        act(path)
+    except OSError as error:
+        raise ConfigError(f"Preset {shown(name)} cannot be changed, since {path} cannot be written ({error.strerror}); give access "
+                          f"there.") from None
 
 
 def config_of(content) -> ToCaConfig:

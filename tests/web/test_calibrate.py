@@ -77,7 +77,7 @@ def test_a_saved_preset_is_listed_and_used(client, user):
     saved = json.loads((user / "presets" / f"{PRESET}.json").read_text())
     assert result.error is None and report["preset"] == PRESET and report["settings"]["tolerance"] == saved["tolerance"]
     (user / "presets" / f"{PRESET}.json").unlink()
-    with pytest.raises(PromptRejected, match=f"preset: '{PRESET}' not in"):
+    with pytest.raises(PromptRejected, match=f"preset is '{PRESET}', of which this machine has no file"):
         client.run(prompt)
 
 

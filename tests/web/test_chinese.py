@@ -1,7 +1,12 @@
-"""The front end in Chinese: names in the nodes, and their help pages."""
+"""The front end in Chinese: names in the nodes, what the pack's own panels say, and the help pages."""
 
 import json
+import re
 
+import pytest
+
+from tests.web.test_workflows import SET_SAMPLERS, load
+from tools.browser import RUN
 from tools.server import PROJECT
 
 NODES = list(json.loads((PROJECT / "locales/zh/nodeDefs.json").read_text(encoding="utf-8")))
@@ -33,3 +38,51 @@ def test_nodes_are_in_chinese_and_their_help_is_found(open_page, server):
         text, width = page.evaluate(HELP, [f"/extensions/{PROJECT.name}/docs/", name])
         assert text.startswith("# ToCa ") and "## 输入" in text and width > 200, name
     assert page.complaints == []
+
+
+# ---- the pack's own words in the browser ----
+
+PANELS = """() => [...document.querySelectorAll(".toca-live, .toca-ratios, .toca-compare")].flatMap((panel) =>
+    [panel, ...panel.querySelectorAll("*")].flatMap((part) => [part.childElementCount ? "" : part.textContent,
+        part.getAttribute("title") ?? "", part.getAttribute("aria-label") ?? ""]))"""
+LISTS = """() => app.graph.nodes.filter(({ type }) => type.startsWith("ToCa")).flatMap(({ widgets }) => widgets ?? []).flatMap(
+    ({ label, name, options }) => [label ?? name, ...(name === "likeness" ? options.values : [])])"""
+UNTRANSLATED = {"ToCa", "ComfyUI", "MLP", "FLOPs", "token", "auto", "paper", "custom", "module", "stack", "output", "mlp", "KB", "MB",
+                "GB", "dB", "SSIM", "CFG"}       # names that stand for values, units and modules
+
+
+def strings() -> dict[str, str]:
+    """id -> English, as web/words.js has them."""
+    source = (PROJECT / "web" / "words.js").read_text(encoding="utf-8")
+    return {name: "".join(re.findall(r'"((?:[^"\\\\]|\\\\.)*)"', text)) for name, text in
+            re.findall(r'^    "([\w.]+)": ((?:"(?:[^"\\\\]|\\\\.)*"[\s+]*)+),$', source, re.MULTILINE)}
+
+
+def test_every_string_has_a_chinese_side():
+    english = strings()
+    chinese = json.loads((PROJECT / "locales/zh/main.json").read_text(encoding="utf-8"))["toca"]
+    assert len(english) > 80 and chinese.keys() == english.keys()
+    for name, text in english.items():
+        assert set(re.findall(r"\{\w+\}", chinese[name])) == set(re.findall(r"\{\w+\}", text)), name
+        assert re.search("[\u3002\u4e00-\u9fff]", chinese[name]), name
+
+
+def test_every_string_is_asked_for():
+    sources = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "web").rglob("*.js"))
+    made = {"state.", "kind.", "picture.", "level.", "likeness.", "chart.", "chart.slope."}           # put together from parts
+    assert not [name for name in strings() if f'"{name}"' not in sources.replace(f'    "{name}": ', "") and
+                not any(name.startswith(part) for part in made)]
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_no_english_is_left_in_the_panels(open_page, renderer):
+    page = open_page(renderer, **{"Comfy.Locale": "zh"})
+    for name in ("demo_ratios", "demo_compare"):
+        load(page, name)
+        page.evaluate(SET_SAMPLERS, {"steps": 6, "seed": 901 + len(renderer)})
+        page.evaluate(RUN, 300_000)
+        page.wait_for_timeout(800)
+        said = [text for text in [*page.evaluate(PANELS), *page.evaluate(LISTS)] if text]
+        assert len(said) > 20
+        left = {word for text in said for word in re.findall("[A-Za-z]{2,}", text)} - UNTRANSLATED
+        assert left == set(), name

@@ -26,7 +26,8 @@ COUNT_LISTENERS = """() => {
 }"""
 PANEL = """(index) => {
     const panel = document.querySelectorAll(".toca-live")[index];
-    return { words: panel.innerText, bars: [...panel.querySelectorAll("rect")].map((bar) => bar.getAttribute("class")),
+    const words = [...panel.querySelectorAll('.words, .kind')].map((part) => part.textContent).join('\\n');
+    return { words, bars: [...panel.querySelectorAll("rect")].map((bar) => bar.getAttribute("class")),
              dots: panel.querySelectorAll("circle").length };
 }"""
 SECOND_CACHE = """() => {
@@ -74,11 +75,14 @@ def kinds(report):
 
 
 def assert_shows(panel, report):
-    """The panel is the report, number for number."""
+    """The panel is the report, bar for bar, and begins with the time."""
     assert panel["bars"] == kinds(report)
     assert panel["dots"] == sum(step["error"] is not None for step in report["steps"])
-    assert f"{len(report['steps'])} steps" in panel["words"] and f"{report['flops_speedup']:.2f}x fewer FLOPs" in panel["words"]
-    assert (report["note"] or f"{report['calls']['partial']} partial") in panel["words"]
+    words = panel["words"].split("\n")
+    assert any(" s instead of about " in line or f" s for {len(report['steps'])} steps" in line for line in words)
+    name = "partly computed" if report["settings"]["level"] == "module" else "forecast"
+    for kind, told in (("full", "computed"), ("partial", name)):
+        assert report["calls"][kind] == 0 or f"{report['calls'][kind]} {told}" in words
 
 
 @both
@@ -91,7 +95,9 @@ def test_it_moves_during_a_run_and_then_shows_the_report(graph):
     assert [step["index"] for step in seen["steps"]] == list(range(STEPS - 1))              # one message a step, the report for the last
     assert [step["kind"] for step in seen["steps"]] == kinds(report)[:-1]
     assert [step["error"] for step in seen["steps"]] == [step["error"] for step in report["steps"][:-1]]
-    assert all(step[key] == report[key] for step in seen["steps"] for key in ("node", "cache", "run"))
+    assert all(step[key] == report[key] for step in seen["steps"] for key in ("node", "cache", "run", "prompt", "workflow"))
+    assert report["prompt"] and report["workflow"] == graph.evaluate("() => app.graph.id")
+    assert [len(step["steps"]) for step in seen["steps"]] == list(range(1, STEPS))          # each tells the run so far
     assert [f"{index + 1} of {STEPS}" in panels[0] for index, panels in enumerate(seen["panels"])] == [True] * (STEPS - 1)
     assert_shows(graph.evaluate(PANEL, 0), report)
     graph.evaluate(f"() => {{ window.panel = document.querySelector('.toca-live'); {CACHE}.collapse(); }}")
@@ -102,8 +108,97 @@ def test_it_moves_during_a_run_and_then_shows_the_report(graph):
     graph.wait_for_function("() => document.querySelectorAll('.toca-live rect').length === 3")
     panel, reports = graph.evaluate(PANEL, 0), graph.evaluate("() => seen.reports")
     assert_shows(panel, reports[1])
-    assert "No step could be skipped" in panel["words"] and len(panel["bars"]) == 3
+    assert "Nothing was skipped: the first" in panel["words"] and "save time." in panel["words"] and len(panel["bars"]) == 3
     assert graph.complaints == []
+
+
+def words(page):
+    page.wait_for_timeout(300)
+    return page.evaluate(PANEL, 0)["words"]
+
+
+def queue(page, seed, steps=STEPS):
+    page.evaluate(SET_SAMPLERS, {"steps": steps, "seed": seed})
+    page.evaluate("() => app.queuePrompt(0, 1)")
+
+
+def idle(page):
+    page.wait_for_function("async () => { const queue = await (await fetch('/queue')).json();"
+                           " return !queue.queue_running.length && !queue.queue_pending.length }", timeout=120_000)
+
+
+@both
+def test_it_says_so_where_the_last_prompt_sampled_nothing_with_it(graph, renderer):
+    """In place of the bars of the run before."""
+    run(graph, 511, steps=4)
+    assert graph.evaluate(PANEL, 0)["bars"]
+    run(graph, 511, steps=4)
+    assert "came from ComfyUI's cache" in words(graph) and not graph.evaluate(PANEL, 0)["bars"]
+    def widget(name):
+        return f"{CACHE}.widgets.find((widget) => widget.name === '{name}')"
+    for change, back, seed, told in [
+        (f"{CACHE}.mode = 4", f"{CACHE}.mode = 0", 512, "bypassed"),
+        (f"{widget('enable')}.value = false", f"{widget('enable')}.value = true", 513, "Switched off"),
+    ]:
+        graph.evaluate(f"() => {{ {change}; }}")
+        run(graph, seed, steps=4)
+        assert told in words(graph) and not graph.evaluate(PANEL, 0)["bars"]
+        graph.evaluate(f"() => {{ {back}; }}")
+    graph.evaluate(f"() => {{ {widget('preset')}.value = 'custom'; {widget('block_ratios')}.value = 'mlp: 7'; }}")
+    queue(graph, 514, steps=4)
+    graph.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('block 0 is 7')")
+    assert not graph.evaluate(PANEL, 0)["bars"]
+
+
+@both
+def test_another_workflows_run_never_shows(graph, renderer):
+    """Not even that of the same file in another tab, and each has its own again when it is open again; Report and Compare keep theirs."""
+    load(graph, "demo_report")
+    queue(graph, 521 + len(renderer))
+    graph.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('Step 2')", timeout=60_000)
+    load(graph, "demo_report")
+    assert "Shows each step" in words(graph)
+    idle(graph)
+    assert "Shows each step" in words(graph)
+    graph.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    graph.wait_for_function("() => document.querySelector('.toca-live')?.innerText.includes(' s')", timeout=60_000)
+    assert len(graph.evaluate(PANEL, 0)["bars"]) == STEPS
+    run(graph, 531 + len(renderer), steps=4)
+    told = "() => document.querySelector('.toca-report')?.innerText"
+    before = graph.evaluate(told)
+    assert "evaluations" in before
+    graph.evaluate("() => app.extensionManager.command.execute('Workspace.NextOpenedWorkflow')")
+    graph.wait_for_function(f"() => ({told})()?.includes('Reads here')", timeout=60_000)
+    graph.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    graph.wait_for_function(f"(before) => ({told})() === before", arg=before, timeout=60_000)
+
+
+def test_a_reload_in_mid_run_shows_the_run_so_far(open_page):
+    page = open_page("canvas", **{"Comfy.Locale": "en"})
+    load(page, "demo_auto")
+    queue(page, 541, steps=200)
+    page.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('Step 6')", timeout=60_000)
+    page.wait_for_timeout(3000)                                     # the host keeps drafts of its workflows, after a while
+    page.reload()
+    page.wait_for_function("() => document.querySelector('.toca-live')?.innerText.includes(' of 200')", timeout=60_000)
+    shown = page.evaluate(PANEL, 0)["bars"]
+    assert len(shown) == 200 and sum(kind != "ahead" for kind in shown) >= 6
+    page.wait_for_function("() => /instead of|no time saved/.test(document.querySelector('.toca-live').innerText)", timeout=120_000)
+    shown = page.evaluate(PANEL, 0)["bars"]
+    assert len(shown) == 200 and "ahead" not in shown
+    page.reload()
+    page.wait_for_function("() => /instead of|no time saved/.test(document.querySelector('.toca-live')?.innerText)", timeout=60_000)
+    assert page.evaluate(PANEL, 0)["bars"] == shown
+
+
+@pytest.mark.parametrize("renderer", ["vue"])
+def test_of_three_prompts_in_the_queue_it_shows_the_one_that_runs(graph):
+    for index in range(3):
+        queue(graph, 551 + index, steps=3 + index)
+    idle(graph)
+    graph.wait_for_function("() => seen.reports.length === 3")
+    assert graph.evaluate(PANEL, 0)["bars"] == kinds(graph.evaluate("() => seen.reports[2]"))
+    assert [len(report["steps"]) for report in graph.evaluate("() => seen.reports")] == [3, 4, 5]
 
 
 @pytest.mark.parametrize("renderer", ["canvas"])

@@ -200,6 +200,60 @@ def test_the_cache_has_the_chart_over_its_own_text(charted):
     assert page.complaints == []
 
 
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_ratios_that_do_not_count_are_dimmed_and_a_click_makes_them_count(charted, renderer):
+    page = charted(renderer)
+    set_cache = f"(values) => {{ for (const [name, value] of Object.entries(values)) {{ const widget = {NODE('ToCaCache')}.widgets.find("
+    set_cache += "(widget) => widget.name === name); widget.value = value; widget.callback(value); } }"
+    for values, words in (({"preset": "auto"}, "Preset auto"), ({"preset": "custom", "level": "stack"}, "Level stack")):
+        page.evaluate(set_cache, values)
+        page.wait_for_function("(words) => document.querySelector('.toca-ratios.unused .why')?.textContent.includes(words)", arg=words)
+        page.get_by_role("button", name="Use these ratios").click()
+        page.wait_for_function("() => !document.querySelector('.toca-ratios:not([hidden]).unused')")
+        widgets = f"{NODE('ToCaCache')}.widgets"
+        chosen = page.evaluate(f"() => ['preset', 'level'].map((name) => {widgets}.find((one) => one.name === name).value)")
+        assert chosen == ["custom", "module"]
+    assert page.complaints == []
+
+
+ON_THE_FACE = """async () => {
+    const nodes = new Set(app.graph.nodes.filter(({ type }) => ["ToCaRatios", "ToCaCache"].includes(type)));
+    const { node } = app.graph.convertToSubgraph(nodes);
+    window.face = node;
+    for (const [type, name, kind] of [["ToCaRatios", "ratios", "STRING"], ["ToCaCache", "preset", "COMBO"]]) {
+        const inner = node.subgraph.nodes.find((inner) => inner.type === type);
+        node.subgraph.addInput(name, kind).connect(inner.inputs.find((input) => input.name === name), inner);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const preset = node.widgets.find(({ name }) => name === "preset");
+    preset.value = "auto";
+    preset.callback?.("auto");
+    app.canvas.setGraph(node.subgraph);
+    await new Promise((resolve) => setTimeout(resolve, 800));
+    const inner = node.subgraph.nodes.find(({ type }) => type === "ToCaRatios");
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset = [400 - inner.pos[0], 200 - inner.pos[1]];
+    app.canvas.setDirty(true, true);
+    await new Promise((resolve) => setTimeout(resolve, 600));
+}"""
+
+
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_on_the_face_of_a_subgraph_painting_edits_what_runs(charted, renderer):
+    """And the chart knows what the face says, and the model that comes in from outside."""
+    page = charted(renderer)
+    page.evaluate(ON_THE_FACE)
+    page.wait_for_function("""() => [...document.querySelectorAll('.toca-ratios .why')].some((why) =>
+        why.textContent.includes('Preset auto'))""")
+    labels = page.evaluate("() => [...document.querySelectorAll('.toca-ratios [role=radio]')].map((tab) => tab.textContent.split(' ')[0])")
+    assert "mlp" in labels and "cross_attn" not in labels
+    page.evaluate("() => { const preset = face.widgets.find(({ name }) => name === 'preset'); preset.value = 'custom'; }")
+    stroke(page, (2, 0.9))
+    painted = "async () => Object.values((await app.graphToPrompt()).output).find((node) => node.class_type === 'ToCaRatios').inputs.ratios"
+    assert float(page.evaluate(painted).split(": ")[1].split(", ")[2]) == pytest.approx(0.9, abs=0.03)
+    assert page.complaints == []
+
+
 def test_a_deleted_node_leaves_no_listener(open_page):
     page = open_page("canvas", **{"Comfy.Locale": "en"})            # one of its own, since every listener in it is watched
     page.evaluate(WATCH)
@@ -271,6 +325,10 @@ def test_the_routes_foretell_the_report_and_refuse_by_name(client, server):
     assert answer["cache_bytes"] == report["predicted_cache_bytes"]
     status, answer = ask(server, json.dumps({"node": node, "widgets": {**widgets, "preset": "auto"}}).encode())
     assert status == 200 and answer["flops"] is None and "depends on the picture" in answer["note"]
+    for place in (f"node={node}&workflow=another", f"node={node}&system=open_sora"):      # another's node of the same id, another system
+        with urllib.request.urlopen(f"{server.url}/toca/model?{place}") as answer:
+            model = json.loads(answer.read())
+        assert not model["known"] and ("spatial.mlp" in [module["name"] for module in model["modules"]]) == ("open_sora" in place)
     status, answer = ask(server, b'{"node": "no such node"}')
     assert status == 200 and answer["flops"] is None and len(answer["ratios"]["mlp"]) == 28
 

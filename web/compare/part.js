@@ -1,6 +1,7 @@
 /** ToCa Compare: the baseline and the accelerated pictures behind one slider. */
 import { api } from "../../../scripts/api.js";
-import { chain } from "../graph.js";
+import { addPanel, chain, showOutput } from "../graph.js";
+import { t } from "../words.js";
 import { compareView } from "./view.js";
 
 const NODE = "ToCaCompare";
@@ -11,10 +12,9 @@ export const compare = {
     nodeCreated(node) {
         if (node.comfyClass !== NODE) return;
         const view = compareView(() => node.inputs.slice(0, 2).map((input) => input.label ?? input.localized_name ?? input.name));
-        const options = { serialize: false, hideOnZoom: false, getMinHeight: () => VIEW_HEIGHT };
-        node.addDOMWidget("comparison", "toca_compare", view.element, options).serialize = false;
+        addPanel(node, "comparison", t("panel.compare"), view.element, { getMinHeight: () => VIEW_HEIGHT });
         node.setSize(node.size.map((length, axis) => Math.max(length, SIZE[axis])));
-        chain(node, "onExecuted", (output) => view.show(pairs(output)));
+        showOutput(node, (output) => view.show(pairs(output)));
         chain(node, "onRemoved", view.remove);
     },
 };

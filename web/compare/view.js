@@ -1,5 +1,7 @@
 /** Two pictures on top of each other, the second one uncovered from a line on that follows the pointer or the arrow keys. */
 
+import { t } from "../words.js";
+
 const IDENTICAL = 99;               // dB, as ToCa Compare counts an identical picture
 const SMALL = 256;                  // pixels below which a picture is enlarged in squares
 const STEP = 5;                     // percent per press of an arrow key
@@ -23,7 +25,7 @@ export function compareView(labels) {
     const stage = made("div", "stage", { tabIndex: 0, role: "slider", ariaValueMin: 0, ariaValueMax: 100 });
     stage.append(before, after, line, left, right);
     const caption = made("span", "");
-    const [back, forth] = [["‹", -1, "previous picture"], ["›", 1, "next picture"]].map(([textContent, by, title]) =>
+    const [back, forth] = [["‹", -1, t("compare.previous")], ["›", 1, t("compare.next")]].map(([textContent, by, title]) =>
         made("button", "button", { textContent, title, type: "button", onclick: () => turn(by) }));
     const bar = made("div", "bar");
     bar.append(back, caption, forth);
@@ -84,7 +86,7 @@ export function compareView(labels) {
 
 /** One line on a pair: which of how many it is, and how alike its pictures are; null for figures of pictures that are not finite. */
 export function captionOf({ picture, psnr, ssim }, index, count) {
-    const alike = psnr == null ? "not finite" : psnr >= IDENTICAL ? "identical" : `${psnr.toFixed(2)} dB`;
+    const alike = psnr == null ? t("compare.broken") : psnr >= IDENTICAL ? t("compare.identical") : `${psnr.toFixed(2)} dB`;
     const similar = ssim == null ? "" : `SSIM ${ssim.toFixed(4)}`;
     return [count > 1 ? `${index + 1}/${count}` : "", picture !== index + 1 ? `#${picture}` : "", alike, similar]
         .filter(Boolean).join("  ·  ");

@@ -1,5 +1,6 @@
 /** ToCa Report: its text, above its picture, to read and to copy. */
-import { chain } from "../graph.js";
+import { addPanel, showOutput } from "../graph.js";
+import { t } from "../words.js";
 
 const WIDTH = 330, HEIGHT = 132, MARGIN = 6;
 const CSS = `
@@ -14,11 +15,11 @@ export const reportText = {
 
     nodeCreated(node) {
         if (node.comfyClass !== "ToCaReport") return;
-        const text = Object.assign(document.createElement("pre"), { className: "toca-report", textContent: "Reads here after sampling." });
+        const text = Object.assign(document.createElement("pre"), { className: "toca-report", textContent: t("report.quiet") });
         text.dataset.captureWheel = "true";
-        const options = { serialize: false, hideOnZoom: false, margin: MARGIN, getMinHeight: () => HEIGHT, getMaxHeight: () => HEIGHT };
-        node.addDOMWidget("toca_report", "toca_report", text, options).serialize = false;
+        const height = () => HEIGHT;
+        addPanel(node, "toca_report", t("panel.report"), text, { margin: MARGIN, getMinHeight: height, getMaxHeight: height });
         node.setSize([Math.max(WIDTH, node.size[0]), node.computeSize()[1]]);            // or its title would be cut
-        chain(node, "onExecuted", (output) => { text.textContent = output.text?.join("\n") ?? ""; });
+        showOutput(node, (output) => { text.textContent = output.text?.join("\n") ?? ""; });
     },
 };

@@ -1,14 +1,23 @@
 /** Drawing: data in, SVG or words out. */
+import { sentences } from "../notes.js";
+import { t } from "../words.js";
 import { mean } from "./series.js";
 
 const COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7"];          // told apart by colour-blind readers (Okabe and Ito)
 const DASHES = ["none", "5 3", "1 3", "8 3 1 3"];                      // and without colour
+// Which of them a module has, whatever model it is in and whichever others are shown.
+const LOOKS = { cross_attn: 0, mlp: 1, "spatial.cross_attn": 0, "spatial.mlp": 1, "temporal.mlp": 2, "temporal.cross_attn": 3,
+    "double.img_mlp": 1, "double.txt_mlp": 2, "single.mlp": 3 };
 
 /** The series of a chart: every module that is recomputed in part, with its ratios, colour and pattern. */
 export function seriesOf(modules, ratios) {
     return modules
         .filter(({ kind, name }) => kind !== "self_attn" && ratios[name]?.length)
-        .map(({ name, share }, index) => ({ name, share, ratios: ratios[name], colour: COLOURS[index % 4], dash: DASHES[index % 4] }));
+        .map(({ name, share }) => ({ name, share, ratios: ratios[name], colour: COLOURS[lookOf(name)], dash: DASHES[lookOf(name)] }));
+}
+
+function lookOf(name) {
+    return LOOKS[name] ?? [...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % COLOURS.length;
 }
 
 /** Bars for the chosen series, lines for the others; one unit wide per block and one high, y downwards. */
@@ -35,19 +44,19 @@ function line({ ratios, colour, dash }, width) {
 export const label = ({ name, ratios }) => `${name} ${mean(ratios).toFixed(2)}`;
 
 /** How much a module matters for the cost; share is null where the model is not known yet. */
-export const weight = ({ name, share }) => `${name}${share == null ? "" : `: ${Math.round(100 * share)}% of the model's FLOPs`}`;
+export const weight = ({ name, share }) => (share == null ? name : t("chart.weight", { name, percent: Math.round(100 * share) }));
 
 /** What the marked block has, in words. */
 export function reading({ name, ratios }, block) {
-    return `${name}, block ${block + 1} of ${ratios.length}: ${ratios[block].toFixed(2)}`;
+    return t("chart.reading", { name, block: block + 1, blocks: ratios.length, ratio: ratios[block].toFixed(2) });
 }
 
 /** The cost of a run as two lines: what it is, and what for. */
 export function cost({ speedup, flops, plain_flops: plain, cache_bytes: bytes, steps, full, work, note }) {
-    const of = [steps && (full === null ? `${steps} steps` : `${steps} steps, ${full} full`), work].filter(Boolean).join(", ");
-    if (flops === null) return [note, of];
-    const what = `${speedup.toFixed(2)}x fewer FLOPs (${count(flops)} of ${count(plain)}), cache ${size(bytes)}`;
-    return [what, [of, note].filter(Boolean).join(". ")];
+    const of = [steps && t(full === null ? "cost.steps" : "cost.full", { steps, full }), sentences(work)].filter(Boolean).join(", ");
+    if (flops === null) return [sentences(note), of];
+    const what = t("cost.work", { times: speedup.toFixed(2), flops: count(flops), plain: count(plain), size: size(bytes) });
+    return [what, [of, sentences(note)].filter(Boolean).join(". ")];
 }
 
 export function count(flops) {

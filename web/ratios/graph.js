@@ -1,4 +1,5 @@
 /** What the graph says around a node: which ToCa Cache it belongs to, and which model that has. */
+import { sourceOf, valueOf } from "../graph.js";
 
 const LOADERS = { ToCaLoadDiT: "dit", ToCaLoadPixArt: "pixart", ToCaLoadOpenSora: "open_sora" };
 const FARTHEST = 50;                                                    // links followed, since a graph may be wrong
@@ -22,34 +23,14 @@ export function systemOf(cache) {
     let node = cache;
     for (let hops = 0; node && hops < FARTHEST; hops++) {
         if (node.comfyClass in LOADERS) return LOADERS[node.comfyClass];
-        const slot = node.inputs?.findIndex(({ type }) => type === "MODEL" || type === "*") ?? -1;
-        node = slot < 0 ? null : node.getInputNode(slot);
+        node = sourceOf(node, node.inputs?.find(({ type }) => type === "MODEL" || type === "*"));
     }
     return "";
 }
 
-/** A node's id in the prompt: those of the subgraphs around it come first. */
-export function executionId(node) {
-    const path = pathTo(node?.graph?.rootGraph, node?.graph);
-    return path ? [...path, node.id].join(":") : "";
-}
-
-function pathTo(graph, wanted) {
-    if (!graph) return null;
-    if (graph === wanted) return [];
-    for (const holder of graph.nodes.filter(({ subgraph }) => subgraph)) {
-        const path = pathTo(holder.subgraph, wanted);
-        if (path) return [holder.id, ...path];
-    }
-    return null;
-}
-
-/** The values of a node's own widgets, by name; what is for display only is left out. */
+/** The values of a node's own widgets, by name, as a prompt has them; what is for display only is left out. */
 export function widgetsOf(node) {
     const own = node?.widgets?.filter((widget) => widget.serialize !== false && widget.options?.serialize !== false) ?? [];
-    return Object.fromEntries(own.map(({ name, value }) => [name, value]));
-}
-
-export function isConnected(node, input) {
-    return node.inputs?.some(({ name, link }) => name === input && link != null) ?? false;
+    const sent = (widget) => (widget.name === "preset" ? widget.serializeValue?.() : undefined) ?? valueOf(node, widget.name);
+    return Object.fromEntries(own.map((widget) => [widget.name, sent(widget)]));
 }

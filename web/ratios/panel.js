@@ -3,13 +3,10 @@ import { cost, drawing, label, reading, seriesOf, weight } from "./chart.js";
 import { SHAPES, clamp, paint, rounded, tilt, trend } from "./series.js";
 import { Latest, describe, predict } from "./server.js";
 import { parse, withRatios } from "./text.js";
+import { sentences } from "../notes.js";
+import { t } from "../words.js";
 
-const PRESETS = [
-    ["paper", "Paper", "The published ratios of this model's system, for all modules"],
-    ["flat", "Flat", "As many tokens in every block as now on average"],
-    ["start", "More at the start", "The first blocks recompute more than the last"],
-    ["end", "More at the end", "The last blocks recompute more than the first"],
-];
+const PRESETS = ["paper", "flat", "start", "end"];
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 0.01], ArrowDown: [0, -0.01], PageUp: [0, 0.1], PageDown: [0, -0.1],
     Home: [-Infinity, 0], End: [Infinity, 0] };
 
@@ -17,10 +14,11 @@ export class RatioPanel {
     /**
      * source: where it gets and puts things
      *   text(), write(text)    the stored ratios
-     *   node(), system()       of the ToCa Cache it belongs to, as the server knows them
+     *   place()                {node, system, workflow} of the ToCa Cache it belongs to, as the server knows them
      *   widgets()              the values of that node
      *   ratios()               the text of a ToCa Ratios node, null where the chart is the cache's own
      *   remark()               why the ratios do not count, or ""
+     *   use()                  sets that ToCa Cache so that they count; without it, it cannot be set from here
      *   isOpen(), open(yes)    whether the chart is shown; without them it always is
      */
     constructor(source) {
@@ -30,25 +28,27 @@ export class RatioPanel {
         this.chosen = "";
         this.block = 0;
         this.cost = new Latest((signal) => this.ask(signal), (answer) => this.told(answer));
-        this.model = new Latest((signal) => describe(source.node(), source.system(), signal), (model) => this.met(model));
+        this.model = new Latest((signal) => describe(source.place(), signal), (model) => this.met(model));
         this.root = this.build();
     }
 
     build() {
         this.toggle = element("button", { class: "open", type: "button" });
-        this.tabs = element("div", { class: "row", role: "radiogroup", "aria-label": "Module" });
+        this.tabs = element("div", { class: "row", role: "radiogroup", "aria-label": t("chart.module") });
         this.plot = element("div", { class: "plot", tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": 1 });
         this.drawn = element("div", { style: "height: 100%" });
         this.handles = ["first", "last"].map((end) => element("div", { class: "handle", tabindex: 0, role: "slider", "aria-valuemin": 0,
-            "aria-valuemax": 1, title: "Drag to tilt all blocks", "aria-label": `Slope at the ${end} block` }));
+            "aria-valuemax": 1, title: t("chart.tilt"), "aria-label": t(`chart.slope.${end}`, { name: "" }) }));
         this.plot.append(this.drawn);
         this.scale = element("div", { class: "scale" }, this.plot, ...this.handles, ...[0, 0.5, 1].map((value) =>
             element("span", { style: `top: ${100 * (1 - value)}%` }, String(value))));
         this.read = element("div", { class: "words" });
-        const shapes = PRESETS.map(([name, words, title]) => this.button(words, title, () => this.preset(name)));
+        const shapes = PRESETS.map((name) => this.button(t(`chart.${name}`), t(`chart.${name}.title`), () => this.preset(name)));
         this.words = [element("div", { class: "words" }), element("div", { class: "words small" })];
-        this.body = element("div", { style: "display: contents" }, this.tabs, this.scale, this.read,
-            element("div", { class: "row" }, ...shapes), ...this.words);
+        this.unused = element("div", { class: "row" }, element("span", { class: "why" }),
+            this.button(t("chart.use"), t("chart.use.title"), () => this.source.use()));
+        this.body = element("div", { class: "body" }, this.tabs, this.scale, this.read,
+            element("div", { class: "row" }, ...shapes), this.unused, ...this.words);
         this.listen();
         return element("div", { class: "toca-ratios" }, this.toggle, this.body);
     }
@@ -97,7 +97,7 @@ export class RatioPanel {
         const text = source.text();
         const { error } = parse(text);
         if (error) return { text, error };
-        const question = { node: source.node(), system: source.system(), widgets: source.widgets(), ratios: source.ratios() };
+        const question = { ...source.place(), widgets: source.widgets(), ratios: source.ratios() };
         return { text, ...(await predict(question, signal)) };
     }
 
@@ -198,7 +198,7 @@ export class RatioPanel {
         this.toggle.hidden = !source.isOpen;
         this.body.hidden = !isOpen || !this.shown;
         const [first, second] = this.answer.flops === undefined ? ["", ""] : cost(this.answer);
-        this.toggle.textContent = `${isOpen ? "\u25be" : "\u25b8"} Ratios by block${isOpen || !first ? "" : `: ${first}`}`;
+        this.toggle.textContent = `${isOpen ? "\u25be" : "\u25b8"} ${t("chart.open")}${isOpen || !first ? "" : `: ${first}`}`;
         this.toggle.setAttribute("aria-expanded", isOpen);
         if (this.shown) this.drawShown();
         this.say(first, second);
@@ -210,11 +210,11 @@ export class RatioPanel {
         this.drawTabs();
         this.drawn.innerHTML = drawing(this.series, this.chosen, this.block);
         this.read.textContent = reading(shown, this.block);
-        describeSlider(this.plot, `Fresh tokens of ${shown.name}`, shown.ratios[this.block], this.read.textContent);
+        describeSlider(this.plot, t("chart.fresh", { name: shown.name }), shown.ratios[this.block], this.read.textContent);
         trend(shown.ratios).forEach((value, end) => {
             const { style } = this.handles[end];
             [style.left, style.top] = [`${100 * end}%`, `${100 * (1 - clamp(value))}%`];
-            describeSlider(this.handles[end], `Slope of ${shown.name} at the ${end ? "last" : "first"} block`, value, value.toFixed(2));
+            describeSlider(this.handles[end], t(`chart.slope.${end ? "last" : "first"}`, { name: shown.name }), value, value.toFixed(2));
         });
     }
 
@@ -230,19 +230,24 @@ export class RatioPanel {
                 tab.setAttribute("role", "radio");
                 tab.append(element("span", { class: "swatch", style: `background: ${colour}` }), element("span"));
                 return tab;
-            }), element("span", { class: "small" }, "self-attention: reused as a whole"));
+            }), element("span", { class: "small" }, t("chart.self")));
         }
         this.series.forEach((one, index) => {
             const tab = this.tabs.children[index];
             tab.setAttribute("aria-checked", one.name === this.chosen);
             tab.lastChild.textContent = label(one);
-            tab.title = `${weight(one)}. Click to show its bars; the others are lines`;
+            tab.title = t("chart.tab", { weight: weight(one) });
         });
     }
 
     say(first, second) {
         const wrong = this.broken || this.answer.error;
-        const remarks = [this.source.remark(), ...(this.answer.remarks ?? []), second].filter(Boolean);
+        const unused = this.source.remark();
+        this.root.classList.toggle("unused", Boolean(unused));
+        this.unused.hidden = !unused;
+        this.unused.firstChild.textContent = unused;
+        this.unused.lastChild.hidden = !this.source.use;
+        const remarks = [...(unused ? [] : this.answer.remarks ?? []).map(sentences), second].filter(Boolean);
         const lines = wrong ? [wrong, ""] : [first, remarks.join(". ")];
         lines.forEach((words, index) => {
             this.words[index].textContent = this.words[index].title = words;

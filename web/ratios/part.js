@@ -1,7 +1,8 @@
 /** Puts the chart on ToCa Ratios, and on ToCa Cache over the text that it has of its own. */
 import { api } from "../../../scripts/api.js";
-import { chain, listenWhileInGraph } from "../graph.js";
-import { cacheOf, executionId, isConnected, systemOf, widgetsOf } from "./graph.js";
+import { addPanel, chain, effective, executionId, isLinked, listenWhileInGraph, refit, setHidden, setValue, valueOf } from "../graph.js";
+import { cacheOf, systemOf, widgetsOf } from "./graph.js";
+import { t } from "../words.js";
 import { RatioPanel } from "./panel.js";
 import { CLOSED, CSS, HEIGHT } from "./style.js";
 
@@ -23,51 +24,65 @@ export const ratios = {
 function attach(node, text) {
     const isCache = node.comfyClass === "ToCaCache";
     const panel = new RatioPanel(source(node, text, isCache));
-    const isShown = () => !isCache || (valueOf(node, "preset") === "custom" && !isConnected(node, "ratios"));
-    const height = () => (!isShown() ? 0 : isCache && !node.properties[OPEN] ? CLOSED + 8 : HEIGHT + (isCache ? CLOSED : 0));
-    const widget = node.addDOMWidget("toca_chart", "toca_ratios", panel.root, {
-        serialize: false, hideOnZoom: false, margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
+    const isShown = () => !isCache
+        || (valueOf(node, "preset") === "custom" && valueOf(node, "level") === "module" && !isLinked(node, "ratios"));
+    const height = () => (isCache && !node.properties[OPEN] ? CLOSED + 8 : HEIGHT + (isCache ? CLOSED : 0));
+    const widget = addPanel(node, "toca_chart", t("panel.chart"), panel.root, {
+        margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
     });
-    widget.serialize = false;
 
-    const refresh = () => {
+    const show = () => {
         panel.root.hidden = !isShown();
+        setHidden(widget, !isShown());
+    };
+    const refresh = () => {
+        if (panel.root.hidden === isShown()) refit(node, show);
         if (isShown()) panel.refresh();
     };
+    node.tocaSettings?.changed.add(show);
+    show();
+    if (isCache) refit.exactly(node);
     listenWhileInGraph(node, graph, { changed: refresh });
     listenWhileInGraph(node, api, { "toca.report": refresh });
     for (const other of node.widgets.filter((other) => other !== widget)) chain(other, "callback", announce);
     for (const name of ["onConnectionsChange", "onAdded"]) chain(node, name, announce);
-    chain(node, "onRemoved", () => panel.stop());
+    const opened = new ResizeObserver(announce);                        // the subgraph that it is in, whose face may say something else by now
+    opened.observe(panel.root);
+    chain(node, "onRemoved", () => { panel.stop(); opened.disconnect(); });
 }
 
 function source(node, text, isCache) {
     const cache = () => (isCache ? node : cacheOf(node));
     const own = {
-        text: () => String(text.value ?? ""),
-        write: (value) => { text.value = value; },
-        node: () => executionId(cache()),
-        system: () => systemOf(cache()),
+        text: () => String(valueOf(node, text.name) ?? ""),
+        write: (value) => {
+            text.value = value;
+            const counts = effective(node, text.name);
+            if (counts !== text) setValue(node, text.name, value);
+        },
+        place: () => ({ node: executionId(cache()), system: systemOf(cache()), workflow: node.graph?.rootGraph?.id ?? "" }),
         widgets: () => widgetsOf(cache()),
-        ratios: () => (isCache ? null : String(text.value ?? "")),
+        ratios: () => (isCache ? null : String(valueOf(node, text.name) ?? "")),
         remark: () => remarkOn(cache()),
+        ...(isCache ? {} : { use: () => use(cache()) }),
     };
-    const folding = { isOpen: () => Boolean(node.properties[OPEN]), open: (yes) => { node.properties[OPEN] = yes; grow(node); } };
+    const folding = { isOpen: () => Boolean(node.properties[OPEN]), open: (yes) => refit(node, () => { node.properties[OPEN] = yes; }) };
     return isCache ? { ...own, ...folding } : own;
 }
 
 function remarkOn(cache) {
-    if (!cache) return "Connect ratios to ToCa Cache";
-    const preset = valueOf(cache, "preset");
-    return preset === "custom" ? "" : `Preset ${preset} does not use these ratios; set ToCa Cache to custom`;
+    if (!cache) return t("chart.unconnected");
+    const [preset, level] = [valueOf(cache, "preset"), valueOf(cache, "level")];
+    if (preset !== "custom") return t("chart.unused", { preset });
+    return level === "module" ? "" : t("chart.level", { level });
 }
 
-const valueOf = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
-
-/** As high as what is on the node, and as wide as it is. */
-function grow(node) {
-    node.setSize([node.size[0], node.computeSize()[1]]);
-    node.setDirtyCanvas(true, true);
+function use(cache) {
+    if (!cache) return;
+    setValue(cache, "preset", "custom");
+    setValue(cache, "level", "module");
+    cache.tocaSettings?.refresh();
+    announce();
 }
 
 /** Of several changes at once, one is told, after all of them. */

@@ -1,9 +1,10 @@
 /** Questions to the server (nodes/routes.py). */
 import { api } from "../../../scripts/api.js";
+import { t } from "../words.js";
 
-/** The modules of a ToCa Cache's model; null where the server does not answer. */
-export async function describe(node, system, signal) {
-    const response = await api.fetchApi(`/toca/model?${new URLSearchParams({ node, system })}`, { signal });
+/** The modules of a ToCa Cache's model, by {node, system, workflow}; null where the server does not answer. */
+export async function describe(place, signal) {
+    const response = await api.fetchApi(`/toca/model?${new URLSearchParams(place)}`, { signal });
     return response.ok ? response.json() : null;
 }
 
@@ -11,7 +12,7 @@ export async function describe(node, system, signal) {
 export async function predict(question, signal) {
     const headers = { "Content-Type": "application/json" };
     const response = await api.fetchApi("/toca/predict", { method: "POST", headers, body: JSON.stringify(question), signal });
-    return response.ok || response.status === 400 ? response.json() : { error: `The server answered ${response.status}.` };
+    return response.ok || response.status === 400 ? response.json() : { error: t("server.status", { status: response.status }) };
 }
 
 /** Runs `ask(signal)` at most every `wait` milliseconds, and `tell(answer)` unless something newer was asked meanwhile. */
@@ -31,7 +32,7 @@ export class Latest {
             const answer = await this.ask(current.signal);
             if (!current.signal.aborted) this.tell(answer);
         } catch (error) {
-            if (!current.signal.aborted) this.tell({ error: `The server cannot be reached: ${error.message}` });
+            if (!current.signal.aborted) this.tell({ error: t("server.gone", { message: error.message }) });
         }
     }
 

@@ -1,12 +1,13 @@
 /** The panel's looks; colours come from the host's theme. */
-export const HEIGHT = 232;
+export const HEIGHT = 264;
 export const CLOSED = 24;
 
 export const CSS = `
 .toca-ratios { display: flex; flex-direction: column; gap: 3px; font: 12px/15px sans-serif; color: var(--input-text, #ddd);
     min-height: ${HEIGHT - 20}px; overflow: hidden; box-sizing: border-box; }
-.toca-ratios[hidden], .toca-ratios [hidden] { display: none; }
-.toca-ratios.closed { min-height: ${CLOSED}px; }
+.toca-ratios .body { display: contents; }
+.toca-ratios[hidden], .toca-ratios [hidden] { display: none !important; }
+.toca-ratios.closed { min-height: ${CLOSED}px; height: ${CLOSED}px; }
 .toca-ratios button { font: inherit; color: inherit; background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #555);
     border-radius: 4px; padding: 1px 6px; cursor: pointer; white-space: nowrap; }
 .toca-ratios button[aria-checked=true] { border-color: currentColor; font-weight: bold; }
@@ -26,8 +27,10 @@ export const CSS = `
 .toca-ratios .handle { position: absolute; width: 12px; height: 12px; margin: -6px; border-radius: 50%; cursor: ns-resize;
     touch-action: none; background: var(--input-text, #ddd); border: 2px solid var(--comfy-menu-bg, #333); box-sizing: border-box; }
 .toca-ratios :is(.plot, .handle, button):focus-visible { outline: 2px solid #0072B2; outline-offset: 1px; }
-.toca-ratios .words { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-height: 15px; }
+.toca-ratios .words { overflow-wrap: anywhere; min-height: 15px; }
 .toca-ratios .small { opacity: 0.8; }
 .toca-ratios .error { color: var(--error-text, #ff4444); white-space: normal; }
+.toca-ratios.unused .scale { opacity: 0.45; }
+.toca-ratios .why { flex: 1 1 120px; }
 .toca-ratios.idle .scale { opacity: 0.45; pointer-events: none; }
 `;

@@ -3,6 +3,8 @@
  * The server's parser (nodes/host/block_ratios.py) has the last word; this one is for the editor.
  */
 
+import { t } from "../words.js";
+
 /** "mlp: 0.4, 0.3" -> { lines: Map { "mlp" => [0.4, 0.3] }, error: "" }; error says what cannot be read. */
 export function parse(text) {
     const lines = new Map();
@@ -11,9 +13,9 @@ export function parse(text) {
         const name = module?.trim() || "mlp";
         const words = numbers.split(/[\s,]+/).filter(Boolean);
         const bad = words.find((word) => !(Number(word) >= 0 && Number(word) <= 1));
-        if (bad !== undefined) return { lines, error: `${name}: ${bad} is no number from 0 to 1` };
-        if (!words.length) return { lines, error: `${name}: no ratio is given` };
-        if (lines.has(name)) return { lines, error: `${name} is there twice` };
+        if (bad !== undefined) return { lines, error: t("ratios.number", { name, bad }) };
+        if (!words.length) return { lines, error: t("ratios.none", { name }) };
+        if (lines.has(name)) return { lines, error: t("ratios.twice", { name }) };
         lines.set(name, words.map(Number));
     }
     return { lines, error: "" };

@@ -1,0 +1,215 @@
+"""ToCa Cache shows the widgets that count, and no more, in both renderers; what is hidden keeps its value."""
+
+import json
+
+import pytest
+
+from tests.web.test_workflows import SET_SAMPLERS, load, workflow_of
+from tools.browser import RUN
+from tools.server import PROJECT
+from tools.workflow import to_prompt
+
+CACHE = "app.graph.nodes.find((node) => node.type === 'ToCaCache')"
+ADD = f"""async (size) => {{
+    const node = LiteGraph.createNode("ToCaCache");
+    node.pos = [300, 120];
+    app.graph.add(node);
+    if (size) node.setSize(size);
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    return [...{CACHE}.size];
+}}"""
+SET = f"""async (values) => {{
+    for (const [name, value] of Object.entries(values)) {{
+        const widget = {CACHE}.widgets.find((widget) => widget.name === name);
+        widget.value = value;
+        widget.callback?.(value);
+    }}
+    await new Promise((resolve) => setTimeout(resolve, 400));
+}}"""
+# The labels of the rows of widgets that are drawn; those of the pack's own panels are left out.
+ROWS = {
+    "canvas": f"""() => {CACHE}.widgets.filter((widget) => !widget.name.startsWith('toca_') && {CACHE}.isWidgetVisible(widget))
+        .map(({{ name }}) => name)""",
+    "vue": """() => [...document.querySelectorAll("[data-testid=node-widget]")].map((row) => row.innerText.split("\\n")[0].trim()
+        || row.querySelector("textarea")?.placeholder).filter((words, index, all) =>
+        !document.querySelectorAll("[data-testid=node-widget]")[index].querySelector(".toca-live, .toca-ratios"))""",
+}
+# From the last thing on the node to its lower edge, in pixels at 100%.
+EMPTY = {
+    "canvas": f"""() => {{
+        const node = {CACHE}, panel = node.widgets.find(({{ name }}) => name === "toca_live");
+        const text = panel.element.lastElementChild.getBoundingClientRect(), canvas = app.canvas.canvas.getBoundingClientRect();
+        return canvas.top + app.canvas.ds.offset[1] + node.pos[1] + node.size[1] - text.bottom;
+    }}""",
+    "vue": """() => document.querySelector("[data-node-id]").getBoundingClientRect().bottom
+        - document.querySelector(".toca-live").lastElementChild.getBoundingClientRect().bottom""",
+}
+AUTO = {"enable", "preset", "likeness"}
+ALWAYS = {"start_percent", "end_percent", "verbose", "memory_budget", "cache_device", "cache_dtype"}
+MODULE = {"fresh_ratio", "cycle", "mlp_share", "cross_attn_share", "layer_slope", "score", "level", "stale_tokens"}
+RARE = {"step_slope", "cycle_rule", "warmup_steps", "staleness_weight", "spread_bonus", "spread_cell", "block_ratios", "parallel_mlp_share",
+        "cross_attn_cycle", "mlp_cycle"}
+TO_COME = {"calls", "speed", "refine"}          # shown beside the tolerance by a version that has them
+both = pytest.mark.parametrize("renderer", ["canvas", "vue"])
+
+
+def rows(page, renderer):
+    return set(page.evaluate(ROWS[renderer])) - TO_COME
+
+
+@both
+def test_a_preset_shows_what_counts_with_it_and_nothing_else(open_page, renderer):
+    page = open_page(renderer)
+    page.evaluate(ADD, None)
+    before = page.evaluate(f"() => JSON.stringify({CACHE}.serialize().widgets_values)")
+    for values, wanted in [
+        ({}, AUTO), ({"preset": "paper"}, {"enable", "preset"}), ({"preset": "custom"}, {"enable", "preset"} | MODULE),
+        ({"level": "stack"}, AUTO | {"level", "cycle"}), ({"tolerance": 0.4}, AUTO | {"level"}),
+        ({"tolerance": 0.37}, AUTO | {"level", "tolerance"}), ({"level": "output"}, AUTO | {"level", "tolerance"}),
+        ({"level": "module"}, {"enable", "preset"} | MODULE), ({"preset": "auto"}, AUTO | {"tolerance"}),
+        ({"tolerance": -1}, AUTO), ({"memory_budget": 2}, AUTO | {"memory_budget"}),
+    ]:
+        page.evaluate(SET, values)
+        assert rows(page, renderer) == wanted, values
+    page.evaluate(SET, {"memory_budget": 0})
+    assert page.evaluate(f"() => JSON.stringify({CACHE}.serialize().widgets_values)") == before
+    assert page.complaints == []
+
+
+@both
+def test_rare_settings_are_a_click_away(open_page, renderer):
+    page = open_page(renderer)
+    page.evaluate(ADD, None)
+    page.locator(".toca-live .more:visible").click()
+    page.wait_for_timeout(400)
+    assert rows(page, renderer) == AUTO | ALWAYS
+    page.evaluate(SET, {"preset": "custom"})
+    assert rows(page, renderer) == {"enable", "preset"} | MODULE | RARE | ALWAYS
+    page.evaluate(SET, {"stale_tokens": "forecast"})
+    assert rows(page, renderer) == {"enable", "preset", "order"} | MODULE | RARE | ALWAYS
+    page.locator(".toca-live .more:visible").click()
+    page.wait_for_timeout(400)
+    assert rows(page, renderer) == {"enable", "preset"} | MODULE
+    assert page.complaints == []
+
+
+@both
+def test_the_tolerance_has_names_and_minus_one_is_never_seen(open_page, renderer):
+    """The list writes the number; a number of one's own has its widget beside the list."""
+    page = open_page(renderer)
+    page.evaluate(ADD, None)
+    said = f"() => ['likeness', 'tolerance'].map((wanted) => {CACHE}.widgets.find(({{ name }}) => name === wanted).value)"
+    choose = f"""async (start) => {{
+        const widget = {CACHE}.widgets.find(({{ name }}) => name === "likeness");
+        widget.value = widget.options.values.find((words) => words.startsWith(start));
+        widget.callback(widget.value);
+        await new Promise((resolve) => setTimeout(resolve, 300));
+    }}"""
+    assert page.evaluate(said) == ["As fast as looks the same (0.2%)", -1]
+    page.evaluate(choose, "Fastest")
+    assert page.evaluate(said)[1] == 0.8 and "tolerance" not in rows(page, renderer)
+    page.evaluate(choose, "A number")
+    assert page.evaluate(said)[1] == 0.8 and "tolerance" in rows(page, renderer)
+    page.evaluate(choose, "As fast")
+    page.evaluate(choose, "A number")
+    assert page.evaluate(said)[1] == 0.2 and "tolerance" in rows(page, renderer)
+    page.evaluate(choose, "As fast")
+    assert page.evaluate(said)[1] == -1 and "tolerance" not in rows(page, renderer)
+    prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
+    assert not {"likeness", "toca_live"} & next(iter(prompt.values()))["inputs"].keys()
+
+
+@both
+def test_a_fresh_node_has_no_empty_space(open_page, renderer):
+    for width in (None, 260, 400, 900):
+        page = open_page(renderer)
+        page.evaluate(ADD, None if width is None else [width, 40])
+        for preset in ("auto", "custom", "auto", "paper"):
+            page.evaluate(SET, {"preset": preset})
+            if preset != "custom":
+                assert 0 <= page.evaluate(EMPTY[renderer]) < 45, (width, preset)
+
+
+@both
+def test_an_old_workflow_opens_with_its_values_and_without_empty_space(open_page, renderer, client):
+    page = open_page(renderer)
+    workflow = workflow_of("demo_auto")
+    [node] = [node for node in workflow["nodes"] if node["type"] == "ToCaCache"]
+    node["size"] = [420, 800]                                       # as high as with all widgets on it
+    node["properties"].pop("toca_layout", None)
+    node["widgets_values"] = node["widgets_values"][:16]            # of the first version
+    page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
+    page.wait_for_timeout(800)
+    assert page.evaluate(f"() => {CACHE}.size[1]") < 330
+    saved = json.loads(page.evaluate(f"() => JSON.stringify({CACHE}.serialize())"))
+    assert saved["widgets_values"][:16] == node["widgets_values"] and saved["size"][1] < 330
+    page.evaluate(f"() => {{ {CACHE}.setSize([420, 500]); }}")
+    saved = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
+    page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)
+    page.wait_for_timeout(600)
+    assert page.evaluate(f"() => {CACHE}.size[1]") == pytest.approx(500, abs=1)     # what a user has made higher stays so
+    assert page.complaints == []
+
+
+@both
+def test_what_a_run_shows_is_no_edit(open_page, renderer):
+    """The node grows with it; undo and redo go on as before, and its panel is the new node's."""
+    page = open_page(renderer)
+    load(page, "demo_auto")
+    state = """(steps) => {
+        const widget = app.graph.nodes.find(({ type }) => type === "KSampler").widgets.find(({ name }) => name === "steps");
+        const { changeTracker } = app.extensionManager.workflow.activeWorkflow;
+        if (steps) {
+            widget.value = steps;
+            (changeTracker.captureCanvasState ?? changeTracker.checkState).call(changeTracker);
+        }
+        return [widget.value, changeTracker.undoQueue.length, changeTracker.redoQueue.length];
+    }"""
+    page.evaluate(SET_SAMPLERS, {"seed": 951 + len(renderer)})
+    page.evaluate(state, 4)
+    before = page.evaluate(f"() => {CACHE}.serialize().size[1]")
+    page.evaluate(RUN, 300_000)
+    page.wait_for_timeout(600)
+    assert page.evaluate(f"() => {CACHE}.size[1]") > before + 40 and page.evaluate(f"() => {CACHE}.serialize().size[1]") == before
+    page.evaluate(state, 5)
+    page.evaluate(state, 6)
+    for key, wanted in (("z", 5), ("z", 4), ("y", 5), ("y", 6)):
+        page.mouse.click(2000, 1000)
+        page.keyboard.press(f"Control+{key}")
+        page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
+        page.wait_for_timeout(2300)
+    assert page.evaluate(state)[2] == 0
+    element = f"{CACHE}.widgets.find(({{ name }}) => name === 'toca_live').element"
+    assert page.evaluate(f"() => {element}.isConnected && {element}.querySelectorAll('rect').length") == 4
+
+
+def test_a_tolerance_left_from_auto_stops_no_run(client):
+    prompt = to_prompt(workflow_of("demo_auto"), client.object_info())
+    inputs = {content["class_type"]: content["inputs"] for content in prompt.values()}
+    inputs["KSampler"].update(steps=6, seed=91)
+    inputs["ToCaCache"].update(preset="custom", tolerance=0.5)
+    result = client.run(prompt)
+    assert result.error is None
+    [report] = result.of_type("toca.report")
+    assert "tolerance of 0.5 was not used" in report["note"] and report["settings"]["tolerance"] is None
+
+
+def test_every_widget_has_its_place(open_page, client):
+    """In the table of what counts when; at levels stack and output no setting of modules."""
+    page = open_page("canvas")
+    told = page.evaluate(f"""async () => {{
+        const {{ counting }} = await import("/extensions/{PROJECT.name}/cache/shown.js");
+        const found = {{}};
+        for (const preset of ["auto", "paper", "custom"]) for (const level of ["module", "stack", "output"])
+            for (const tolerance of [-1, 0.2]) for (const stale_tokens of ["reuse", "forecast"]) {{
+                const {{ always, folded }} = counting({{ preset, level, tolerance, stale_tokens }});
+                (found[preset === "custom" ? level : preset] ??= []).push(...always, ...folded);
+            }}
+        return found;
+    }}""")
+    info = client.object_info()["ToCaCache"]["input"]
+    widgets = {name for group in info.values() for name, spec in group.items() if spec[0] in ("BOOLEAN", "COMBO", "FLOAT", "INT", "STRING")}
+    assert widgets <= {name for names in told.values() for name in names}
+    from toca_core.config import OF_MODULES
+    assert not set(OF_MODULES) & {*told["stack"], *told["output"], *told["auto"], *told["paper"]}
+    assert load(page, "demo_auto")
