@@ -118,7 +118,7 @@ def to_keep(node: str, system: str, widgets: dict, ratios: str | None, workflow:
     settings = settings_of(record.costs if record else Drawn(entry.layout if entry is not None else None, depths), widgets, ratios)
     if settings.preset == "paper" and record is None:
         raise ConfigError("preset is paper, whose settings depend on the model; sample once, then save.")
-    if settings.preset in ("auto", "paper"):
+    if settings.preset in ("auto", "quality", "paper"):
         config, _ = settings.resolve(entry if record else None, record and record.costs, STEPS)
     else:
         config = settings.custom

@@ -155,7 +155,7 @@ class ToCaCache(io.ComfyNode):
         system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
         widgets = {name: given.get(name, default) for name, default in defaults().items() if name not in ("enable", "preset")}
         settings = read(bound and bound.layout, preset, ratios=ratios, **widgets)
-        if settings.preset not in ("auto", "paper"):
+        if settings.preset not in ("auto", "quality", "paper"):
             fit(settings.custom, system, bound)
         node = cls.hidden.unique_id if cls.hidden else None
         place = place_of(node)
