@@ -33,7 +33,8 @@ def describe(node: str, system: str, workflow: str | None = None) -> dict:
     return {"known": record is not None, "model": record.model if record else "", "system": entry.name if entry else "",
             "modules": [{"name": site.name, "kind": site.kind, "stream": site.stream, "blocks": depth,
                          "share": share_of(record, site) if record else None} for site, depth in depths.items()],
-            "paper": ratios_of(paper, depths) if paper else {}, "steps": steps}
+            "paper": ratios_of(paper, depths) if paper else {}, "steps": steps,
+            "published": {"cycle": paper.cycle, "fresh_ratio": paper.fresh_ratio} if paper and (record or system) else None}
 
 
 def record_of(node: str, system: str, workflow: str | None) -> Record | None:

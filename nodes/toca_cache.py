@@ -27,7 +27,8 @@ class ToCaCache(io.ComfyNode):
             description="Makes a diffusion model sample faster: on most steps what it computes is forecast from the last steps that it "
                         "computed, or only the tokens that need it are recomputed (token-wise feature caching, ToCa). Put it between the "
                         "model and the sampler.",
-            search_aliases=["speed up", "accelerate", "feature cache", "token cache", "TeaCache", "EasyCache"],
+            search_aliases=["faster", "speed up", "accelerate", "skip steps", "feature cache", "token cache", "TeaCache", "EasyCache",
+                            "加速", "提速", "更快", "跳步"],
             inputs=[
                 io.Model.Input("model", tooltip="Any diffusion model."),
                 io.Boolean.Input("enable", default=True, optional=True, tooltip="Off: the model passes through untouched."),

@@ -59,6 +59,8 @@ const ENGLISH = {
     "figures.tolerance": "tolerance {tolerance}%",
     "figures.level": "level {level}: {why}",
     "kind.error": "error measured",
+    "paper.known": "The published settings for this model: every {cycle} steps one is computed, and in between {percent}% of the tokens, more or less by module.",
+    "paper.unknown": "The published settings of the paper, where there are any for this model; otherwise those of auto.",
     "preset.button": "Presets",
     "preset.title": "ToCa Cache presets",
     "preset.save": "Save these settings as a preset",

@@ -1,7 +1,10 @@
 /** ToCa Cache: of its widgets those that count are on the node, in both of the host's renderers; the others keep their values. */
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { chain, isLinked, refit, setHidden, valueOf } from "../graph.js";
+import { chain, executionId, isLinked, refit, setHidden, valueOf } from "../graph.js";
+import { systemOf } from "../ratios/graph.js";
+import { describe } from "../ratios/server.js";
+import { t } from "../words.js";
 import { addLikeness } from "./likeness.js";
 import { attachPresets, isSaved, learnPresets, settingsOf } from "./presets.js";
 import { counting, takesTolerance } from "./shown.js";
@@ -32,6 +35,7 @@ function attach(node) {
         toggle() { state.open = !state.open; show(); },
         refresh() { if (JSON.stringify(decisive()) !== shown) show(); },            // after a change that no widget of its own tells
         folded: [],
+        about: "",                                                                  // what the preset is, in words
         changed: new Set(),                                                         // to be told when the widgets have changed
     };
     let shown = "";
@@ -52,6 +56,18 @@ function attach(node) {
         state.folded = folded.filter((name) => usual.has(name));
         for (const widget of own) setHidden(widget, !counts.has(widget.name) && !isLinked(node, widget.name));
         setHidden(likeness.widget, !takes || isLinked(node, "tolerance"));
+        if (values.preset !== "paper") state.about = "";
+        else tellPaper();
+        for (const tell of state.changed) tell();
+    }
+
+    /** Paper has nothing to set: the panel says what it is. */
+    async function tellPaper() {
+        if (!node.graph) return;
+        const model = await describe({ node: executionId(node), system: systemOf(node), workflow: node.graph.rootGraph?.id ?? "" }).catch(() => null);
+        if (valueOf(node, "preset") !== "paper") return;
+        const { cycle, fresh_ratio: ratio } = model?.published ?? {};
+        state.about = cycle ? t("paper.known", { cycle, percent: Math.round(100 * ratio) }) : t("paper.unknown");
         for (const tell of state.changed) tell();
     }
 
@@ -59,6 +75,7 @@ function attach(node) {
 
     for (const widget of own) if (usual.has(widget.name)) chain(widget, "callback", () => show());
     chain(node, "onConnectionsChange", () => { if (node.graph) show(); });
+    chain(node, "onAdded", () => { if (valueOf(node, "preset") === "paper") tellPaper(); });
     chain(node, "onConfigure", ({ properties }) => {
         choose();
         if (!properties?.[LAYOUT]) refit.exactly(node);

@@ -52,9 +52,10 @@ function attach(node) {
     const draw = () => {
         if (!node.graph || node.flags?.collapsed) return;
         settings.refresh();
-        view.show(stateOf(executionId(node)));
+        view.show(stateOf(executionId(node)), settings.about);
         keepUp();
     };
+    settings.changed.add(() => queueMicrotask(draw));                   // once the node has its new height
     let height = view.height();
     const keepUp = () => {                                              // with what is shown, or with its width
         const by = view.height() - height;
@@ -98,9 +99,10 @@ function liveView() {
     above.append(buttons, head);
     below.append(kinds, words);
     root.append(above, plot, below);
+    plot.hidden = true;
     let [shown, known] = ["", FRESH];
 
-    function tell({ state, run, count, end, error }) {
+    function tell({ state, run, count, end, error }, about) {
         plot.hidden = kinds.hidden = !run;
         plot.innerHTML = run ? drawing(run) : "";
         kinds.replaceChildren(...(run ? legend(run) : []).map(([kind, number, name]) => {
@@ -113,7 +115,7 @@ function liveView() {
         }));
         head.textContent = run ? headline(run, end) : "";
         root.title = run ? figures(run) : "";
-        words.textContent = run ? remarks(run, count) : t(`state.${state}`, { message: error?.message });
+        words.textContent = run ? remarks(run, count) : (state === "none" && about) || t(`state.${state}`, { message: error?.message });
         head.hidden = !head.textContent;
         words.hidden = !words.textContent;
         words.classList.toggle("wrong", state === "refused");
@@ -133,11 +135,12 @@ function liveView() {
             more.textContent = words;
             more.hidden = !words;
         },
-        show(state) {
-            const now = JSON.stringify([state, t("more.show")]);
+        /** about: what the preset is, in place of a run where there is none yet. */
+        show(state, about) {
+            const now = JSON.stringify([state, about, t("more.show")]);
             if (now === shown) return;
             shown = now;
-            tell(state);
+            tell(state, about);
         },
     };
 }
