@@ -35,8 +35,8 @@ def described(spec):
 
 
 def shown(schema):
-    """Range and default, at the end of what an input does: a page is read in a narrow panel."""
-    parts = [schema["range"], f"default {schema['default']}" if schema["default"] else ""]
+    """Range and default, at the end of what an input does: a page is read in a narrow panel. The host's own long lists are left out."""
+    parts = [schema["range"] if len(schema["range"]) < 100 else "", f"default {schema['default']}" if schema["default"] else ""]
     return f" *{'; '.join(filter(None, parts))}*" if any(parts) else ""
 
 
