@@ -24,7 +24,7 @@ app.registerExtension({
     },
     /** The host says which workflow is open, and draws it, a little after it has opened it. */
     afterConfigureGraph() {
-        for (const wait of [0, 150, 600, 2000]) setTimeout(() => {
+        for (const wait of [0, 50, 100, 200, 400, 800, 2000]) setTimeout(() => {
             if (window.LiteGraph.vueNodesMode) remount();
             for (const part of PARTS) part.loaded?.();
         }, wait);

@@ -1,4 +1,4 @@
-/** Every word that the pack shows in the browser, in the host's language: those here are English, others are in locales/<language>/main.json. */
+/** Every word that the pack shows in the browser, in the host's language: English here, others in locales/<language>/main.json. */
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
@@ -59,7 +59,8 @@ const ENGLISH = {
     "figures.tolerance": "tolerance {tolerance}%",
     "figures.level": "level {level}: {why}",
     "kind.error": "error measured",
-    "paper.known": "The published settings for this model: every {cycle} steps one is computed, and in between {percent}% of the tokens, more or less by module.",
+    "paper.known": "The published settings for this model: every {cycle} steps one is computed, and in between {percent}% of the tokens, "
+        + "more or less by module.",
     "paper.unknown": "The published settings of the paper, where there are any for this model; otherwise those of auto.",
     "preset.button": "Presets",
     "preset.title": "ToCa Cache presets",
@@ -76,7 +77,8 @@ const ENGLISH = {
     "panel.chart": "ratios by block",
     "report.quiet": "Reads here after sampling.",
     "note.travelled": "This machine has no preset {name}: its settings came with the workflow",
-    "note.differs": "This machine's preset {name} has other settings: those of the workflow were used. Choose the preset anew for this machine's",
+    "note.differs": "This machine's preset {name} has other settings: those of the workflow were used. Choose the preset anew for "
+        + "this machine's",
     "note.level": "The ratios by block were not used: they count at level module, and this is {level}",
     "note.resampled": "{name}: {given} ratios were resampled to {blocks} blocks",
     "note.leftOut": "The ratios of {name} were left out: this model has no such modules",

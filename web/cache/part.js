@@ -9,7 +9,7 @@ import { addLikeness } from "./likeness.js";
 import { attachPresets, isSaved, learnPresets, settingsOf } from "./presets.js";
 import { counting, takesTolerance } from "./shown.js";
 
-const LAYOUT = "toca_layout";           // a property of nodes that were saved with their size of now; older ones are taller than they need be
+const LAYOUT = "toca_layout";           // a property of nodes that were saved with their size of now; older ones are too high
 const DECIDE = ["preset", "level", "tolerance", "stale_tokens"];
 
 export const cache = {
@@ -64,7 +64,8 @@ function attach(node) {
     /** Paper has nothing to set: the panel says what it is. */
     async function tellPaper() {
         if (!node.graph) return;
-        const model = await describe({ node: executionId(node), system: systemOf(node), workflow: node.graph.rootGraph?.id ?? "" }).catch(() => null);
+        const place = { node: executionId(node), system: systemOf(node), workflow: node.graph.rootGraph?.id ?? "" };
+        const model = await describe(place).catch(() => null);
         if (valueOf(node, "preset") !== "paper") return;
         const { cycle, fresh_ratio: ratio } = model?.published ?? {};
         state.about = cycle ? t("paper.known", { cycle, percent: Math.round(100 * ratio) }) : t("paper.unknown");

@@ -13,7 +13,10 @@ const ENDS = { execution_success: "success", execution_error: "error", execution
 /** "changed": something has become known. */
 export const changes = new EventTarget();
 
-/** id -> {owner, path, graph, caches: {id: enabled}, partial, started, cached, runs: {id: run}, count: {id: runs}, end, error}. */
+/**
+ * id -> {owner, path, graph, caches: {id: enabled}, there: ids of the workflow's own nodes, sent or not, partial, started, cached,
+ * runs: {id: run}, count: {id: runs}, end, error}
+ */
 const prompts = new Map();
 let order = 0;
 
@@ -47,7 +50,8 @@ function promptOf(id) {
 
 function queued(id, owner, { output, workflow }, partial) {
     const caches = Object.entries(output ?? {}).filter(([, { class_type: type }]) => type === "ToCaCache");
-    Object.assign(promptOf(id), { owner, partial, graph: workflow?.id,
+    const there = (workflow?.nodes ?? []).filter(({ type }) => type === "ToCaCache").map((node) => String(node.id));
+    Object.assign(promptOf(id), { owner, partial, there, graph: workflow?.id,
         caches: Object.fromEntries(caches.map(([node, { inputs }]) => [node, inputs?.enable !== false])) });
     tell();
 }
@@ -58,7 +62,8 @@ function started(prompt) {
 
 function ended({ prompt_id: id, node_id: node, exception_message: message }, end) {
     const prompt = prompts.get(id);
-    if (prompt) Object.assign(prompt, { end, error: end === "error" ? { node: String(node), message: String(message ?? "").trim() } : null });
+    const error = end === "error" ? { node: String(node), message: String(message ?? "").trim() } : null;
+    if (prompt) Object.assign(prompt, { end, error });
 }
 
 function came(type, detail) {
@@ -108,18 +113,20 @@ function isOfOpen(prompt) {
 
 /**
  * What is to be shown on a ToCa Cache, by its id in prompts: {state, run, count, end, error}, of the last prompt of its workflow.
- * state: "none" yet, "out" of the prompt, "off", "waiting" for its sampler, "run", "cached" by the host, "unused", "refused", "failed", "stopped"
+ * state: "none" yet, "out" of the prompt, "off", "waiting" for its sampler, "run", "cached" by the host, "unused", "refused", "failed",
+ * "stopped"
  */
 export function stateOf(node) {
-    const own = [...prompts.values()].filter((prompt) => prompt.started && isOfOpen(prompt)).sort((one, other) => other.started - one.started);
+    const own = [...prompts.values()].filter((prompt) => prompt.started && isOfOpen(prompt));
+    own.sort((one, other) => other.started - one.started);
     return own.map((prompt) => ofPrompt(prompt, node)).find(Boolean) ?? { state: "none" };
 }
 
-function ofPrompt({ caches, cached, runs, count, partial, end, error }, node) {
+function ofPrompt({ caches, there, cached, runs, count, partial, end, error }, node) {
     const run = runs[node];
     if (run) return { state: "run", run, count: count[node], end };
     if (caches === null) return null;
-    if (!(node in caches)) return { state: "out" };
+    if (!(node in caches)) return node.includes(":") || there.includes(node) ? { state: "out" } : null;     // null: it is newer
     if (!caches[node]) return { state: "off" };
     if (!end) return { state: "waiting" };
     if (end !== "success") return { state: end === "interrupted" ? "stopped" : error.node === node ? "refused" : "failed", error };

@@ -37,7 +37,8 @@ export function drawing({ steps, total }) {
 
 function bar(kind, index) {
     const height = HEIGHTS[kind] ?? AHEAD;
-    return `<rect class="${kind ?? "ahead"}" x="${index + 0.08}" y="${1 - height}" width="0.84" height="${height}" fill="${COLOURS[kind] ?? ""}"/>`;
+    const place = `x="${index + 0.08}" y="${1 - height}" width="0.84" height="${height}"`;
+    return `<rect class="${kind ?? "ahead"}" ${place} fill="${COLOURS[kind] ?? ""}"/>`;
 }
 
 function dot(x, y) {
@@ -48,7 +49,8 @@ export const countOf = ({ steps }, kind) => steps.filter((step) => step.kind ===
 
 /** What is in the drawing: [kind, how many, in words]. */
 export function legend(run) {
-    const words = { full: "kind.full", partial: run.level === "module" ? "kind.part" : "kind.forecast", plain: "kind.plain", other: "kind.other" };
+    const partial = run.level === "module" ? "kind.part" : "kind.forecast";
+    const words = { full: "kind.full", partial, plain: "kind.plain", other: "kind.other" };
     const kinds = Object.keys(COLOURS).map((kind) => [kind, countOf(run, kind), t(words[kind])]).filter(([, count]) => count);
     return run.steps.some(({ error }) => error != null) ? [...kinds, ["error", "", t("kind.error")]] : kinds;
 }
@@ -72,15 +74,19 @@ export function remarks(run, count) {
     const picture = tolerance != null && skipped ? t(LIKENESS.find(([most]) => tolerance <= most)[1]) : "";
     const chosen = level && skipped ? t(preset === "auto" ? "level.chosen" : "level.set", { level: t(`level.${level}`) }) : "";
     const none = done && !skipped && !note ? t("run.none") : "";
-    return [count > 1 ? t("run.number", { count }) : "", picture, note ? sentences(note) : none, chosen].filter(Boolean).map(ended).join(" ");
+    const number = count > 1 ? t("run.number", { count }) : "";
+    return [number, picture, note ? sentences(note) : none, chosen].filter(Boolean).map(ended).join(" ");
 }
 
 /** The numbers, for who wants them. */
 export function figures({ steps, speedup, bytes, why, level, tolerance }) {
     const errors = steps.map(({ error }) => error).filter((error) => error != null).sort((one, other) => one - other);
-    const median = errors.length ? t("figures.errors", { median: percent(errors[Math.floor(errors.length / 2)]), most: percent(errors.at(-1)) }) : "";
-    return [t("figures.work", { times: speedup.toFixed(2) }), t("figures.cache", { size: size(bytes) }), median,
-        tolerance == null ? "" : t("figures.tolerance", { tolerance }), why && t("figures.level", { level, why: sentences(why) })].filter(Boolean).join("\n");
+    const [median, most] = errors.length ? [errors[Math.floor(errors.length / 2)], errors.at(-1)].map(percent) : [];
+    return [
+        t("figures.work", { times: speedup.toFixed(2) }), t("figures.cache", { size: size(bytes) }),
+        median && t("figures.errors", { median, most }), tolerance != null && t("figures.tolerance", { tolerance }),
+        why && t("figures.level", { level, why: sentences(why) }),
+    ].filter(Boolean).join("\n");
 }
 
 const percent = (value) => `${Number(value.toPrecision(2))}%`;

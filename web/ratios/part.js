@@ -46,7 +46,7 @@ function attach(node, text) {
     listenWhileInGraph(node, api, { "toca.report": refresh });
     for (const other of node.widgets.filter((other) => other !== widget)) chain(other, "callback", announce);
     for (const name of ["onConnectionsChange", "onAdded"]) chain(node, name, announce);
-    const opened = new ResizeObserver(announce);                        // the subgraph that it is in, whose face may say something else by now
+    const opened = new ResizeObserver(announce);                        // the subgraph's face may say something else by now
     opened.observe(panel.root);
     chain(node, "onRemoved", () => { panel.stop(); opened.disconnect(); });
 }
