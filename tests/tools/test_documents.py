@@ -45,7 +45,7 @@ def test_every_node_has_a_help_page_that_agrees_with_its_schema(our_nodes, rows)
 
 def shown(schema):
     """Range and default, at the end of what an input does: a page is read in a narrow panel. The host's own long lists are left out."""
-    parts = [schema["range"] if len(schema["range"]) < 100 else "", f"default {schema['default']}" if schema["default"] else ""]
+    parts = [schema["range"] if len(schema["range"]) < 80 else "", f"default {schema['default']}" if schema["default"] else ""]
     return f" *{'; '.join(filter(None, parts))}*" if any(parts) else ""
 
 
