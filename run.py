@@ -5,19 +5,20 @@
     python run.py test --matrix [--only NAME ...] [--json FILE] [--quick]   tiny models in every graph: other nodes, settings, models
     python run.py serve [--port N]              start ComfyUI with only this pack loaded
     python run.py replay WEIGHTS IO [--json]    replay a recorded run and compare
-    python run.py bench [--quick] [--json FILE] quality and speed on the demo model, beside solvers and other caches
+    python run.py bench [--quick] [--json FILE] quality and speed on a demo model, beside solvers and other caches
     python run.py widths [--json FILE]          wall-clock against counted FLOPs at the widths of PixArt, Open-Sora and FLUX
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
     python run.py scoring [--json FILE]         what scores cost, and how well sampled ones rank the tokens
     python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
     python run.py models [--json FILE]          which models are cached at which level, and whether it is right: tiny models of every class
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
-    python run.py check [arguments]             ask the demo model for 200 pictures and read back what they show
-    python run.py train [arguments]             train the demo's small model again
+    python run.py check [--model scenes]        ask a demo model for 200 pictures and read back what they show
+    python run.py train [--model scenes]        train a small model of the demo again
     python run.py tiny FOLDER                   write tiny FLUX and Open-Sora models with random weights into a models folder
     python run.py screenshots [--out DIR]       take the pictures of the nodes that the help pages show
     python run.py soak [--prompts 200] [--json FILE]    one server, hundreds of prompts by two clients: memory, open files, pictures
     python run.py templates [FOLDER] [--json FILE] [--only NAME ...] [--accept-only]    the host's own templates with ToCa Cache in them
+    python run.py docs [--check]                write the pages of docs/ that come from the code: settings, table of models
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
 
@@ -47,6 +48,7 @@ SCRIPTS = {
     "screenshots": "tools/screenshots.py",
     "soak": "tools/soak.py",
     "templates": "tools/templates/run_templates.py",
+    "docs": "tools/docs.py",
 }
 
 

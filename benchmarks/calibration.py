@@ -31,8 +31,8 @@ import folder_paths
 import nodes as host_nodes
 
 from benchmarks import figures, measuring
-from benchmarks.variants import plain
-from demo import shapes
+from benchmarks.variants import SCHEDULER, plain
+from demo.subjects import SHAPES
 from toca_core import quality
 from toca_core.finite import dumps
 
@@ -46,11 +46,11 @@ calibration, config, published, seam, settings, node = (pack_module(name) for na
 
 def calibrate(model, target: str, seeds: int, steps: int) -> tuple:
     """The outputs of ToCa Calibrate on the classes that it may see."""
-    latent, vae = {"samples": measuring.empty_latent(len(SEEN))}, host_nodes.VAELoader().load_vae("pixel_space")[0]
+    latent, vae = {"samples": SHAPES.empty_latent(len(SEEN))}, host_nodes.VAELoader().load_vae("pixel_space")[0]
     with torch.inference_mode():
         return node.ToCaCalibrate.execute(
-            model, measuring.dit_loader.conditioning(SEEN), measuring.dit_loader.conditioning([len(shapes.CLASSES)]), latent, target, steps,
-            GUIDANCE, "euler", measuring.SCHEDULER, 0, seeds, "", vae=vae).args
+            model, SHAPES.conditioning(SEEN), SHAPES.conditioning([SHAPES.nothing]), latent, target, steps,
+            GUIDANCE, "euler", SCHEDULER, 0, seeds, "", vae=vae).args
 
 
 def by_module(ratios) -> config.ToCaConfig:
@@ -69,11 +69,11 @@ def contenders(model, outputs: dict[str, tuple]) -> dict:
 
 
 def measure(given) -> dict:
-    model, variant = measuring.load_model(), plain("euler", given.steps)
+    model, variant = SHAPES.load(), plain("euler", given.steps)
     outputs = {target: calibrate(model, target, given.seeds, given.steps) for target in given.targets}
     tried, psnr, ratios = contenders(model, outputs), {}, {}
     for seed in range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + given.seeds):
-        batch = measuring.Batch(UNSEEN, comfy.sample.prepare_noise(measuring.empty_latent(len(UNSEEN)), seed), seed)
+        batch = measuring.Batch(UNSEEN, comfy.sample.prepare_noise(SHAPES.empty_latent(len(UNSEEN)), seed), seed)
         reference, plain_seconds = measuring.sample(model, variant, batch, GUIDANCE)
         for name, (cached, _) in tried.items():
             pictures, seconds = measuring.sample(cached, variant, batch, GUIDANCE)

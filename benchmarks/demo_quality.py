@@ -1,7 +1,7 @@
 """What caching gains and what it costs, on the demo model, beside everything else that makes sampling faster.
 
     python run.py bench [--quick] [--json FILE] [--out DIR] [--steps 20 30 50] [--sampler euler] [--pictures 64] [--batch 4]
-                        [--guidance 3.0] [--only NAME ...]
+                        [--guidance 3.0] [--only NAME ...] [--model scenes]
 
 Plain sampling with a number of steps is the reference: same seeds, same noise. Against it stand the same sampler with fewer
 steps, second-order solvers with fewer steps, the host's EasyCache and LazyCache, ToCa as published, with random tokens and
@@ -24,19 +24,20 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import drawing, figures, measuring, tables
-from benchmarks.variants import all_variants
+from benchmarks.variants import SCHEDULER, SECOND_TRUTH, TRUTH, all_variants
+from demo.subjects import SUBJECTS
 from toca_core.finite import finite
 
 SPEEDS = (2.0, 2.5, 3.0)
-MAIN, ABLATION = ("solver", "cache", "ours"), ("ours", "ablation")
+MAIN, ABLATION = ("solver", "cache", "ours", "refined"), ("ours", "ablation")
 EQUAL = {"equal_time": "At equal wall-clock time", "equal_flops": "At equal FLOPs"}
 QUICK_PICTURES, QUICK_STEPS = 8, [30]
-INTRODUCTION = """# The bundled model, cached and otherwise made faster
+INTRODUCTION = """# The bundled model {model}, cached and otherwise made faster
 
 {machine}; threads: {threads}; torch {torch}, ComfyUI {host}; {date}. Written by `python run.py bench`.
 
 Every run is compared with the plain run of the same seeds: PSNR in dB, its mean over the pictures and that of the worst 5%; SSIM;
-and how many pictures show the shape and the colour that were asked for (*right*). Speed-up is of wall-clock time, the median of runs
+and how many pictures show the shapes and the colours that were asked for (*right*). Speed-up is of wall-clock time, the median of runs
 that took turns. *Model calls* are the evaluations' worth of attention that was computed / the evaluations that the sampler asked for,
 means over the batches; FLOPs were counted on one batch and carried over to that mean. At equal speed-up, curves are read between their
 points; a dash is a speed that one did not reach.
@@ -45,25 +46,26 @@ points; a dash is a speed that one did not reach.
 
 def compare(model, work, batches, steps: int, given) -> dict:
     """One reference: every variant against the plain run of so many steps."""
-    variants = [variant for variant in all_variants(given.sampler, steps, given.quick)
+    variants = [variant for variant in all_variants(given.sampler, steps, given.quick, SUBJECTS[given.model].paper)
                 if not given.only or any(name in f"{variant.family} {variant.setting}" for name in given.only)]
-    comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance)
+    comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance, given.truth)
     with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
         comparison.count_flops(batches[0], bar.update)
         for batch in batches:
             comparison.add(batch, bar.update)
     rows = comparison.rows()
-    return {"steps": steps, "rows": rows, "equal_time": figures.leads(rows, SPEEDS),
+    return {"steps": steps, "rows": rows, "agreement": comparison.agreement, "equal_time": figures.leads(rows, SPEEDS),
             "equal_flops": figures.leads(rows, SPEEDS, "flops_speedup")}
 
 
 def measure(given) -> dict:
     pictures, steps = (QUICK_PICTURES, QUICK_STEPS) if given.quick else (given.pictures, given.steps)
-    batches = measuring.make_batches(pictures, given.batch)
-    with measuring.counted(measuring.load_model()) as (model, work):
+    subject = SUBJECTS[given.model]
+    batches = measuring.make_batches(pictures, given.batch, subject)
+    with measuring.counted(subject.load(), subject) as (model, work):
         references = [compare(model, work, batches, count, given) for count in steps]
-    return {**surroundings(), "sampler": given.sampler, "scheduler": measuring.SCHEDULER, "guidance": given.guidance,
-            "pictures": pictures, "batch": given.batch, "references": references}
+    return {**surroundings(), "model": subject.file.stem, "sampler": given.sampler, "scheduler": SCHEDULER,
+            "guidance": given.guidance, "pictures": pictures, "batch": given.batch, "references": references}
 
 
 def surroundings() -> dict:
@@ -98,6 +100,9 @@ def save(report: dict, out: Path):
             text += [f"![PSNR over speed-up, ours with one thing changed]({name}_ablation.png)\n\n"]
         text += [f"{words}:\n\n{tables.markdown(tables.at_equal_speed(reference[key]))}\n" for key, words in EQUAL.items()]
         text += [tables.markdown(tables.measured(reference["rows"]))]
+        if reference["agreement"]:
+            text += [f"\nThe truth is {TRUTH.setting} of {TRUTH.sampler}; those of {SECOND_TRUTH.sampler} agree with it to "
+                     f"{min(reference['agreement']):.1f} to {max(reference['agreement']):.1f} dB on the first pictures.\n"]
     (out / "bench.md").write_text("".join(text), encoding="utf-8")
 
 
@@ -111,7 +116,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sampler", default="euler", help="of the plain run and of all that cache (default euler)")
     parser.add_argument("--pictures", type=int, default=64, help="number of pictures (default 64)")
     parser.add_argument("--batch", type=int, default=4, help="pictures at a time (default 4)")
+    parser.add_argument("--truth", action="store_true", help=f"also the distance to {TRUTH.setting} of {TRUTH.sampler}, and how far that "
+                                                             f"of {SECOND_TRUTH.sampler} is from it on the first pictures")
     parser.add_argument("--guidance", type=float, default=3.0, help="default 3.0")
+    parser.add_argument("--model", choices=SUBJECTS, default="shapes", help="which of the demo's models (default shapes)")
     return parser.parse_args()
 
 

@@ -11,7 +11,8 @@ LINES = {"solver": "--", "cache": "-", "ours": "-", "ablation": "-."}
 SOLVERS = (("#0072B2", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#7F7F7F", "D"), ("#004D40", "v"))
 CACHES = (("#E69F00", "o"), ("#B8860B", "s"), ("#D55E00", "^"), ("#CC79A7", "D"), ("#882255", "v"), ("#332288", "P"))
 ABLATIONS = (("#E69F00", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#0072B2", "v"), ("#D55E00", "P"), ("#7F7F7F", "X"))
-PALETTES = {"solver": SOLVERS, "cache": CACHES, "ours": (("black", "o"), ("#555555", "D")), "ablation": ABLATIONS}
+PALETTES = {"solver": SOLVERS, "cache": CACHES, "ours": (("black", "o"), ("#555555", "D"), ("#AA0000", "s")), "ablation": ABLATIONS,
+            "refined": (("#0000AA", "o"),)}
 AXES = {"speedup": "speed-up, wall-clock", "flops_speedup": "speed-up, FLOPs"}
 FIGURES = {"psnr_mean": "PSNR to the plain run, mean [dB]", "psnr_worst": "PSNR, worst 5% [dB]"}
 TICKS = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)

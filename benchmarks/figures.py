@@ -1,6 +1,7 @@
 """What likeness comes to over many pictures, and what curves say at equal speed: numbers only."""
 
 import math
+import statistics
 
 from toca_core.quality import IDENTICAL
 
@@ -14,6 +15,12 @@ def mean_and_worst(decibels: list[float]) -> tuple[float, float]:
     ordered = sorted(min(value, IDENTICAL) for value in decibels)
     worst = ordered[:math.ceil(WORST * len(ordered))]
     return sum(ordered) / len(ordered), sum(worst) / len(worst)
+
+
+def standard_error(decibels: list[float]) -> float:
+    """Of a mean of PSNRs."""
+    values = [min(value, IDENTICAL) for value in decibels]
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def at_speed(points: list[tuple[float, float]], speed: float) -> float | None:

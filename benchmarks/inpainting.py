@@ -31,6 +31,7 @@ from benchmarks import drawing, figures, measuring, tables
 from benchmarks.demo_quality import surroundings
 from benchmarks.variants import host_caches, presets, published, seam, settings
 from demo import shapes
+from demo.subjects import SHAPES
 from toca_core import quality
 from toca_core.finite import dumps
 
@@ -87,13 +88,13 @@ def square(side: int):
 def sample(model, first: int, steps: int, latent=None, mask=None):
     """Pictures first..first + 3, seeds and classes by their number -> (pictures, seconds)."""
     again = latent is not None
-    latent, classes = latent if again else measuring.empty_latent(BATCH), len(shapes.CLASSES)
+    latent, classes = latent if again else SHAPES.empty_latent(BATCH), len(shapes.CLASSES)
     noise = torch.cat([comfy.sample.prepare_noise(latent[:1], 100 + 1000 * again + first + index) for index in range(BATCH)])
     labels = [(first + 5 * index + 7 * again) % classes for index in range(BATCH)]
     began = time.perf_counter()
     with torch.inference_mode():
-        pictures = comfy.sample.sample(model, noise, steps, CFG, "euler", SCHEDULER, measuring.dit_loader.conditioning(labels),
-                                       measuring.dit_loader.conditioning([classes]), latent.clone(), disable_pbar=True, seed=first,
+        pictures = comfy.sample.sample(model, noise, steps, CFG, "euler", SCHEDULER, SHAPES.conditioning(labels),
+                                       SHAPES.conditioning([classes]), latent.clone(), disable_pbar=True, seed=first,
                                        noise_mask=mask)
     return pictures.float().cpu().clamp(-1, 1), time.perf_counter() - began
 
@@ -102,7 +103,7 @@ def measure(count: int, steps: int, side: int) -> dict:
     mask, chosen = square(side), candidates(steps)
     inside = mask[0] > 0
     psnr, speedups, work_shares = ({name: [] for name in chosen} for _ in range(3))
-    with measuring.counted(measuring.load_model()) as (plain, work):
+    with measuring.counted(SHAPES.load()) as (plain, work):
         models = {name: prepare(plain) for name, (prepare, _) in chosen.items()}
         for first in range(0, count, BATCH):
             base, _ = sample(plain, first, steps)

@@ -9,29 +9,26 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tools.pack import ROOT, load_host, pack_module
+from tools.pack import load_host
 
 load_host(cpu=not torch.cuda.is_available())
 import comfy.sample
 from comfy.patcher_extension import WrappersMP
 
 from benchmarks import figures
-from benchmarks.variants import Variant, plain
-from demo import checker, shapes
+from benchmarks.variants import SECOND_TRUTH, TRUTH, Variant, plain
+from demo.subjects import SHAPES, Subject
 from toca_core import quality
 
-SCHEDULER = "normal"                # as in the demo's workflows
-SPREAD = 5                          # classes between neighbours of a batch; prime to their number, so that all come up
 TURN = 8                            # variants that are compared with one plain run beside them
-
-dit_loader = pack_module("nodes.models.dit_loader")
 
 
 @dataclass(frozen=True)
 class Batch:
-    labels: list[int]               # class indices
+    labels: list                    # what the subject is asked for
     noise: torch.Tensor             # (B, 3, H, W)
     seed: int
+    subject: Subject = SHAPES
 
 
 @dataclass
@@ -48,29 +45,22 @@ class Tally:
     ratios: list[float] = field(default_factory=list)               # seconds of the plain run of this turn / of this one
     work: list[Work] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
+    truth: list[float] = field(default_factory=list)                # PSNR to the converged run, where there is one
     ssim: list[float] = field(default_factory=list)
-    right: list[float] = field(default_factory=list)                # 1.0 where a picture shows what was asked for
+    right: list[bool] = field(default_factory=list)                 # where a picture shows what was asked for
     flops: int = 0                  # of the run in which they were counted, and the tokens that attended in it
     flops_tokens: float = 0
 
 
-def load_model():
-    return dit_loader.load_dit(str(ROOT / "demo/shapes_dit.safetensors"))
-
-
-def make_batches(pictures: int, size: int) -> list[Batch]:
-    """`pictures` in batches of `size`, each with a seed of its own; the classes take turns."""
-    labels = [index * SPREAD % len(shapes.CLASSES) for index in range(pictures)]
+def make_batches(pictures: int, size: int, subject: Subject = SHAPES) -> list[Batch]:
+    """`pictures` in batches of `size`, each with a seed of its own."""
+    labels = subject.ask(pictures)
     cut = [labels[start:start + size] for start in range(0, pictures, size)]
-    return [Batch(part, comfy.sample.prepare_noise(empty_latent(len(part)), seed), seed) for seed, part in enumerate(cut)]
-
-
-def empty_latent(size: int):
-    return torch.zeros(size, 3, shapes.SIZE, shapes.SIZE)
+    return [Batch(part, comfy.sample.prepare_noise(subject.empty_latent(len(part)), seed), seed, subject) for seed, part in enumerate(cut)]
 
 
 @contextmanager
-def counted(model) -> Iterator[tuple[object, Work]]:
+def counted(model, subject: Subject = SHAPES) -> Iterator[tuple[object, Work]]:
     """-> (a MODEL that counts, its Work, to be set back by the caller before a run); no cache may be on the model yet.
 
     Its wrapper comes before those of caches, so it sees every evaluation, and its hooks sit where no cache gets without computing.
@@ -85,7 +75,7 @@ def counted(model) -> Iterator[tuple[object, Work]]:
         work.tokens += inputs[0].shape[:2].numel()
 
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "bench", predict_noise)
-    hooks = [block.attn.qkv.register_forward_pre_hook(attend) for block in model.model.diffusion_model.blocks]
+    hooks = [module.register_forward_pre_hook(attend) for module in subject.attending(model.model.diffusion_model)]
     try:
         yield model, work
     finally:
@@ -95,11 +85,11 @@ def counted(model) -> Iterator[tuple[object, Work]]:
 
 def sample(model, variant: Variant, batch: Batch, cfg: float):
     """-> (pictures (B, 3, H, W) in 0..1, seconds). Noise and latent are copies: some caches write into what they are given."""
-    positive, negative = dit_loader.conditioning(batch.labels), dit_loader.conditioning([len(shapes.CLASSES)])
-    noise, latent = batch.noise.clone(), empty_latent(len(batch.labels))
+    positive, negative = (batch.subject.conditioning(labels) for labels in (batch.labels, [batch.subject.nothing]))
+    noise, latent = batch.noise.clone(), batch.subject.empty_latent(len(batch.labels))
     began = time.perf_counter()
     with torch.inference_mode():
-        result = comfy.sample.sample(model, noise, variant.steps, cfg, variant.sampler, SCHEDULER, positive, negative, latent,
+        result = comfy.sample.sample(model, noise, variant.steps, cfg, variant.sampler, variant.scheduler, positive, negative, latent,
                                      disable_pbar=True, seed=batch.seed).float().cpu()
     return (result + 1).div(2).clamp(0, 1), time.perf_counter() - began
 
@@ -110,8 +100,10 @@ class Comparison:
     The runs take turns, and a plain one comes before every few of them, so that a machine that slows down slows both sides.
     """
 
-    def __init__(self, model, work: Work, sampler: str, steps: int, variants: list[Variant], cfg: float):
+    def __init__(self, model, work: Work, sampler: str, steps: int, variants: list[Variant], cfg: float, truth: bool = False):
         self.work, self.cfg, self.plain = work, cfg, plain(sampler, steps)
+        self.model, self.truth = model, truth
+        self.agreement: list[float] = []                            # of two solvers about the truth, in dB
         self.variants = variants
         self.models = {variant: variant.prepare(model) for variant in (self.plain, *variants)}
         self.tallies = {variant: Tally() for variant in self.models}
@@ -133,22 +125,31 @@ class Comparison:
     def add(self, batch: Batch, done=lambda: None):
         """One batch through all variants; `done` is called after every run."""
         reference, _ = self.run(self.plain, batch)
+        truth = self.converged(batch) if self.truth else None
         done()
         for start in range(0, max(1, len(self.variants)), TURN):
             beside = None
             for variant in (self.plain, *self.variants[start:start + TURN]):
                 pictures, seconds = self.run(variant, batch)
                 beside = beside or seconds
-                self.note(self.tallies[variant], pictures, reference, batch, seconds, beside / seconds)
+                self.note(self.tallies[variant], pictures, reference, truth, batch, seconds, beside / seconds)
                 done()
 
-    def note(self, tally: Tally, pictures, reference, batch: Batch, seconds: float, ratio: float):
+    def converged(self, batch: Batch):
+        """What very many steps come to; the first time another solver is asked too."""
+        pictures, _ = sample(self.model, TRUTH, batch, self.cfg)
+        if not self.agreement:
+            self.agreement = quality.psnr(sample(self.model, SECOND_TRUTH, batch, self.cfg)[0], pictures).tolist()
+        return pictures
+
+    def note(self, tally: Tally, pictures, reference, truth, batch: Batch, seconds: float, ratio: float):
         tally.seconds.append(seconds)
         tally.ratios.append(ratio)
         tally.work.append(replace(self.work))
         tally.psnr += quality.psnr(pictures, reference).tolist()
+        tally.truth += [] if truth is None else quality.psnr(pictures, truth).tolist()
         tally.ssim += quality.ssim(pictures, reference).tolist()
-        tally.right += [checker.agree([picture], [label]) for picture, label in zip(pictures, batch.labels, strict=True)]
+        tally.right += batch.subject.right(pictures, batch.labels)
 
     def runs(self, batches: int) -> int:
         """How often `done` will be called."""
@@ -168,6 +169,7 @@ class Comparison:
 
     def row(self, variant: Variant, tally: Tally, whole: Tally, tokens_per_evaluation: float) -> dict:
         mean, worst = figures.mean_and_worst(tally.psnr)
+        truth = figures.mean_and_worst(tally.truth) if tally.truth else (None, None)
         tokens = statistics.mean(work.tokens for work in tally.work)
         flops = tally.flops * tokens / tally.flops_tokens
         speedup, flops_speedup = statistics.median(tally.ratios), whole.flops / flops
@@ -176,4 +178,5 @@ class Comparison:
                 "flops_speedup": flops_speedup, "wall_over_flops": speedup / flops_speedup,
                 "model_calls": tokens / tokens_per_evaluation,
                 "evaluations": statistics.mean(work.evaluations for work in tally.work), "psnr_mean": mean, "psnr_worst": worst,
+                "error": figures.standard_error(tally.psnr), "truth_mean": truth[0], "truth_worst": truth[1],
                 "ssim": statistics.mean(tally.ssim), "accuracy": statistics.mean(tally.right)}

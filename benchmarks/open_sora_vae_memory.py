@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-from pack import load_host, pack_module  # noqa: E402
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from tools.pack import load_host, pack_module  # noqa: E402
 
 load_host()
 import torch  # noqa: E402

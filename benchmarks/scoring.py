@@ -1,10 +1,11 @@
-"""What the scores cost, and whether less would do: s1 from the attention map, at fused speed, and from a sample of the queries.
+"""What the scores cost, and how well s1 is known from some of the queries of an attention, as level module reads it.
 
-    python run.py scoring [--json FILE] [--threads N]
+    python run.py scoring [--quick] [--json FILE] [--threads N]
 
-First: how well sampled queries rank the tokens, on the demo model's own attention, as Spearman's correlation with the exact s1 over
-blocks, noise levels and pictures. Second: seconds of each way beside one fused attention, at the shapes of the demo model, DiT and FLUX.
-Third: scoring and selection together as a share of a run of the demo model. Times are medians.
+First: how queries spread over the attention rank the tokens, on the demo model's own attention at 64 and, where it was never trained, at
+128 px: Spearman's correlation with the s1 of all queries over blocks, noise levels and pictures. Second: what that changes in pictures of
+preset paper, 64 px, as PSNR to plain sampling. Third: seconds of s1 beside one fused attention, at the shapes of the demo model, DiT and
+FLUX. Fourth: scoring and selection together as a share of a run of the demo model. Times are medians. --quick: less of the first two.
 """
 
 import argparse
@@ -22,15 +23,20 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 import torch
 import torch.nn.functional as F
 
-from benchmarks import measuring, tables
+from benchmarks import figures, measuring, tables
 from benchmarks.variants import plain, presets, published, toca
+from demo import subjects
+from toca_core import quality
 from toca_core.finite import dumps
 from tools.pack import pack_module
 
 attention, selection, regions = (pack_module(f"toca_core.select.{name}") for name in ("attention", "selection", "regions"))
+schedule, config = (pack_module(f"toca_core.{name}") for name in ("schedule", "config"))
 
 STEPS, LEVELS = 30, (1, 5, 10, 15, 20, 27)          # steps whose attention is looked at
-QUERIES, TIMED_QUERIES = (16, 64, 128), 64
+QUERIES = {64: (64, 128), 128: (64, 128, 256)}      # by the side of the picture, in pixels
+FEWEST = (32, 64, 128)                              # queries that the pictures are made with; of 256
+PICTURES = {False: 24, True: 8}                     # quick or not
 SHAPES = {"demo": (8, 3, 256, 64), "DiT-XL, 512 px": (2, 16, 1024, 72), "FLUX, 512 px": (1, 24, 1280, 128),
           "FLUX, 1024 px": (1, 24, 4608, 128)}
 COUNTED = ((attention, "received"), (attention, "entropy"), (selection.Selector, "plan"), (selection.Selector, "select"),
@@ -61,26 +67,38 @@ def observed(model, batch) -> list:
     return found
 
 
-def sampled(q, k, count: int):
-    """s1 of a stratified sample of the queries."""
-    generator, stride = torch.Generator().manual_seed(0), q.shape[2] // count
-    rows = torch.arange(count) * stride + torch.randint(stride, (count,), generator=generator)
-    return attention.received_dense(q[:, :, rows.to(q.device)], k)
-
-
 def spearman(one, other):
     """Rank correlation of (B, N) with (B, N) -> (B,)."""
     ranks = [x.argsort(-1).argsort(-1).float() for x in (one, other)]
     return F.cosine_similarity(*(x - x.mean(-1, keepdim=True) for x in ranks), dim=-1)
 
 
-def correlations(model, batch) -> list[dict]:
+def correlations(model, side: int, pictures: int) -> list[dict]:
+    [batch] = measuring.make_batches(pictures, pictures, replace(subjects.SHAPES, size=(side, side)))
     found = observed(model, batch)
-    rows = []
-    for count in QUERIES:
-        every = torch.cat([spearman(attention.received(q, k), sampled(q, k, count)) for q, k in found])
-        rows.append({"queries": count, "of": found[0][0].shape[2], "mean": every.mean().item(), "worst_tenth": every.quantile(0.1).item(),
+    tokens, rows = found[0][0].shape[2], []
+    exact = [attention.received(q, k, tokens) for q, k in found]
+    for count in QUERIES[side]:
+        every = torch.cat([spearman(one, attention.received(q, k, count)) for one, (q, k) in zip(exact, found, strict=True)])
+        rows.append({"tokens": tokens, "queries": count, "mean": every.mean().item(), "worst_tenth": every.quantile(0.1).item(),
                      "lowest": every.min().item()})
+    return rows
+
+
+def likenesses(model, pictures: int) -> list[dict]:
+    """PSNR of preset paper to plain sampling, dB, with s1 from all queries and from few, and with random tokens."""
+    batches, paper = measuring.make_batches(pictures, 4), published.dit(STEPS)
+    runs = {"all queries": (paper, schedule.FEWEST_QUERIES), **{f"{count} of 256": (replace(paper, score_queries=0.0), count)
+                                                                for count in reversed(FEWEST)},
+            "random tokens": (replace(paper, score="random"), schedule.FEWEST_QUERIES)}
+    references = [measuring.sample(model, plain("euler", STEPS), batch, cfg=3.0)[0] for batch in batches]
+    rows = []
+    for name, (settings, fewest) in runs.items():
+        with patch.object(schedule, "FEWEST_QUERIES", fewest):
+            found = [quality.psnr(measuring.sample(toca(settings)(model), plain("euler", STEPS), batch, cfg=3.0)[0], reference)
+                     for batch, reference in zip(batches, references, strict=True)]
+        mean, worst = figures.mean_and_worst(torch.cat(found).tolist())
+        rows.append({"queries": name, "psnr_mean": mean, "psnr_worst": worst})
     return rows
 
 
@@ -98,10 +116,12 @@ def timings(dtype) -> list[dict]:
     rows = []
     for name, shape in SHAPES.items():
         q, k = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(dtype).unbind(0)
-        ways = {"attention": partial(F.scaled_dot_product_attention, q, k, k), "map": partial(attention.received_dense, q, k),
-                "fused": partial(attention.received_fused, q, k), "sampled": partial(sampled, q, k, TIMED_QUERIES)}
+        read = schedule.queries_read(config.ToCaConfig(), shape[2])
+        ways = {"attention": partial(F.scaled_dot_product_attention, q, k, k), "all": partial(attention.received, q, k, shape[2]),
+                "read": partial(attention.received, q, k, read)}
         repeats = 5 if shape[2] <= 2048 else 3
-        rows.append({"shape": name, "dtype": str(dtype).split(".")[-1], **{way: seconds_of(run, repeats) for way, run in ways.items()}})
+        rows.append({"shape": name, "dtype": str(dtype).split(".")[-1], "queries": read,
+                     **{way: seconds_of(run, repeats) for way, run in ways.items()}})
     return rows
 
 
@@ -136,24 +156,34 @@ def shares(model, batch) -> list[dict]:
 
 def main():
     parser = argparse.ArgumentParser(prog="run.py scoring", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer pictures, none larger than the model was trained on")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    model, [batch] = measuring.load_model(), measuring.make_batches(4, 4)
+    model, [batch] = subjects.SHAPES.load(), measuring.make_batches(4, 4)
     with torch.inference_mode():
-        report = {"threads": given.threads, "torch": torch.__version__, "correlations": correlations(model, batch),
+        report = {"threads": given.threads, "torch": torch.__version__,
+                  "correlations": correlations(model, 64, 4) + ([] if given.quick else correlations(model, 128, 2)),
+                  "likenesses": likenesses(model, PICTURES[given.quick]),
                   "timings": timings(torch.float32) + timings(torch.bfloat16), "shares": shares(model, batch)}
-    tables.show([["queries", "of", "mean", "worst tenth", "lowest"],
-                 *([f"{row['queries']}", f"{row['of']}", *(f"{row[key]:.3f}" for key in ("mean", "worst_tenth", "lowest"))]
-                   for row in report["correlations"])], "Rank correlation of sampled queries' s1 with the exact one")
-    ways = ("attention", "map", "fused", "sampled")
-    tables.show([["shape", "numbers", *ways], *([row["shape"], row["dtype"], *(f"{1000 * row[way]:.1f}" for way in ways)]
-                                                for row in report["timings"])], "s1, and one fused attention, in ms")
-    tables.show([["settings", "share"], *([row["settings"], f"{row['share']:.1%}"] for row in report["shares"])],
-                "Scoring and selection in a run")
+    show(report)
     if given.json:
         given.json.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def show(report: dict):
+    tables.show([["tokens", "queries", "mean", "worst tenth", "lowest"],
+                 *([f"{row['tokens']}", f"{row['queries']}", *(f"{row[key]:.3f}" for key in ("mean", "worst_tenth", "lowest"))]
+                   for row in report["correlations"])], "Rank correlation of s1 from some of the queries with that from all")
+    tables.show([["s1 from", "PSNR mean", "worst 5%"], *([row["queries"], f"{row['psnr_mean']:.2f}", f"{row['psnr_worst']:.2f}"]
+                                                         for row in report["likenesses"])], "Preset paper, 64 px, dB")
+    ways = ("attention", "all", "read")
+    tables.show([["shape", "numbers", "queries", "attention", "all queries", "as read"],
+                 *([row["shape"], row["dtype"], f"{row['queries']}", *(f"{1000 * row[way]:.1f}" for way in ways)]
+                   for row in report["timings"])], "s1, and one fused attention, in ms")
+    tables.show([["settings", "share"], *([row["settings"], f"{row['share']:.1%}"] for row in report["shares"])],
+                "Scoring and selection in a run")
 
 
 if __name__ == "__main__":

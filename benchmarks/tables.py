@@ -16,9 +16,11 @@ COLUMNS = {
     "model\ncalls": lambda row: f"{row['model_calls']:.1f} / {row['evaluations']:.0f}",
     "PSNR\nmean": lambda row: decibels(row["psnr_mean"]),
     "worst\n5%": lambda row: decibels(row["psnr_worst"]),
+    "+-": lambda row: f"{row['error']:.1f}",
     "SSIM": lambda row: f"{row['ssim']:.4f}",
     "right": lambda row: f"{row['accuracy']:.0%}",
 }
+TRUTH = {"to the truth\nmean": lambda row: decibels(row["truth_mean"]), "worst\n5%, truth": lambda row: decibels(row["truth_worst"])}
 FIGURES = {"psnr_mean": "PSNR mean", "psnr_worst": "worst 5%"}
 
 
@@ -28,6 +30,8 @@ def decibels(value: float) -> str:
 
 def measured(rows: list[dict], columns=COLUMNS) -> list[list[str]]:
     """Titles, then a line for every row like those of `measuring.Comparison.rows`."""
+    if all(row.get("truth_mean") is not None for row in rows):
+        columns = {**columns, **TRUTH}
     return [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
 
 

@@ -19,9 +19,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 import torch  # noqa: E402
-from pack import load_host, pack_module  # noqa: E402
+
+from tools.pack import load_host, pack_module  # noqa: E402
 
 GPU = torch.cuda.is_available()
 load_host(cpu=not GPU)

@@ -25,12 +25,6 @@ def read(picture) -> tuple[str, str, float]:
     return nearest_colour(picture[:, mask].mean(1)), shape, overlaps[shape]
 
 
-def agree(pictures, labels) -> float:
-    """The share of pictures (B, 3, H, W) in 0..1 that show the class they were asked for; labels (B,) class indices."""
-    shown = [" ".join(read(picture)[:2]) == shapes.CLASSES[int(label)] for picture, label in zip(pictures, labels, strict=True)]
-    return sum(shown) / len(shown)
-
-
 def object_mask(picture):
     """The pixels at least half as colourful as the most colourful ones, (3, H, W) -> (H, W) bool."""
     chroma = picture.amax(0) - picture.amin(0)

@@ -36,9 +36,19 @@ def draw(labels, generator=None, size=SIZE):
     r = uniform(12, 21, 1, 1) * unit
     cx = r + 1 + uniform(0, 1, 1, 1) * (size - 2 * r - 2)
     cy = r + 1 + uniform(0, 1, 1, 1) * (size - 2 * r - 2)
-    axis = torch.arange(size, device=device) + 0.5
-    x, y = axis[None, None, :] - cx, axis[None, :, None] - cy        # (B, H, W)
+    picture = background(uniform, size, size, device)
+    return paint(picture, labels, cx, cy, r, unit, uniform) * 2 - 1
 
+
+def paint(picture, labels, cx, cy, r, unit, uniform):
+    """An object and its shadow on each picture (B, 3, H, W) in [0, 1].
+
+    labels (B,) class indices; cx, cy, r (B, 1, 1) in pixels; unit: pixels that are one on a picture of SIZE; uniform: `background`.
+    """
+    height, width = picture.shape[-2:]
+    x = torch.arange(width, device=picture.device) + 0.5 - cx        # (B, 1, W)
+    y = torch.arange(height, device=picture.device)[:, None] + 0.5 - cy                     # (B, H, 1)
+    x, y = torch.broadcast_tensors(x, y)
     shape_of, colour_of = labels // len(COLOURS), labels % len(COLOURS)
     body, shadow = torch.empty_like(x + y), torch.empty_like(x + y)
     for index, name in enumerate(SHAPES):
@@ -46,18 +56,18 @@ def draw(labels, generator=None, size=SIZE):
         body[rows] = distance(name, x[rows], y[rows], r[rows])
         shadow[rows] = distance(name, x[rows] - 2 * unit, y[rows] - 3 * unit, r[rows])
 
-    picture = background(uniform, axis / size)
     picture = picture * (1 - 0.35 * torch.sigmoid(-shadow / (1.2 * unit)).unsqueeze(1))
-    palette = torch.tensor(list(COLOURS.values()), device=device)
+    palette = torch.tensor(list(COLOURS.values()), device=picture.device)
     light = 1 - 0.16 * (x + y) / r                                   # lit from the upper left
-    paint = (palette[colour_of] + uniform(-0.03, 0.03, 3))[:, :, None, None] * light.unsqueeze(1)
+    colour = (palette[colour_of] + uniform(-0.03, 0.03, 3))[:, :, None, None] * light.unsqueeze(1)
     cover = (0.5 - body).clamp(0, 1).unsqueeze(1)
-    return (picture * (1 - cover) + paint * cover).clamp(0, 1) * 2 - 1
+    return (picture * (1 - cover) + colour * cover).clamp(0, 1)
 
 
-def background(uniform, axis):
-    """A nearly grey gradient in a random direction, (B, 3, H, W) in [0, 1]."""
+def background(uniform, height, width, device):
+    """A nearly grey gradient in a random direction, (B, 3, H, W) in [0, 1]; uniform(low, high, *shape) gives random (B, *shape)."""
     level, tint = uniform(0.30, 0.85, 1, 1, 1), uniform(-0.045, 0.045, 3, 1, 1)
     angle, depth = uniform(0, 2 * torch.pi, 1, 1, 1), uniform(0.05, 0.28, 1, 1, 1)
-    ramp = torch.cos(angle) * (axis[None, None, None, :] - 0.5) + torch.sin(angle) * (axis[None, None, :, None] - 0.5)
+    down, across = ((torch.arange(side, device=device) + 0.5) / side - 0.5 for side in (height, width))
+    ramp = torch.cos(angle) * across[None, None, None, :] + torch.sin(angle) * down[None, None, :, None]
     return (level + tint + depth * ramp).clamp(0, 1)

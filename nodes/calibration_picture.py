@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..toca_core.keep.memory import readable
 
 WIDTH, HALF, HEIGHT = 1600, 820, 720
-FINE = 3                        # lines are drawn so many times as large, and made smaller, or they would have steps
+FINE = 3                        # lines are drawn this many times as large and then made smaller, or they would have steps
 INK, FAINT, GRID, PAPER = "#1a1a1a", "#5c5c5c", "#dddddd", "white"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")  # Okabe and Ito's, for the colour-blind
 CHOSEN = "#D55E00"
@@ -92,7 +92,7 @@ def dashes(start, end, length: float):
 
 
 def ticks(low: float, high: float, wanted: int = 6) -> list[float]:
-    """Round numbers from low to high, about so many."""
+    """Round numbers from low to high, about as many as asked for."""
     rough = (high - low) / wanted
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(size * unit for size in (1, 2, 5, 10) if size * unit >= rough * 0.999)
@@ -124,7 +124,7 @@ def curve(canvas: Canvas, points, target, chosen):
     ends = [(target.value, value) for value in up] if target.kind == "speed" else [(value, target.value) for value in across]
     canvas.line([chart.place(*end) for end in ends], INK, 2, dash=10)
     canvas.line([chart.place(point.speedup, point.mean) for point in points], COLOURS[0], 2.5)
-    named = []
+    named: list[tuple[float, float]] = []
     for point in points:
         x, y = chart.place(point.speedup, point.mean)
         canvas.mark((x, y), "circle", COLOURS[0])
@@ -154,7 +154,7 @@ def sizes(canvas: Canvas, needs: list[tuple[str, int]], limit: float, chosen: st
 
 
 def blocks(canvas: Canvas, sensitivity: dict[str, list[float]]):
-    """A line for each module: what the output errs by where it is stale, block by block."""
+    """A line for each module: the error of the output where it is reused, block by block."""
     most, depth = 100 * max(map(max, sensitivity.values())) or 1.0, max(map(len, sensitivity.values()))
     chart = Chart(canvas, RIGHT, (-0.3, 0.0), (depth - 0.7, 1.35 * most), "Error of the output where one module is stale", "block")
     step = math.ceil(depth / 12)

@@ -9,7 +9,7 @@ from ..toca_core import quality
 from .drawing.canvas import INK, as_images, font, paper, ramp, scale
 
 WIDE = 256                          # pixels that a difference picture is enlarged to, in whole multiples, or its legend could not be read
-SMALLEST = quality.WINDOW           # pixels a side, which SSIM's window wants
+SMALLEST = quality.WINDOW           # pixels a side, which SSIM's window needs
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def refusal(baseline, others: dict) -> str | None:
             return (f"baseline has {len(baseline)} pictures and {name} {len(pictures)}: give both samplers the same batch size or number "
                     "of frames.")
     if min(baseline.shape[1:3]) < SMALLEST:
-        return f"The pictures are {side(baseline)} pixels: SSIM wants at least {SMALLEST} a side; compare larger ones."
+        return f"The pictures are {side(baseline)} pixels: SSIM needs at least {SMALLEST} a side; compare larger ones."
     return None
 
 

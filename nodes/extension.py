@@ -5,6 +5,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import ComfyExtension
 
+from .host.prompts import shortener
 from .host.publish import prompt_server
 from .routes import add_routes
 from .toca_cache import ToCaCache
@@ -29,10 +30,12 @@ BUNDLED = Path(__file__).resolve().parent.parent / "demo"
 
 class ToCaExtension(ComfyExtension):
     async def on_load(self):
-        """The demo model that comes with the pack appears among the diffusion models; the ratio chart finds its routes."""
+        """The demo model that comes with the pack appears among the diffusion models; the ratio chart finds its routes; prompts are
+        looked at before they are checked."""
         folder_paths.add_model_folder_path("diffusion_models", str(BUNDLED))
         if server := prompt_server():
             add_routes(server.routes)
+            server.add_on_prompt_handler(shortener(await self.get_node_list()))
 
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,

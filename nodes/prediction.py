@@ -8,7 +8,7 @@ from ..toca_core.keep import memory
 from ..toca_core.predict import Shape, predict
 from ..toca_core.predict import need_of as need_of_call
 from ..toca_core.schedule import Step, fresh_ratio
-from ..toca_core.system import System
+from ..toca_core.system import System, Usual
 from .host.block_ratios import parse_block_ratios
 from .host.records import RECORDS, Record
 from .host.settings import PRESETS, fit, read
@@ -46,17 +46,24 @@ def record_of(node: str, system: str, workflow: str | None) -> Record | None:
 def known(record: Record | None, system: str) -> tuple[System | None, dict]:
     """-> (the model's entry, {site: blocks} of the modules that can be told apart)."""
     if record is None:
-        entry = SYSTEMS.get(system)
-        entry = entry if entry is not None and entry.usual is not None else SYSTEMS[GENERIC]
-        return entry, {site: depth for stack, depth in zip(entry.stacks, entry.usual.blocks, strict=True) for site in stack.sites}
-    entry = SYSTEMS.get(record.system)
-    modular = record.costs is not None and "module" in record.costs.layout.levels
-    return entry, record.costs.depths if modular else {}
+        name = system if system in SYSTEMS and SYSTEMS[system].usual is not None else GENERIC
+        stacks = zip(SYSTEMS[name].stacks, usual_of(name).blocks, strict=True)
+        return SYSTEMS[name], {site: depth for stack, depth in stacks for site in stack.sites}
+    costs = record.costs
+    return SYSTEMS.get(record.system), costs.depths if costs is not None and "module" in costs.layout.levels else {}
+
+
+def usual_of(system: str) -> Usual:
+    """Every system whose modules are told apart has it."""
+    usual = SYSTEMS[system].usual
+    assert usual is not None, system
+    return usual
 
 
 def share_of(record: Record, site) -> float:
     """Of the model's FLOPs, how much a site takes in all its blocks."""
-    sizes = record.run.calls[0][0] if record.run else SYSTEMS[record.system].usual.sizes
+    assert record.costs is not None             # it has sites
+    sizes = record.run.calls[0][0] if record.run else usual_of(record.system).sizes
     stack = record.costs.stack_of[site]
     tokens = stack.tokens_of(site, sizes)
     return round(stack.depth * stack.module_flops(site, sizes.batch, tokens, tokens, sizes) / record.costs.plain_flops(sizes), 4)
@@ -76,12 +83,13 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None, workflow:
     """
     record = record_of(node, system, workflow)
     entry, depths = known(record, system)
-    costs = record.costs if record else Drawn(entry.layout, depths)
+    layout = entry.layout if entry is not None else None
+    costs = record.costs if record else Drawn(layout, depths)
     settings, run = settings_of(costs, widgets, ratios), record.run if record else None
     drawn = settings_of(costs, widgets | {"preset": "custom", "tolerance": -1.0, "score": "random", "level": "module"}, ratios).custom
     if record is None:
         depths = as_given(depths, dict(drawn.block_ratios))
-    drawn, _ = fit(drawn, entry, Drawn(entry.layout, depths)) if depths else (drawn, [])        # whatever the preset
+    drawn, _ = fit(drawn, entry, Drawn(layout, depths)) if depths else (drawn, [])        # whatever the preset
     config, remarks = settings.resolve(entry, costs, run.total if run else STEPS)
     answer = {"ratios": ratios_of(drawn, depths), "preset": settings.preset, "remarks": list(remarks), "work": "", "flops": None,
               "plain_flops": None, "speedup": None, "cache_bytes": None, "steps": None, "full": None, "note": ""}
@@ -108,10 +116,10 @@ def to_keep(node: str, system: str, widgets: dict, ratios: str | None, workflow:
     """
     record = record_of(node, system, workflow)
     entry, depths = known(record, system)
-    settings = settings_of(record.costs if record else Drawn(entry.layout, depths), widgets, ratios)
+    settings = settings_of(record.costs if record else Drawn(entry.layout if entry is not None else None, depths), widgets, ratios)
     if settings.preset == "paper" and record is None:
         raise ConfigError("preset is paper, whose settings depend on the model; sample once, then save.")
-    if settings.preset in ("auto", "paper"):
+    if settings.preset in ("auto", "quality", "paper"):
         config, _ = settings.resolve(entry if record else None, record and record.costs, STEPS)
     else:
         config = settings.custom
@@ -121,7 +129,7 @@ def to_keep(node: str, system: str, widgets: dict, ratios: str | None, workflow:
 @dataclass(frozen=True)
 class Drawn:
     """What stands for a bound model before there is one: where its modules are, and how many blocks each has."""
-    layout: Layout
+    layout: Layout | None
     depths: dict
 
 
@@ -150,7 +158,7 @@ def shape_of(record: Record, config: ToCaConfig) -> tuple[Shape, str]:
     """A run like the last one, or a usual one, and words for it."""
     if record.run is not None:
         return record.run.shape(config.start_percent, config.end_percent), "as in the last run"
-    usual = SYSTEMS[record.system].usual
+    usual = usual_of(record.system)
     places = tuple((step, config.start_percent <= step / STEPS < config.end_percent) for step in range(STEPS))
     return Shape(STEPS, places, ((usual.sizes, usual.conds),), itemsize=2), usual.words
 

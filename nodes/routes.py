@@ -2,6 +2,7 @@
 and of saved presets, GET and POST /toca/presets."""
 
 import asyncio
+from typing import Any
 
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -16,7 +17,7 @@ from .prediction import describe, foresee, to_keep
 
 LONGEST = 100_000       # bytes of a body
 # name -> (what it has to be, what it is by default, that in words)
-FIELDS = {"node": (str, "", "text"), "system": (str, "", "text"), "widgets": (dict, {}, "an object"),
+FIELDS: dict[str, tuple[Any, Any, str]] = {"node": (str, "", "text"), "system": (str, "", "text"), "widgets": (dict, {}, "an object"),
           "ratios": ((str, type(None)), None, "text"), "workflow": ((str, type(None)), None, "text")}
 
 

@@ -34,8 +34,10 @@ class ToCaCache(io.ComfyNode):
                 io.Boolean.Input("enable", default=True, optional=True, tooltip="Off: the model passes through untouched."),
                 io.Combo.Input("preset", options=list(dict.fromkeys((*PRESETS, *saved_presets()))), default="auto", optional=True,
                                tooltip="auto: whole steps are forecast, as far as the error measured on the way allows; tolerance says "
-                                       "how far. paper: ToCa's published settings to the letter. custom: the widgets below. Any other was "
-                                       "saved with ToCa Calibrate."),
+                                       "how far. quality: as many steps computed as without it, each followed more finely, so that the "
+                                       "picture comes nearer to what very many steps give (sampler euler). paper: ToCa's "
+                                       "published settings to the letter. custom: the widgets below. Any other was saved with ToCa "
+                                       "Calibrate."),
                 io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01, optional=True,
                                tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
                                        "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
@@ -111,6 +113,14 @@ class ToCaCache(io.ComfyNode):
                                        "16-bit, with a scale per token; the picture changes a little."),
                 Ratios.Input("ratios", optional=True,
                              tooltip="Shares of fresh tokens block by block, from ToCa Ratios; they go before block_ratios." + CUSTOM),
+                io.Int.Input("calls", default=0, min=0, max=10000, optional=True,
+                             tooltip="How many calls of the model a run may take, so that its time is known beforehand; they go where "
+                                     "forecasts err most. It takes the place of tolerance. 0: off."),
+                io.Float.Input("speed", default=0.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,
+                               tooltip="The same as a speed: 2 computes half of the steps, 3 a third. 0: off."),
+                io.Int.Input("refine", default=1, min=1, max=64, optional=True,
+                             tooltip="Follows every step in so many parts, at the same number of calls: the picture comes nearer to what "
+                                     "very many steps give, and differs from the plain run's. With sampler euler. 1: off."),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
             hidden=[io.Hidden.unique_id],
@@ -146,7 +156,7 @@ class ToCaCache(io.ComfyNode):
         system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
         widgets = {name: given.get(name, default) for name, default in defaults().items() if name not in ("enable", "preset")}
         settings = read(bound and bound.layout, preset, ratios=ratios, **widgets)
-        if settings.preset not in ("auto", "paper"):
+        if settings.preset not in ("auto", "quality", "paper"):
             fit(settings.custom, system, bound)
         node = cls.hidden.unique_id if cls.hidden else None
         place = place_of(node)

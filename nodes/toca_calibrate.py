@@ -31,38 +31,41 @@ class ToCaCalibrate(io.ComfyNode):
                         "own model, prompt and sampler; and measures how sensitive each block is. The model that comes out is cached.",
             search_aliases=["tune", "speed up", "quality", "PSNR", "benchmark", "preset", "ratios"],
             inputs=[
-                io.Model.Input("model", tooltip="The model, with or without ToCa Cache; settings of that are replaced."),
-                io.Conditioning.Input("positive", tooltip="A prompt like those you will sample with."),
-                io.Conditioning.Input("negative", tooltip="As for the sampler."),
-                io.Latent.Input("latent", tooltip="Size and batch as you will sample; every picture of the batch is measured."),
+                io.Model.Input("model", tooltip="The model. If it has a ToCa Cache, its settings are replaced."),
+                io.Conditioning.Input("positive", tooltip="A prompt like those that you will use."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, as for the sampler."),
+                io.Latent.Input("latent", tooltip="Of the size and batch that you will use; every picture of the batch is measured."),
                 io.String.Input("target", default="2.5x", optional=True,
-                                tooltip="What to reach. 2.5x: so many times fewer FLOPs. PSNR >= 35, or 35 dB: likeness to the uncached "
+                                tooltip="What to reach. 2.5x: 2.5 times fewer FLOPs. PSNR >= 35, or 35 dB: likeness to the uncached "
                                         "picture. within 6 GB: memory of the cache."),
-                io.Int.Input("steps", default=20, min=1, max=10000, optional=True, tooltip="As you will sample."),
-                io.Float.Input("cfg", default=4.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True, tooltip="As you will sample."),
-                io.Combo.Input("sampler_name", options=list(SAMPLER_NAMES), default="euler", optional=True, tooltip="As you will sample."),
-                io.Combo.Input("scheduler", options=list(SCHEDULER_NAMES), default="simple", optional=True, tooltip="As you will sample."),
+                io.Int.Input("steps", default=20, min=1, max=10000, optional=True, tooltip="The number of steps that you will use."),
+                io.Float.Input("cfg", default=4.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,
+                               tooltip="The guidance that you will use."),
+                io.Combo.Input("sampler_name", options=list(SAMPLER_NAMES), default="euler", optional=True,
+                               tooltip="The sampler that you will use."),
+                io.Combo.Input("scheduler", options=list(SCHEDULER_NAMES), default="simple", optional=True,
+                               tooltip="The scheduler that you will use."),
                 io.Int.Input("first_seed", default=0, min=0, max=0xffffffffffffffff, optional=True,
                              tooltip="Seed of the first sampling; the next ones count up from it."),
                 io.Int.Input("effort", default=2, min=1, max=64, optional=True,
-                             tooltip="How many samplings of the whole batch each setting is judged by. More take longer and tell better "
-                                     "what other pictures will be like."),
+                             tooltip="How many times the whole batch is sampled for each setting that is tried. More takes longer, and "
+                                     "says more about other pictures."),
                 io.String.Input("save_as", default="", optional=True,
                                 tooltip="Name under which ToCa Cache lists the result among its presets; empty: it is not saved."),
                 io.Boolean.Input("sensitivity", default=True, optional=True, advanced=True,
-                                 tooltip="Measure what the output errs by where one module of one block is stale, for the output ratios. "
-                                         "It takes three calls of the model for every module of every block."),
-                io.Vae.Input("vae", optional=True, tooltip="With it likeness is that of the pictures, without it that of the latents."),
+                                 tooltip="Measure how far off the output is when one module of one block is reused, for the output "
+                                         "ratios. It takes three calls of the model for every module of every block."),
+                io.Vae.Input("vae", optional=True, tooltip="With it, likeness is measured on the pictures; without it, on the latents."),
             ],
             outputs=[
-                io.Model.Output(tooltip="The model, cached with what was chosen."),
+                io.Model.Output(tooltip="The model, cached with the settings found."),
                 io.Custom("TOCA_RATIOS").Output(display_name="ratios",
                                                 tooltip="Shares of fresh tokens by module and block, for level module; empty where "
                                                         "sensitivity was not measured."),
-                io.Float.Output(display_name="tolerance", tooltip="What was chosen, for preset auto of ToCa Cache."),
-                io.Int.Output(display_name="cycle", tooltip="The mean distance in steps between full steps that this came to."),
-                io.Image.Output(display_name="curve", tooltip="What was chosen from, and the blocks' sensitivity."),
-                io.String.Output(display_name="text", tooltip="The same in words."),
+                io.Float.Output(display_name="tolerance", tooltip="The tolerance found, for preset auto of ToCa Cache."),
+                io.Int.Output(display_name="cycle", tooltip="The mean distance in steps between full steps."),
+                io.Image.Output(display_name="curve", tooltip="All that was tried, what was chosen, and the blocks' sensitivity."),
+                io.String.Output(display_name="text", tooltip="The result in words."),
             ],
         )
 

@@ -27,17 +27,16 @@ class ToCaCompare(io.ComfyNode):
                 io.MultiType.Input("baseline", PICTURES, tooltip="Pictures or a video made without caching."),
                 io.MultiType.Input("accelerated", PICTURES, tooltip="The same, of the same seed, made with caching."),
                 io.MultiType.Input("other_seed", PICTURES, optional=True,
-                                   tooltip="Made without caching from another seed: the floor, which says what just another picture "
-                                           "scores."),
+                                   tooltip="Of another seed, made without caching. It shows what just another picture scores: the floor."),
                 io.Float.Input("gain", default=8.0, min=1.0, max=255.0, step=1.0, optional=True,
-                               tooltip="How many times the differences are amplified in their picture. 8: the lightest colour is 32 "
-                                       "levels of 255, or more."),
+                               tooltip="How many times the differences are amplified in their picture. At 8 the lightest colour stands "
+                                       "for 32 levels of 255, or more."),
             ],
             outputs=[
-                io.Image.Output(display_name="difference", tooltip="Where the pictures differ, with a legend: light is much."),
+                io.Image.Output(display_name="difference", tooltip="Where the pictures differ, with a legend: the lighter, the more."),
                 io.String.Output(display_name="text", tooltip="A table: PSNR and SSIM of each picture or frame, mean and worst."),
-                io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB; a picture that is identical counts 99, and one that is not "
-                                                            "finite does not count."),
+                io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB. An identical picture counts as 99; one with values that are "
+                                                            "not finite does not count."),
                 io.Float.Output(display_name="ssim", tooltip="Mean SSIM; 1 is identical."),
             ],
         )

@@ -1,11 +1,16 @@
 """ToCa DiT Class: what a class-conditional DiT is asked for."""
 
 import difflib
+import re
 
 from comfy_api.latest import io
 
+from ..toca_core.config import cut, shown
 from .models.dit import DiT
 from .models.dit_loader import conditioning
+
+NUMBER = re.compile(r"-?\d+")                   # in the digits of any script, as Python reads them
+LONGEST_NUMBER = 1000                           # characters; Python reads no more than a few thousand
 
 
 class ToCaDiTClass(io.ComfyNode):
@@ -20,7 +25,7 @@ class ToCaDiTClass(io.ComfyNode):
                 io.Model.Input("model", tooltip="The DiT, for its classes and their names."),
                 io.String.Input("label", default="0", optional=True,
                                 tooltip="A class number from 0, or its name (ImageNet's names where the model has 1000 classes). "
-                                        "Several, separated by commas, go round over the pictures of a batch."),
+                                        "Several, separated by commas, are used in turn for the pictures of a batch."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The class."),
@@ -41,13 +46,13 @@ class ToCaDiTClass(io.ComfyNode):
 
 def class_index(word: str, names: list[str], classes: int) -> int:
     """A number or a name -> class index. Raises ValueError naming the nearest ones."""
-    if word.lstrip("-").isdigit():
-        if 0 <= int(word) < classes:
+    if NUMBER.fullmatch(word):
+        if len(word) <= LONGEST_NUMBER and 0 <= int(word) < classes:
             return int(word)
-        raise ValueError(f"Class {word} does not exist; this model has {classes} classes, 0 to {classes - 1}.")
+        raise ValueError(f"Class {cut(word)} does not exist; this model has {classes} classes, 0 to {classes - 1}.")
     folded = {name.casefold(): index for index, name in enumerate(names)}
     if word.casefold() in folded:
         return folded[word.casefold()]
     near = difflib.get_close_matches(word.casefold(), folded, n=3) or list(folded)[:3]
-    hint = f"names such as {', '.join(names[folded[name]] for name in near)}, or " if names else ""
-    raise ValueError(f"Class {word!r} is not known to this model; give {hint}a number from 0 to {classes - 1}.")
+    hint = f"names such as {', '.join(cut(names[folded[name]]) for name in near)}, or " if names else ""
+    raise ValueError(f"Class {shown(word)} is not known to this model; give {hint}a number from 0 to {classes - 1}.")

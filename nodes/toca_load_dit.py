@@ -35,6 +35,6 @@ class ToCaLoadDiT(io.ComfyNode):
     def execute(cls, model_name, weight_dtype="default", num_heads=0, guidance_channels="all", **_) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         model = load_dit(path, weight_dtype, num_heads)
-        if GUIDED_CHANNELS[guidance_channels]:
-            guide_first(model, GUIDED_CHANNELS[guidance_channels])
+        if channels := GUIDED_CHANNELS[guidance_channels]:
+            guide_first(model, channels)
         return io.NodeOutput(model)

@@ -22,21 +22,21 @@ class ToCaOpenSoraConditioning(io.ComfyNode):
             inputs=[
                 io.Clip.Input("clip", tooltip="T5-XXL: CLIPLoader with the type pixart."),
                 io.String.Input("text", multiline=True, dynamic_prompts=True,
-                                tooltip="The prompt. It is set in lower case, as in training."),
+                                tooltip="The prompt. It is turned into lower case, as in training."),
                 io.Float.Input("aesthetic", default=6.5, min=-1.0, max=10.0, step=0.1, optional=True,
-                               tooltip="Aesthetic score, written behind the prompt; above 6 looks good. -1: say nothing."),
+                               tooltip="Aesthetic score, written after the prompt; above 6 looks good. -1: none."),
                 io.Float.Input("motion", default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
-                               tooltip="Motion score, written behind the prompt: small is calm, large is lively. -1: say nothing."),
+                               tooltip="Motion score, written after the prompt: small is calm, large is lively. -1: none."),
                 io.Float.Input("fps", default=DEFAULT_FPS, min=1.0, max=120.0, step=1.0, optional=True,
                                tooltip="Frames per second the motion is meant for. A single frame is always drawn as a picture."),
                 io.Int.Input("width", default=0, min=0, max=8192, optional=True, advanced=True,
-                             tooltip="Pixels of the video, from ToCa Open-Sora Latent. 0: eight per latent."),
+                             tooltip="Width of the video in pixels, from ToCa Open-Sora Latent. 0: eight times the latent's."),
                 io.Int.Input("height", default=0, min=0, max=8192, optional=True, advanced=True,
-                             tooltip="Pixels of the video, from ToCa Open-Sora Latent. 0: eight per latent."),
+                             tooltip="Height of the video in pixels, from ToCa Open-Sora Latent. 0: eight times the latent's."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt."),
-                io.Conditioning.Output(display_name="negative", tooltip="The null caption, from which the release guides away."),
+                io.Conditioning.Output(display_name="negative", tooltip="The learned null caption: what guidance steers away from."),
             ],
         )
 

@@ -20,7 +20,7 @@ class ToCaOpenSoraLatent(io.ComfyNode):
             description="An empty latent of a size Open-Sora 1.2 was trained on. With a start, the video begins with it.",
             inputs=[
                 io.Combo.Input("resolution", options=list(RESOLUTIONS), default="240p", optional=True,
-                               tooltip="Pixels in all: those of a 16:9 video of this height."),
+                               tooltip="How many pixels in all: as many as a 16:9 video of this height has."),
                 io.Combo.Input("aspect_ratio", options=list(SIZES), default="16:9", optional=True,
                                tooltip="Width to height. Open-Sora's own texts write it the other way round: their 9:16 is 16:9 here."),
                 io.Int.Input("frames", default=51, min=1, max=816, optional=True,
@@ -28,7 +28,7 @@ class ToCaOpenSoraLatent(io.ComfyNode):
                                      "At 24 fps 51 are 2 seconds, 102 are 4, 204 are 8, 408 are 16."),
                 io.Int.Input("batch_size", default=1, min=1, max=64, optional=True, tooltip="How many videos to draw at once."),
                 io.Image.Input("start_image", optional=True,
-                               tooltip="The first frame, or several first frames; scaled and cut to size. Wants the VAE."),
+                               tooltip="The first frame, or several first frames; scaled and cut to size. Needs the input vae."),
                 io.Vae.Input("vae", optional=True, tooltip="Open-Sora's VAE, which encodes start_image."),
                 io.Latent.Input("start_latent", optional=True,
                                 tooltip="Instead of start_image: latent frames to begin with, such as the last five of another video."),

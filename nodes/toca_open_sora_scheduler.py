@@ -22,7 +22,7 @@ class ToCaOpenSoraScheduler(io.ComfyNode):
                 io.Int.Input("steps", default=30, min=1, max=1000, optional=True, tooltip="Sampling steps; the release takes 30."),
                 io.Latent.Input("latent", tooltip="The latent to be sampled: its size and length decide the times."),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, optional=True,
-                               tooltip="Below 1 only the last part of the times."),
+                               tooltip="Below 1, only the last part of the sigmas is used."),
             ],
             outputs=[io.Sigmas.Output()],
         )

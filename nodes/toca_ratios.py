@@ -22,8 +22,9 @@ class ToCaRatios(io.ComfyNode):
             inputs=[
                 io.String.Input("ratios", default=FLAT, multiline=True, optional=True,
                                 tooltip="One line per module, such as `mlp: 0.4, 0.3, 0.2`: the share of tokens recomputed in each "
-                                        "block, 0 to 1; one number stands for all blocks. The default is flat, and as much as ToCa "
-                                        "Cache's own default. For a model with more or fewer blocks the ratios are resampled."),
+                                        "block, 0 to 1; one number stands for all blocks. The default is the same for every block, and "
+                                        "as much in all as ToCa Cache's own. For a model with more or fewer blocks the ratios are "
+                                        "resampled."),
             ],
             outputs=[Ratios.Output(display_name="ratios", tooltip="For the input ratios of ToCa Cache; its preset has to be custom.")],
         )

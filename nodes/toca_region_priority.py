@@ -18,10 +18,10 @@ class ToCaRegionPriority(io.ComfyNode):
             search_aliases=["region", "mask", "attention", "detail", "face"],
             inputs=[
                 io.Model.Input("model", tooltip="The model, with or without ToCa Cache yet."),
-                io.Mask.Input("mask", tooltip="White goes first, grey in between, black as ever; any size. One for all pictures, or one "
-                                              "for each; for a video, its moments."),
+                io.Mask.Input("mask", tooltip="White is recomputed first, grey less soon, black as without a mask. Any size. One mask for "
+                                              "all pictures, or one for each; for a video, masks that follow each other in time."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=100.0, step=0.1, optional=True,
-                               tooltip="A token's score counts 1 + strength x mask times."),
+                               tooltip="A token's score is multiplied by 1 + strength x mask."),
             ],
             outputs=[io.Model.Output(tooltip="The model, with the priority.")],
         )

@@ -21,15 +21,15 @@ class ToCaReport(io.ComfyNode):
             search_aliases=["statistics", "timeline", "speed-up", "cache report", "benchmark"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache; other nodes may lie between."),
+                io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache. Other nodes may stand in between."),
                 io.AnyType.Input("after", tooltip="Any result that comes after the sampler, such as its latent or the decoded picture. It "
                                                   "passes through, so that the report waits for the run."),
             ],
             outputs=[
-                io.AnyType.Output("result", tooltip="What came in as after, untouched."),
+                io.AnyType.Output("result", tooltip="The input after, unchanged."),
                 io.String.Output("text", tooltip="The report in words, run by run."),
-                io.String.Output("json", tooltip="Every number of it, step by step, as JSON."),
-                io.Image.Output("picture", tooltip="Its picture: a panel for each run."),
+                io.String.Output("json", tooltip="Every number of the report, step by step, as JSON."),
+                io.Image.Output("picture", tooltip="The report as a picture: a panel for each run."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
@@ -38,9 +38,9 @@ class ToCaReport(io.ComfyNode):
     def execute(cls, model, after, **_) -> io.NodeOutput:
         node, prompt, log = cls.hidden.unique_id, cls.hidden.prompt, log_of(model)
         runs = log.before(node, prompt) if log is not None else []
-        reason = log.remark(node, prompt) if runs else why_none(log, node, prompt, "after")
+        reason = log.remark(node, prompt) if log is not None and runs else why_none(log, node, prompt, "after")
         named = [(name_of(logged, prompt), logged.report) for logged in runs]
         text = "\n\n".join([*("\n".join([title, *report.lines()]) for title, report in named), *([reason] if reason else ())])
-        picture = as_images([draw_runs(named) if runs else draw_sentence(reason)])
+        picture = as_images([draw_runs(named) if runs else draw_sentence(reason or "")])
         data = dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
         return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})

@@ -23,20 +23,20 @@ class ToCaTokenMap(io.ComfyNode):
             search_aliases=["heat map", "attention map", "error map", "tokens", "overlay"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache; other nodes may lie between."),
+                io.Model.Input("model", tooltip="The model that was sampled, with ToCa Cache. Other nodes may stand in between."),
                 io.Image.Input("images", tooltip="The decoded result: all pictures of the batch, or all frames of the video. The run shown "
                                                  "is the last one of the nearest sampler before them."),
                 io.Combo.Input("what", options=list(TITLES), default="recomputed", optional=True,
-                               tooltip="recomputed: the share of the work on a token that was done. error: how far off its forecasts were "
-                                       "at full steps, which only levels stack and output measure, with a tolerance or with "
-                                       "a sampler that takes errors back."),
+                               tooltip="recomputed: the share of each token's work that was done. error: how far off its forecasts were, "
+                                       "as measured at full steps. Only levels stack and output measure it, with a tolerance or with "
+                                       "a sampler whose errors are taken back."),
                 io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, optional=True,
-                               tooltip="Of the map in the overlay: 0 shows the picture alone, 1 the map alone."),
+                               tooltip="How much the map covers the picture in the overlay: 0 shows the picture alone, 1 the map alone."),
             ],
             outputs=[
-                io.Image.Output("map", tooltip="The maps, with their scale below; light is much. Where there is none, a sentence that says "
+                io.Image.Output("map", tooltip="The maps, with their scale below; the lighter, the more. If there is none, a sentence says "
                                                  "why."),
-                io.Image.Output("overlay", tooltip="The same, laid over the pictures. Where there is none, the pictures as they came."),
+                io.Image.Output("overlay", tooltip="The maps laid over the pictures. If there is none, the pictures as they came in."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
@@ -47,14 +47,16 @@ class ToCaTokenMap(io.ComfyNode):
         logged = log.nearest(node, prompt) if log is not None else None
         if logged is None:
             return without_map(images, why_none(log, node, prompt, "images"))
-        values = None if logged.maps is None else logged.maps.recomputed if what == "recomputed" else logged.maps.error
+        maps = logged.maps
+        values = None if maps is None else maps.recomputed if what == "recomputed" else maps.error
         if problem := refusal(logged, values, len(images), prompt):
             return without_map(images, problem)
-        pictures = over_pictures(values, logged.maps.latent, logged.maps.patch, images.shape[:3])
+        assert maps is not None and values is not None          # or there was a problem
+        pictures = over_pictures(values, maps.latent, maps.patch, images.shape[:3])
         known = values[values.isfinite()]
         low, high = (float(known.min()) if what == "recomputed" else 0.0), float(known.max())
-        words = tuple(f"{100 * value:.0f}%" if what == "recomputed" else f"{value:.2g}%" for value in (low, high))
-        drawn = draw_maps(pictures, images, title(what, values), (low, high), words, opacity)
+        words = [f"{100 * value:.0f}%" if what == "recomputed" else f"{value:.2g}%" for value in (low, high)]
+        drawn = draw_maps(pictures, images, title(what, values), (low, high), (words[0], words[1]), opacity)
         return io.NodeOutput(*drawn, ui=ui.PreviewImage(drawn[1]))
 
 
@@ -64,7 +66,7 @@ def title(what: str, values) -> str:
 
 
 def refusal(logged: LoggedRun, values, pictures: int, prompt: dict) -> str | None:
-    """Why token values (b, frames, rows, columns) of a run, if it has any, cannot be laid over so many pictures; None where they can."""
+    """Why a run's token values (b, frames, rows, columns), if it has any, cannot be laid over the pictures; None where they can."""
     if logged.maps is None:
         return (f"{name_of(logged, prompt)} sampled its pictures in parts only (areas or context windows), of which no map of whole "
                 f"pictures can be made.")

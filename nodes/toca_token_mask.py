@@ -17,10 +17,10 @@ class ToCaTokenMask(io.ComfyNode):
             search_aliases=["inpaint", "region", "mask", "detail", "speed up"],
             inputs=[
                 io.Model.Input("model", tooltip="The model, with or without ToCa Cache yet."),
-                io.Mask.Input("mask", tooltip="White is computed at every step; any size. One for all pictures, or one for each; "
-                                              "for a video, its moments."),
+                io.Mask.Input("mask", tooltip="White is computed at every step. Any size. One mask for all pictures, or one for each; for "
+                                              "a video, masks that follow each other in time."),
                 io.Int.Input("dilation", default=1, min=0, max=64, optional=True,
-                             tooltip="How many tokens around the mask are computed with it: more is nearer to the uncached picture, and "
+                             tooltip="How many tokens around the mask are computed with it. More is closer to the uncached picture, and "
                                      "slower."),
             ],
             outputs=[io.Model.Output(tooltip="The model, with the mask.")],

@@ -44,8 +44,16 @@ def pytest_collection_modifyitems(items):
         raise pytest.UsageError(f"These tests ask for the server, so WITH_SERVER in tests/conftest.py has to name them: {strays}")
 
 
+class RootIsNoPackage:
+    """Without it pytest imports the pack's `__init__.py` under the name of the clone's folder, which may be that of a module we need."""
+
+    def pytest_collect_directory(self, path, parent):
+        return pytest.Dir.from_parent(parent, path=path) if path == PROJECT else None
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "smoke: must pass on every supported version of the host")
+    config.pluginmanager.register(RootIsNoPackage())
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from .config import ConfigError, ToCaConfig, shown
 from .error_cycle import ErrorCycle
 from .presets import TOLERANCE
 from .quality import IDENTICAL
-from .schedule import Cycle, Step
+from .schedule import Cycle, Moment, Step
 
 STRIDE = 2.0                    # between tolerances on the way to a target
 LOOSEST, TIGHTEST = 12.8, 0.0125        # percent
@@ -155,7 +155,8 @@ def fewest_full(config: ToCaConfig, evaluations: int, noise: float) -> int:
     cycle, full = ErrorCycle(config, Cycle(config)), 0
     levels = [*[1.0] * (evaluations - 1), noise, 0.0]
     for index, (now, following) in enumerate(zip(levels, levels[1:], strict=False)):
-        if cycle.is_full(Step(index, index, evaluations), time=index, share=1 - following / now if now else 1.0, noise=now):
+        step, share = Step(index, index, evaluations), 1 - following / now if now else 1.0
+        if cycle.is_full(Moment(step, now, index, share, now, ((index, now - following),))):
             full += 1
             cycle.measured(0.0)
     return full

@@ -10,7 +10,7 @@ STALE_TOKENS = ("reuse", "forecast")
 # Settings that count at level module alone, and those that do not count there.
 OF_MODULES = ("fresh_ratio", "cross_attn_cycle", "mlp_cycle", "cross_attn_share", "mlp_share", "parallel_mlp_share", "layer_slope",
               "layer_divisor", "step_slope", "block_ratios", "score", "spread_bonus", "spread_cell", "stale_tokens")
-OF_STEPS = ("tolerance", "max_gap", "repayment", "token_mask", "mask_dilation", "refresh_ratio", "refresh")
+OF_STEPS = ("tolerance", "calls", "speed", "refine", "max_gap", "repayment", "token_mask", "mask_dilation", "refresh_ratio", "refresh")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
 SMALLEST_TOLERANCE = 1e-4       # percent, below which lies what float32 computations differ by
 REFRESHES = ("error", "self_attn", "random")
@@ -56,6 +56,8 @@ class ToCaConfig:
     block_ratios      per module ("mlp", "double.img_mlp"), one ratio per block or one for all blocks, in place of
                       `fresh_ratio x layer factor x module share`
     score             what ranks the tokens: s1 ("self_attn"), s2 ("cross_attn") or "random"
+    score_queries     share of an attention's queries that s1 is read from, though never few (`schedule.queries_read`); at 1 all of them,
+                      as the authors' code reads it
     staleness_weight  weight of s3
     spread_bonus, spread_cell    s4: the best token of every cell x cell square is raised by `bonus x` itself
     level             "module": each module keeps its output (the paper); "stack": one residual per token for all blocks together;
@@ -68,6 +70,11 @@ class ToCaConfig:
     tolerance         full steps where the measured error asks for them: the error that the steps between two full ones may add
                       to the sample, in percent of the prediction, early steps counting most (`error_cycle.py`); at 0 every step
                       is full; None means the fixed `cycle`. For levels "stack" and "output"
+    calls             at most so many calls of the model in a run, in place of a tolerance: the steps that are full are those where
+                      forecasts are expected to err most (`planning.py`); 0 means no such number. For levels "stack" and "output"
+    speed             the same said as a speed: so many calls that the run takes 1 / speed of them; 0 means none
+    refine            at level "output", over Euler's steps: every step is cut into so many, of which no more are computed, and all
+                      follow the forecast, so that the result comes near to that of very many steps; 1 keeps to the plain run's
     max_gap           at most this distance between full steps, with a tolerance; 0 stands for what `presets.longest_gap` says of a
                       run's steps, until that is known
     repayment         share of the error found at a full step that is taken back from the sample there (Euler's step only)
@@ -95,6 +102,7 @@ class ToCaConfig:
     step_slope: float = 0.0
     block_ratios: tuple[tuple[str, tuple[float, ...]], ...] = ()
     score: str = "self_attn"
+    score_queries: float = 0.125
     staleness_weight: float = 0.25
     spread_bonus: float = 0.0
     spread_cell: int = 2
@@ -105,6 +113,9 @@ class ToCaConfig:
     forecast_time: str = "log_snr"
     trust: bool = True
     tolerance: float | None = None
+    calls: int = 0
+    speed: float = 0.0
+    refine: int = 1
     max_gap: int = 8
     repayment: float = 1.0
     memory_budget: float = 0.0
@@ -131,8 +142,15 @@ class ToCaConfig:
     def always_full(self) -> bool:
         """True where these settings leave nothing to cache, so that the model runs plainly."""
         if self.forecasts:
+            if self.counted or self.refine > 1:
+                return False
             return self.tolerance < SMALLEST_TOLERANCE if self.tolerance is not None else self.cycle == 1
         return self.fresh_ratio >= 1 or all(self.cycle_of(kind) == 1 for kind in KINDS)
+
+    @property
+    def counted(self) -> bool:
+        """Whether a number of calls says which steps are full."""
+        return self.calls > 0 or self.speed > 0
 
     @property
     def forecasts(self) -> bool:
@@ -221,6 +239,7 @@ CHECKS = {
     "step_slope": number(-10, 10),
     "block_ratios": check_block_ratios,
     "score": choice(SCORES),
+    "score_queries": number(0, 1),
     "staleness_weight": number(0, 100),
     "spread_bonus": number(0, 100),
     "spread_cell": number(1, 64, whole=True),
@@ -231,6 +250,9 @@ CHECKS = {
     "forecast_time": choice(FORECAST_TIMES),
     "trust": check_flag,
     "tolerance": optional(number(0, 100)),
+    "calls": number(0, 10000, whole=True),
+    "speed": number(0, 100),
+    "refine": number(1, 64, whole=True),
     "max_gap": number(0, 100, whole=True),
     "repayment": number(0, 2),
     "memory_budget": number(0, 1024),

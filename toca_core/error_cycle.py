@@ -10,12 +10,15 @@ drawn part is known, as in inpainting, the early steps have less to decide: the 
 (there, with 14% and 56% of the picture drawn, 1 to 2 dB above the square).
 """
 
+from collections.abc import Sequence
+
 from .config import ToCaConfig
 from .keep.forecast import growth
-from .schedule import Cycle, Step
+from .planning import planned
+from .schedule import NO_NOISE, Cycle, Moment
 
+BEFORE = 2.0                    # distance in time to where an anchor that is not there yet would be
 LATE_WEIGHT = 0.02              # of an error where no noise is left
-NO_NOISE = 0.01                 # share below which a step changes nothing
 SMALL_SHARE = 1 / 3             # of the tolerance: where the forecast adds less than that to the sample, no token is computed
 
 
@@ -28,7 +31,7 @@ class ErrorCycle:
     computed   share of that error which stays where tokens are computed between full steps
     worthwhile whether the forecast of this step errs enough for that
     owed       what the forecasts since the last full step are expected to have added to the sample
-    skipped    (time, share) of those steps
+    skipped    (time, width) of those steps' pieces
     """
 
     def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0):
@@ -41,39 +44,55 @@ class ErrorCycle:
         self.unit, self.computed, self.worthwhile, self.owed = 0.0, 1.0, True, 0.0
         self.skipped: list[tuple[float, float]] = []
         self.earlier: list[float] = []                              # the anchors before this full step
-        self.repaid: list[tuple[float, float]] = []                 # the skipped steps before it
+        self.repaid: list[tuple[float, float]] = []                 # the pieces forecast before it
+        self.plan: tuple[int | None, frozenset[int]] = None, frozenset()    # calls that were left when it was made, steps that are full
 
-    def is_full(self, step: Step, time: float, share: float, noise: float) -> bool:
-        """Call once per evaluation, in order.
-
-        share: how much of a change of the prediction goes into the sample in this step; noise: its share in the sample, both 0..1.
-        """
-        full = self.was_full = self.due(step, time, share, noise)
+    def is_full(self, moment: Moment) -> bool:
+        """Call once per evaluation, in order."""
+        full = self.was_full = self.due(moment)
         if full:
-            self.last_full, self.earlier = step.index, self.anchors
-            self.anchors = [time, *(anchor for anchor in self.anchors if anchor != time)][:self.config.order + 1]
+            self.last_full, self.earlier = moment.step.index, self.anchors
+            self.anchors = [moment.time, *(anchor for anchor in self.anchors if anchor != moment.time)][:self.config.order + 1]
             self.repaid, self.owed, self.skipped = self.skipped, 0.0, []
-        else:
-            self.skipped.append((time, share))
+        if not full or self.config.refine > 1:                      # a full step goes on along the forecast too
+            self.skipped = [*self.skipped, *moment.pieces]
         return full
 
     def weight(self, noise: float) -> float:
         """How much an error counts, by the share of noise; the same in the mean over all shares, whatever is drawn."""
         return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + LATE_WEIGHT
 
-    def due(self, step: Step, time: float, share: float, noise: float) -> bool:
+    def due(self, moment: Moment) -> bool:
+        if moment.left is not None:
+            return self.placed(moment, moment.left)
+        step, noise, parts = moment.step, moment.noise, self.config.refine
         if self.config.tolerance is None:
             return "self_attn" in self.fixed.full_kinds(step)
-        last = noise > NO_NOISE >= noise * (1 - share)              # that matters: from there on next to no noise is left
-        if step.index < self.config.warmup_steps or last or self.error is None or self.last_full is None:
+        if moment.last or self.last_full is None:
             return True
-        tolerance, error = self.config.tolerance / 100, growth(self.anchors, time) / self.unit * self.error * share
+        if step.index < self.config.warmup_steps * parts or self.error is None:
+            return step.index % parts == 0
+        tolerance, error = self.config.tolerance / 100, mean_growth(self.anchors, moment) / self.unit * self.error * moment.share
         if noise <= NO_NOISE:                                       # a step from next to no noise puts next to nothing into the sample
             return error * noise ** (1 + self.drawn) > tolerance
         added = error * self.weight(noise)
         self.worthwhile = self.computed == 1 or added > SMALL_SHARE * tolerance
         self.owed += added * (self.computed if self.worthwhile else 1.0)
-        return self.owed > tolerance or step.index - self.last_full >= self.config.max_gap
+        return self.owed > tolerance or step.index - self.last_full >= self.config.max_gap * parts
+
+    def placed(self, moment: Moment, left: int) -> bool:
+        """Of a run with a number of calls, of which some are left."""
+        if left != self.plan[0]:
+            self.plan = left, planned(left, self.anchors, self.owed, moment.ahead, self.config.order + 1, self.expected)
+        if self.anchors:
+            self.owed += self.expected(self.anchors, moment)
+        return moment.step.index in self.plan[1]
+
+    def expected(self, anchors: Sequence[float], moment: Moment) -> float:
+        """What a forecast from anchors adds to the sample, up to a factor that is the same for all; of one of a lower order too."""
+        lacking = self.config.order + 1 - len(anchors)
+        beyond = (abs(moment.time - anchors[-1]) + BEFORE) ** max(0, lacking)
+        return mean_growth(anchors, moment) * beyond * moment.share * self.weight(moment.noise)
 
     def measured(self, error: float, computed: float = 1.0):
         """The error of the forecast at the last full step, relative to the prediction, and what stays of it in computed tokens."""
@@ -88,8 +107,15 @@ class ErrorCycle:
         self.error, self.owed, self.skipped, self.repaid = None, 0.0, [], []
 
     def debt(self) -> float:
-        """What the forecasts before this full step have put into the sample, in units of the error a forecast has here."""
+        """What the forecasts before this full step have put into the sample: the error a forecast has here, times a noise level."""
         if not (self.repaid and self.earlier):
             return 0.0
         unit = growth(self.earlier, self.anchors[0])
-        return sum(growth(self.earlier, time) * share for time, share in self.repaid) / unit if unit else 0.0
+        return sum(growth(self.earlier, time) * width for time, width in self.repaid) / unit if unit else 0.0
+
+
+def mean_growth(anchors: Sequence[float], moment: Moment) -> float:
+    """Of the forecasts that one step is followed by."""
+    if len(moment.pieces) < 2:
+        return growth(anchors, moment.time)
+    return sum(growth(anchors, time) * width for time, width in moment.pieces) / moment.width

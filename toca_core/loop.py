@@ -86,6 +86,7 @@ class CachedLoop:
 
     def start(self, x) -> SamplingRun:
         about = Run(self.config, Cycle(self.config), frozenset(), TokenRecord(x.shape, (1, 1, 1)), self.report.remark, linear=self.linear,
+                    unrefined="" if self.linear else "the loop does not go on by Euler's step",
                     model=self.report.model)
         self.run = SamplingRun(self.config, self.layout, self.model, about, self.report, self.sigmas, flow=self.predicts == "velocity")
         return self.run

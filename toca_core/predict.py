@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from .calls.context import CallContext, Moment
+from .calls.context import CallContext
 from .config import ToCaConfig
 from .costs.account import ModelCosts, Sizes
 from .levels import LEVELS
-from .schedule import Cycle, Step
+from .schedule import Cycle, Moment, Step
+from .timeline import allowed
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Prediction:
 
 def predict(costs: ModelCosts, config: ToCaConfig, shape: Shape) -> Prediction | None:
     """The account of a run; None where its full steps depend on the picture, as with a tolerance above 0."""
-    if config.forecasts and config.tolerance:
+    if config.forecasts and config.tolerance and not config.counted:
         return None
+    left = allowed(config, len(shape.places)) - sum(not active for _, active in shape.places) if config.counted else None
     level, cycle, kinds = LEVELS[config.level], Cycle(config), frozenset(costs.layout.kinds)
     found, cached = Prediction(), False
     for index, (position, active) in enumerate(shape.places):
@@ -49,7 +51,9 @@ def predict(costs: ModelCosts, config: ToCaConfig, shape: Shape) -> Prediction |
         full = cycle.full_kinds(step) & kinds if active else kinds
         full = full if cached else kinds                            # nothing is kept yet
         if config.forecasts:
-            full = kinds if "self_attn" in full else frozenset()
+            full = kinds if not cached or ("self_attn" in full if left is None else left > 0) else frozenset()
+        if left is not None and active:
+            left -= full == kinds                                   # which of them are full does not count here
         for sizes, conds in shape.calls:
             about = CallContext(config, cycle, Moment(step), sizes, conds, full)
             plain = costs.plain_flops(sizes)

@@ -39,6 +39,11 @@ class RunReport:
     note: str = ""
     why_level: str = ""                                             # why this level, in words
 
+    @property
+    def parts(self) -> int:
+        """Into how many each of the plain run's steps was cut; those are what `steps` tells of."""
+        return self.settings.get("refine", 1)
+
     def remark(self, sentence: str):
         """One more thing that a user should know, said once."""
         if sentence not in self.note:
@@ -65,11 +70,13 @@ class RunReport:
         whole = [step.seconds for step in self.steps[1:] if step.kind != "partial"]
         if not whole:
             return None
-        return sum(statistics.median(whole) - step.seconds for step in self.steps if step.kind == "partial")
+        spared = len(self.steps) / self.parts - sum(step.kind != "partial" for step in self.steps)
+        return statistics.median(whole) * spared - sum(step.seconds for step in self.steps if step.kind == "partial")
 
     def summary(self) -> str:
         """The one log line of a run."""
-        line = (f"ToCa ({self.preset}): {len(self.steps)} model evaluations, {self.calls('full') + self.calls('plain')} full and "
+        parts = f" ({len(self.steps) // self.parts} steps in {self.parts} parts each)" if self.parts > 1 else ""
+        line = (f"ToCa ({self.preset}): {len(self.steps)} model evaluations{parts}, {self.calls('full') + self.calls('plain')} full and "
                 f"{self.calls('partial')} partial; {self.flops_speedup:.2f}x fewer FLOPs, cache {self.cache_bytes / 2**20:.1f} MiB "
                 f"(predicted {self.predicted_cache_bytes / 2**20:.1f}), {self.seconds:.2f} s")
         return f"{line}. {self.note}" if self.note else line
@@ -86,9 +93,10 @@ class RunReport:
         errors = self.errors
         estimate = f", about {saved:.2f} s saved (estimated from its full steps)" if saved and saved > 0 else ""
         why = f" ({self.why_level})" if self.why_level else ""
+        parts = f", each of {len(self.steps) // self.parts} steps in {self.parts} parts" if self.parts > 1 else ""
         words = [f"{self.model}, preset {self.preset}, level {self.settings['level']}{why}",
-                 f"{len(self.steps)} evaluations: {self.calls('full')} full, {self.calls('partial')} partial, {self.calls('plain')} plain"
-                 + (f", {self.calls('other')} answered by another node" if self.calls("other") else ""),
+                 f"{len(self.steps)} evaluations{parts}: {self.calls('full')} full, {self.calls('partial')} partial, "
+                 f"{self.calls('plain')} plain" + (f", {self.calls('other')} answered by another node" if self.calls("other") else ""),
                  f"{self.flops_speedup:.2f}x fewer FLOPs; {self.seconds:.2f} s{estimate}",
                  f"Cache {readable(self.cache_bytes)}, predicted {readable(self.predicted_cache_bytes)}"]
         if errors:

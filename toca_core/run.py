@@ -10,21 +10,21 @@ from collections.abc import Hashable
 from dataclasses import asdict, replace
 from typing import Any
 
-from .calls.context import CallContext, Moment
+from .calls.context import CallContext
 from .config import ToCaConfig
 from .costs.account import Sizes
 from .families.contract import ContractError
 from .keep.caches import Caches, Conditioning, Group
-from .keep.forecast import time_of
 from .keep.memory import MemoryPlan, Need, out_of_memory, readable
-from .levels import LEVELS
+from .levels import LEVELS, why
 from .levels.base import Level, Run
 from .levels.learning import Learning
 from .levels.output import plain_flops
 from .levels.stack import StackLevel
 from .overflow import Overflows
 from .report import RunReport, StepReport
-from .schedule import Cycle, NoiseLevels, Step
+from .schedule import Cycle, Moment, Step
+from .timeline import Timeline, finer
 
 ANY = frozenset(("model",))             # of a model whose modules are not known: it is full, or it is not
 ANOTHER = ("Another node answered in the place of the model, so from there on this run is plain: put one cache on a model")
@@ -38,7 +38,7 @@ class SamplingRun:
     config         the settings; of level "stack" with no layout, the model's blocks are found in the first call
     layout         where the model keeps what (`families.layout.Layout`), None where that is not known
     about          what levels are told of the run; its `config`, `cycle` and `kinds` are set here
-    sigmas         the run's noise levels, descending, as numbers
+    sigmas         the run's noise levels, descending, as numbers; the sampler is to be given those of `timeline`
     sigma_range    partial steps are allowed for sigmas in (end, start]
     flow           rectified flow, whose sigmas are shares of noise
     host_memory    what is free for the cache: has `itemsize` and `budget` (`keep.memory.MemoryPlan`)
@@ -54,8 +54,11 @@ class SamplingRun:
                  bound=None):
         self.id, self.layout = run_id, layout
         self.bound: dict[int, Any] = {} if bound is None else {id(model): bound}    # id of a model -> its layout bound to it
-        self.levels, (self.start_sigma, self.end_sigma) = NoiseLevels(sigmas), sigma_range
-        self.flow, self.about, self.report, self.abandoned = flow, about, report, False
+        self.about, self.report, self.abandoned = about, report, False
+        if config.refine > 1 and (reason := self.unrefined(config)):
+            report.remark(f"refine is {config.refine}, and {reason}: the steps are taken as they are")
+            config = replace(config, refine=1)
+        self.timeline = Timeline(finer(sigmas, config.refine), sigma_range, flow)
         self.memory, self.record = MemoryPlan(host_memory), about.record
         self.caches = Caches()
         self.overflows = Overflows()
@@ -84,25 +87,16 @@ class SamplingRun:
         self.config, self.cycle = config, Cycle(config)
         known = self.layout is not None and config.level != "output"
         self.kinds = frozenset(self.layout.kinds) if known else ANY
-        self.about = replace(self.about, config=config, cycle=self.cycle, kinds=self.kinds, time_of=self.time_of)
+        self.about = replace(self.about, config=config, cycle=self.cycle, kinds=self.kinds,
+                             time_of=lambda sigma: self.timeline.time(sigma, config.forecast_time))
         self.level = Learning(self.about) if config.level == "stack" and not known else LEVELS[config.level](self.about)
         self.full = self.kinds
         self.caches.clear()
-        self.report.settings, self.report.why_level = asdict(config), self.reason()
+        self.report.settings, self.report.why_level = asdict(config), why(config.level, self.layout is not None, self.report.preset)
 
-    def reason(self) -> str:
-        """Why the run has this level, in words."""
-        if self.config.level == "module":
-            return "each attention and MLP is known"
-        if self.config.level == "stack":
-            return "its blocks are known" if self.layout is not None else "its blocks are looked for in its first call"
-        if self.layout is None:
-            return "its blocks are not known, or no one residual stands for them"
-        return "it keeps closer than level stack" if self.report.preset == "auto" else "as set, or for want of memory"
-
-    def time_of(self, sigma: float) -> float:
-        """The time of forecasts at a noise level."""
-        return time_of(sigma, self.config.forecast_time, self.flow)
+    def unrefined(self, config: ToCaConfig) -> str:
+        """Why steps cannot be followed in parts, in words; empty where they can."""
+        return self.about.unrefined or ("" if config.level == "output" else f"level {config.level} forecasts no prediction")
 
     def bind(self, model):
         """The layout applied to a model, once per device copy; None where there is none."""
@@ -124,10 +118,11 @@ class SamplingRun:
         """The sampler asks for one prediction: count it and decide whether it is a full step."""
         self.learn()
         index = self.step.index + 1 if self.step else 0
-        self.step = Step(index, self.levels.position(sigma), self.levels.total)
-        self.active = self.end_sigma < sigma <= self.start_sigma and not (self.config.always_full or self.level.whole or self.abandoned)
-        share = 1 - self.levels.following(sigma) / max(self.levels.preceding(sigma), 1e-9)      # of the whole step, in its middle too
-        self.moment = Moment(self.step, sigma, self.time_of(sigma), share, time_of(sigma, "sigma", self.flow))
+        self.moment = self.timeline.moment(index, sigma, self.config)
+        self.step = self.moment.step
+        self.active = self.timeline.open(sigma) and not (self.config.always_full or self.level.whole or self.abandoned)
+        if self.config.counted and self.active:
+            self.moment = self.timeline.counted(self.moment, self.config, self.report.calls("full") + self.report.calls("plain"))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
         self.calls, self.kinds_of_calls = [], set()
         if self.active:
@@ -252,7 +247,7 @@ class SamplingRun:
         self.kinds_of_calls.add(kind)
         self.report.model_calls[kind] += 1
         self.report.flops += flops
-        self.report.plain_flops += plain
+        self.report.plain_flops += round(plain / self.config.refine)        # without it a step has but one part
 
     def account(self, about: CallContext, group: Group, session):
         """What a call computed."""
@@ -309,7 +304,7 @@ class SamplingRun:
         bound = next(iter(self.bound.values()), None)
         if self.abandoned or self.config.always_full or bound is None and self.config.level != "output":
             return Need()
-        about = CallContext(self.config, self.cycle, Moment(Step(0, 0, self.levels.total)), sizes, full=self.kinds, bound=bound)
+        about = CallContext(self.config, self.cycle, Moment(Step(0, 0, self.timeline.levels.total)), sizes, full=self.kinds, bound=bound)
         return self.need(about) * conditionings
 
     def need(self, about: CallContext, config: ToCaConfig | None = None):

@@ -1,12 +1,16 @@
 """Which steps are full, and how many tokens are fresh where: plain numbers, decided before any tensor is touched."""
 
 import bisect
+import math
 import operator
 from dataclasses import dataclass
 
 import numpy as np
 
 from .config import KINDS, ToCaConfig
+
+NO_NOISE = 0.01                 # share below which a step changes nothing
+FEWEST_QUERIES = 256            # that s1 is read from (docs/bench/scoring.md)
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,47 @@ class Step:
         return self.total - 1 - self.position
 
 
+@dataclass(frozen=True)
+class Moment:
+    """One evaluation of the model by the sampler.
+
+    sigma     its noise level
+    time      of forecasts (`keep.forecast.time_of`)
+    share     how much of a change of the prediction goes into the sample in this step, 0..1
+    noise     share of noise in the sample, 0..1
+    pieces    (time, width) of the parts in which the step is followed: what the noise level falls by in each
+    left      how many of these evaluations may be computed, where a number of calls is given
+    ahead     the evaluations from this one on that may be forecast, where it is
+    """
+    step: Step
+    sigma: float = 1.0
+    time: float = 0.0
+    share: float = 1.0
+    noise: float = 1.0
+    pieces: tuple[tuple[float, float], ...] = ()
+    left: int | None = None
+    ahead: "tuple[Moment, ...]" = ()
+
+    @property
+    def last(self) -> bool:
+        """The last step that matters: from there on next to no noise is left."""
+        return self.noise > NO_NOISE >= self.noise * (1 - self.share)
+
+    @property
+    def width(self) -> float:
+        """What the noise level falls by in this step."""
+        return sum(width for _, width in self.pieces)
+
+
 class NoiseLevels:
     """The noise levels of a sampling run, descending, the last one where it ends."""
 
     def __init__(self, sigmas: list[float]):
         self.sigmas, self.total = sigmas, max(1, len(sigmas) - 1)
+
+    def below(self, sigma: float) -> list[float]:
+        """The lower ones but the last, where nothing is asked."""
+        return [level for level in self.sigmas[:-1] if level < sigma * (1 - 1e-6)]
 
     def following(self, sigma: float) -> float:
         """The next lower level, 0 after the last."""
@@ -88,6 +128,11 @@ def fresh_count(ratio: float, tokens: int) -> int:
 
 def fresh_counts(config: ToCaConfig, step: Step, site, depth: int, tokens: int) -> list[int]:
     return [fresh_count(fresh_ratio(config, step, site, block, depth), tokens) for block in range(depth)]
+
+
+def queries_read(config: ToCaConfig, tokens: int) -> int:
+    """From how many of the queries of an attention of so many tokens s1 is read."""
+    return min(tokens, max(FEWEST_QUERIES, math.ceil(config.score_queries * tokens)))
 
 
 def interval(config: ToCaConfig, cycle: int, step: Step) -> int:

@@ -243,7 +243,7 @@ def main() -> int:
         from tools import models_page
         path = ROOT / "docs" / "models.md"
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        path.write_text(models_page.page(before, rows, host), encoding="utf-8")
+        path.write_text(models_page.page(before, {host: rows}), encoding="utf-8")
     return 0 if all(row.right or row.absent for row in rows) else 1
 
 

@@ -5,25 +5,32 @@ from tools.models import ModelRow, counts
 BEGIN, END = "<!-- {} -->", "<!-- /{} -->"
 HEAD = """# Models
 
-Every diffusion model is taken. What a model can be cached at depends on what is known of it:
+Every diffusion model is taken. At which levels a model can be cached depends on what is known of it:
 
-- **module**: each attention and MLP is known, so ToCa's own token-wise caching works, with ratios, scores and masks.
-- **stack**: the blocks are known; one residual per token stands for all of them.
-- **output**: what the model predicts is forecast; of UNets, and of a model without an entry whose blocks cannot be found in its first call.
-- **plain**: no step may be skipped; the report says why.
+- **module**: each attention and MLP is known. ToCa's own token-wise caching works, with ratios, scores and masks.
+- **stack**: the blocks are known. One residual per token stands for all of them.
+- **output**: what the model predicts is forecast. This works with every model: with UNets too, and where a model has no entry and its
+  blocks cannot be found in its first call.
+- **plain**: no step may be skipped. The report says why.
 
-Preset `auto` takes `output`, and `stack` where a mask's tokens are to be computed. The report of a run says which. How an entry is written:
-[adding a model](adding-a-model.md).
+Preset `auto` takes `output`, and `stack` where a mask's tokens are to be computed. The report of a run says which. What the levels are:
+[guide](guide.md#levels). How an entry is written: [adding a model](adding-a-model.md). Files and settings of the paper's own systems:
+[systems](systems.md).
 
 """
 
 EXPLAINED = """
 ## What was tried
 
-A tolerance of 0 (at level module a `fresh_ratio` of 1 and a `cycle` of 1) has to give the plain run bit for bit, a large tolerance has
-to skip steps, a second run has to repeat, and nothing may be left on the model; so with batches of two, odd sizes, no guidance, texts of
-two lengths and a reference picture, where a class takes them. Random weights say nothing of quality. FLOPs are counted from shapes; of a
-model without an entry for its blocks every call counts as one.
+Each model is tried with random weights. What has to hold:
+
+- A tolerance of 0 (at level module a `fresh_ratio` of 1 and a `cycle` of 1) gives the plain run, bit for bit.
+- A large tolerance skips steps.
+- A second run gives the same again.
+- Nothing is left on the model.
+
+The same has to hold with batches of two, odd sizes, no guidance, texts of two lengths and a reference picture, where a class takes them.
+Random weights say nothing of quality. FLOPs are counted from shapes; where a model's blocks are not known, every call counts as one.
 
 """
 
@@ -66,9 +73,9 @@ def part(page: str, name: str) -> str | None:
     return page.partition(begin)[2].partition(end)[0] if begin in page and end in page else None
 
 
-def page(before: str, rows: list[ModelRow], host: str) -> str:
-    """The whole page; what it said of other versions of the host stays."""
-    hosts = sorted({host, *(line.removeprefix("<!-- ").removesuffix(" -->") for line in before.splitlines()
-                            if line.startswith("<!-- ") and line[5:6].isdigit())}, reverse=True)
-    found = {one: part(before, one) for one in hosts} | {host: results(rows, host)}
-    return HEAD + between("entries", table()) + EXPLAINED + "\n".join(between(one, found[one]) for one in hosts)
+def page(before: str, new: dict[str, list[ModelRow]]) -> str:
+    """The whole page; new: what was found, by version of the host. What it said of other versions stays."""
+    marked = {line.removeprefix("<!-- ").removesuffix(" -->") for line in before.splitlines() if line.startswith("<!-- ")}
+    found = {name: part(before, name) or "" for name in marked if name[:1].isdigit()}
+    found |= {host: results(rows, host) for host, rows in new.items()}
+    return HEAD + between("entries", table()) + EXPLAINED + "\n".join(between(host, found[host]) for host in sorted(found, reverse=True))

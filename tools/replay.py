@@ -12,18 +12,19 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pack import load_host, pack_module  # noqa: E402
+sys.path.append(str(Path(__file__).resolve().parent.parent))        # last, or the project's nodes/ would hide the host's nodes.py
+from tools.pack import load_host, pack_module
 
 load_host()
-import replay_vae  # noqa: E402
-import torch  # noqa: E402
-from safetensors import safe_open  # noqa: E402
+import torch
+from safetensors import safe_open
 
-import comfy.model_detection  # noqa: E402
-import comfy.samplers  # noqa: E402
-import comfy.supported_models  # noqa: E402
-from comfy.patcher_extension import WrappersMP  # noqa: E402
+import comfy.model_detection
+import comfy.samplers
+import comfy.supported_models
+from comfy.patcher_extension import WrappersMP
+
+from tools import replay_vae
 
 SCHEDULES = {"ToCa-ddim50": "DIT_DDIM_50", "ToCa-ddpm250": "DIT_DDPM_250"}
 PRESETS = {"pixart": "PIXART", "stdit3": "OPEN_SORA", "flux": "FLUX"}
@@ -122,7 +123,7 @@ def settings_of(recording: Recording):
     if recording.family == "dit" and given["sched"] not in SCHEDULES:
         raise SystemExit(f"The recording follows the schedule {given['sched']!r}; known are {', '.join(SCHEDULES)}.")
     preset = getattr(published, SCHEDULES[given["sched"]] if recording.family == "dit" else PRESETS[recording.family])
-    varied = {"fresh_ratio": float(given["R"]), "staleness_weight": float(given["soft"])}
+    varied = {"fresh_ratio": float(given["R"]), "staleness_weight": float(given["soft"]), "score_queries": 1.0}
     if recording.family != "stdit3":                                # whose released code holds its three cycles fixed
         varied["cycle"] = int(given["N"])
     config = dataclasses.replace(preset, **varied)

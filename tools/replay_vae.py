@@ -7,10 +7,11 @@ import math
 import re
 
 import torch
-from pack import pack_module
 from safetensors import safe_open
 
 import comfy.utils
+
+from tools.pack import pack_module
 
 
 def is_vae_recording(io_path: str) -> bool:

@@ -57,5 +57,5 @@ def draw_legend(width: int, title: str, words: tuple[str, ...]):
     text = title if len(words) > 1 else f"{title}: {words[0]} everywhere"
     draw.text((10, 10), text, INK, font(fitting(text, TEXT, width - 20)))
     if len(words) > 1:
-        scale(image, draw, (10, BAR + 16, width - 10, 2 * BAR + 16), *words, TEXT)
+        scale(image, draw, (10, BAR + 16, width - 10, 2 * BAR + 16), words[0], words[-1], TEXT)
     return image

@@ -15,6 +15,7 @@ from ...toca_core.keep import memory
 from ...toca_core.keep.forecast import time_of
 from ...toca_core.predict import need_of
 from ...toca_core.quality import IDENTICAL, psnr
+from ...toca_core.report import RunReport
 from ...toca_core.select.seeding import following
 from ..systems import bound_of, system_of
 from . import user_files
@@ -26,7 +27,7 @@ from .settings import Settings
 
 VERSION = 2                     # of what is remembered; another number makes it forgotten
 EXPECTED = 5                    # runs per seed, for the progress bar
-REMEMBERED = {}                 # fingerprint -> what was measured, beside the files
+REMEMBERED: dict = {}               # fingerprint -> what was measured, beside the files
 MOST = 1e30                     # of any number in a file
 
 
@@ -94,7 +95,9 @@ class Calibration:
         self.system, (self.bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
         self.probe = probe = probe and self.bound is not None and "module" in self.bound.layout.levels
         check_latent(self.plain, sampling.start)
-        self.references, self.calls, self.done = {}, [], 0
+        self.references: dict = {}
+        self.calls: list = []
+        self.done = 0
         probed_calls = len(SHARES) * len(list(probes(self.bound))) if probe else 0
         self.bar = comfy.utils.ProgressBar(EXPECTED * seeds * sampling.steps + probed_calls)
         given = [getattr(sampling, field.name) for field in fields(sampling) if field.name != "model"]
@@ -174,7 +177,9 @@ class Calibration:
     def point(self, tolerance: float) -> Point:
         """What preset auto does at a tolerance."""
         if tolerance not in self.known["points"]:
-            reports, plain_seconds, seconds, decibels = [], 0.0, 0.0, []
+            reports: list[RunReport] = []
+            decibels: list[float] = []
+            plain_seconds = seconds = 0.0
             model = install(self.plain, Settings("auto", ToCaConfig(), tolerance=tolerance), reports.append)
             for offset in range(self.seeds):
                 reference, took = self.reference(offset)

@@ -34,7 +34,7 @@ def hindrance(region, x, arguments: dict, options: dict) -> str:
                         ("an attention mask", arguments.get("attention_mask") is not None),
                         ("a patch of another node", bool(options.get("patches") or options.get("patches_replace"))),
                         ("a conditioning for a part of the picture", region is not None and not region.fits(x)),
-                        ("reference pictures' own timestep", arguments.get("ref_latents_method") == "index_timestep_zero")):
+                        ("a reference picture with a timestep of its own", arguments.get("ref_latents_method") == "index_timestep_zero")):
         if given:
             return name
     return ""

@@ -68,7 +68,8 @@ class Inputs:
     """
 
     def __init__(self, noisy: bool = False):
-        self.marks, self.between, self.noisy = {}, False, noisy
+        self.marks: dict = {}
+        self.between, self.noisy = False, noisy
 
     def begin(self, conds: dict, model_options: dict):
         """An evaluation begins. conds: the guider's, name -> [conditioning]."""

@@ -25,7 +25,7 @@ def probed(model, probing: "Probing"):
 
 
 class Probing:
-    """For one run of so many steps.
+    """For one run of `steps` steps.
 
     calls        (bound model, sizes, conditionings) of every call of the first evaluation
     errors       name of a module -> per block the relative errors that it made
@@ -36,8 +36,10 @@ class Probing:
     def __init__(self, steps: int, progress=lambda: None, shares=SHARES):
         self.moments = {max(STALE, round(steps * share)) for share in shares} & set(range(steps))
         self.progress, self.seconds = progress, 0.0
-        self.index, self.ordinal, self.calls = -1, 0, []
-        self.kept, self.errors = {}, {}
+        self.index, self.ordinal = -1, 0
+        self.calls: list[tuple] = []
+        self.kept: dict = {}
+        self.errors: dict[str, dict[int, list[float]]] = {}
 
     @property
     def sensitivity(self) -> dict[str, list[float]]:
@@ -47,7 +49,7 @@ class Probing:
     @property
     def cost(self) -> dict[str, float]:
         """FLOPs of each module in one block, in one evaluation."""
-        costs = defaultdict(float)
+        costs: defaultdict[str, float] = defaultdict(float)
         for bound, sizes, _ in self.calls:
             for site, stack in bound.stack_of.items():
                 tokens = stack.tokens_of(site, sizes)

@@ -50,10 +50,10 @@ class Records:
         self.known: OrderedDict[str, Record] = OrderedDict()
 
     def loaded(self, node, model: str, system: str, costs: ModelCosts | None):
-        """The node has a model; what is known of its runs stays where it is as before."""
+        """The node has a model; what is known of its runs stays if the model is the same."""
         before = self.known.pop(node, None)
-        same = before is not None and (before.model, figures(before.costs)) == (model, figures(costs))
-        self.known[node] = Record(model, system, costs, before.run if same else None)
+        run = before.run if before is not None and (before.model, figures(before.costs)) == (model, figures(costs)) else None
+        self.known[node] = Record(model, system, costs, run)
         while len(self.known) > LIMIT:
             self.known.popitem(last=False)
 
@@ -61,10 +61,11 @@ class Records:
         """A sampling run (`run.SamplingRun`) of the node's model came to its end."""
         record = self.known.get(node)
         if record is not None and run.calls:
-            evaluations = tuple((step.sigma, run.levels.position(step.sigma)) for step in run.report.steps)
+            evaluations = tuple((step.sigma, run.timeline.levels.position(step.sigma)) for step in run.report.steps[::run.config.refine])
             percents = tuple(float(percent_to_sigma(percent / 100)) for percent in range(101))
-            record.run = LastRun(run.levels.total, evaluations, tuple(run.calls), run.memory.itemsize, percents,
-                                 run.memory.budget, getattr(run.level, "attends", False))
+            steps = run.timeline.levels.total // run.config.refine
+            record.run = LastRun(steps, evaluations, tuple(run.calls), run.memory.itemsize, percents, run.memory.budget,
+                                 getattr(run.level, "attends", False))
 
     def of(self, node) -> Record | None:
         return self.known.get(node)

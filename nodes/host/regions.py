@@ -61,6 +61,6 @@ def priority_of(options: dict, latent, diffusion_model):
     given = options.get(PRIORITY_KEY)
     if given is None or latent.ndim not in (4, 5):
         return None
-    frames, *height_width = grid_of(diffusion_model, latent.shape)
-    frames = frames if latent.ndim == 5 else None
-    return 1 + given.strength * painted(given.map.to(latent.device), frames, tuple(height_width), latent.shape[0]).flatten(1)
+    frames, height, width = grid_of(diffusion_model, latent.shape)
+    moments = frames if latent.ndim == 5 else None
+    return 1 + given.strength * painted(given.map.to(latent.device), moments, (height, width), latent.shape[0]).flatten(1)

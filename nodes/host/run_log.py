@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ...toca_core.recording import TokenMaps
 from ...toca_core.report import RunReport
 
-SAMPLERS, RUNS = 16, 16             # at most so many of each are kept
+SAMPLERS, RUNS = 16, 16             # how many of each are kept at most
 
 # Why a node has no run to show. It says so and lets pass what came in: switching the cache off must not stop a prompt.
 NO_CACHE = ("There was no cache on this run: the model carries no ToCa Cache. Connect the model that goes into the sampler, after a ToCa "

@@ -22,3 +22,10 @@ def is_noisy(sampler) -> bool:
         return False
     options = getattr(sampler, "extra_options", {})
     return options.get("eta", 1.0) != 0 and options.get("s_noise", 1.0) != 0
+
+
+def unrefined(sampler) -> str:
+    """Why this sampler's steps cannot be followed in parts, in words; empty where they can."""
+    if is_linear(sampler):
+        return ""
+    return "the sampler adds noise at every step" if is_noisy(sampler) else "the sampler makes more of a step than Euler's does"

@@ -1,15 +1,17 @@
-"""The one seam into the host: five wrappers and a callback on a cloned ModelPatcher.
+"""The one seam into the host: six wrappers and a callback on a cloned ModelPatcher.
 
-OUTER_SAMPLE makes the state of a run and drops it, PREPARE_SAMPLING tells the host what the cache needs, PREDICT_NOISE counts the
-sampler's evaluations, CALC_COND_BATCH sees which conditionings each takes, APPLY_MODEL answers the calls
-(`comfy/patcher_extension.py`). ON_PRE_RUN tells of a guider's second model: it is called in the first one's run, and none of its own
-wrappers hears of it. The model itself is never changed.
+OUTER_SAMPLE makes the state of a run and drops it, PREPARE_SAMPLING tells the host what the cache needs, SAMPLER_SAMPLE asks the sampler
+what it will ask for, PREDICT_NOISE counts its evaluations, CALC_COND_BATCH sees which conditionings each takes, APPLY_MODEL answers the
+calls (`comfy/patcher_extension.py`). ON_PRE_RUN tells of a guider's second model: it is called in the first one's run, and none of its
+own wrappers hears of it. The model itself is never changed.
 """
 
 import math
 import time
 from contextvars import ContextVar
 from functools import partial
+
+from tqdm import tqdm
 
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import CallbacksMP, WrappersMP
@@ -19,6 +21,7 @@ from ...toca_core.levels.base import Run
 from ...toca_core.recording import TokenRecord
 from ...toca_core.report import RunReport
 from ...toca_core.run import SamplingRun
+from ...toca_core.schedule import Cycle
 from ..systems import bound_of, system_of
 from ..systems.sizes import patch_of
 from . import companions
@@ -27,13 +30,15 @@ from .conditionings import KEY, Inputs
 from .memory import HostMemory, with_room
 from .publish import publish, publish_outside, publish_step
 from .regions import priority_of, region_of
+from .rehearsal import rehearse
 from .run_log import LoggedRun, RunLog
-from .samplers import is_linear, is_noisy
+from .samplers import is_linear, is_noisy, unrefined
 from .settings import Settings
 
 INPUTS = "toca_inputs"                      # beside the run in the model options: what goes into its calls
 WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREPARE_SAMPLING: "prepare_sampling",
-            WrappersMP.PREDICT_NOISE: "predict_noise", WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
+            WrappersMP.SAMPLER_SAMPLE: "sampler_sample", WrappersMP.PREDICT_NOISE: "predict_noise",
+            WrappersMP.CALC_COND_BATCH: "calc_cond_batch", WrappersMP.APPLY_MODEL: "apply_model"}
 SAMPLING: ContextVar["Seam | None"] = ContextVar("sampling", default=None)      # whose run it is, while it lasts
 
 
@@ -87,7 +92,7 @@ class Seam:
             with companions.left_out(options) as others:
                 if others:
                     run.report.remark(companions.sentence(others))
-                samples = executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+                samples = executor(noise, latent_image, sampler, *refined(run, sigmas, *args), **kwargs)
             if self.on_end:
                 self.on_end(run, guider.model_patcher.get_model_object("model_sampling").percent_to_sigma)
             return samples
@@ -125,11 +130,12 @@ class Seam:
         for remark in (*([misfit] if misfit else ()), *remarks):
             report.remark(remark)
         about = Run(
-            config, None, frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)), report.remark,
-            seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,
+            config, Cycle(config), frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)),
+            report.remark, seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,
             priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes,
-            bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model)
-        sigma_range = tuple(float(sampling.percent_to_sigma(percent)) for percent in (custom.start_percent, custom.end_percent))
+            bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model,
+            unrefined="the sample has parts with noise levels of their own" if packed else unrefined(sampler))
+        sigma_range = float(sampling.percent_to_sigma(custom.start_percent)), float(sampling.percent_to_sigma(custom.end_percent))
         return SamplingRun(config, bound and bound.layout, diffusion_model, about, report, sigmas.tolist(), sigma_range,
                            isinstance(sampling, CONST), HostMemory(patcher.model), self.log.begin(self.node, get_executing_context()),
                            system.plain if system else "", bound)
@@ -141,6 +147,12 @@ class Seam:
             noise_shape = with_room(run, model, noise_shape, conds)
         return executor(model, noise_shape, conds, *args, **kwargs)
 
+    def sampler_sample(self, executor, guider, sigmas, extra_args, *args, **kwargs):
+        run = extra_args["model_options"].get("transformer_options", {}).get(KEY)
+        if run is not None and run.config.counted:
+            run.timeline.foresee(rehearse(guider, executor.class_obj, sigmas, extra_args.get("seed")))
+        return executor(guider, sigmas, extra_args, *args, **kwargs)
+
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
         options = model_options.get("transformer_options", {})
         run = options.get(KEY)
@@ -148,7 +160,7 @@ class Seam:
             options[INPUTS].begin(executor.class_obj.conds, model_options)
             run.begin_evaluation(float(timestep.flatten()[0]))
             if len(run.report.steps) > 1 and self.on_report is None:
-                publish_step(run.id, run.report, run.levels.total)
+                publish_step(run.id, run.report, run.timeline.levels.total)
         return executor(x, timestep, model_options, seed)
 
     def calc_cond_batch(self, executor, model, conds, x_in, timestep, model_options):
@@ -182,6 +194,21 @@ class Seam:
         """Whether the model ran in a call; of a class that never calls such wrappers, and of one that is compiled, that cannot be told."""
         run.witnessed = run.witnessed or witness.ran
         return witness.ran or not run.witnessed
+
+
+def refined(run: SamplingRun, sigmas, denoise_mask=None, callback=None, disable_pbar=False, *args):
+    """The sampler's arguments from its noise levels on, where every step is cut into parts: who watches still counts whole steps."""
+    parts = run.config.refine
+    if parts == 1:
+        return sigmas, denoise_mask, callback, disable_pbar, *args
+    bar = tqdm(total=len(sigmas) - 1, disable=disable_pbar)
+
+    def on_step(step, denoised, x, total):
+        if step % parts == 0:
+            bar.update()
+            if callback is not None:
+                callback(step // parts, denoised, x, total // parts)
+    return sigmas.new_tensor(run.timeline.levels.sigmas), denoise_mask, on_step, True, *args
 
 
 def takes_part(cond: dict, sigma: float) -> bool:

@@ -1,6 +1,7 @@
 """From the node's widgets to the settings of one run: which preset, and what it leaves to the user."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...toca_core import presets
 from ...toca_core.config import ConfigError, ToCaConfig, number, shown
@@ -9,14 +10,15 @@ from ..systems import MODULES
 from .block_ratios import parse_block_ratios
 from .user_files import preset_of, split_preset
 
-PRESETS = ("auto", "paper", "custom")                          # beside those that users have saved (`user_files.py`)
-ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype")       # widgets that count with every preset
+PRESETS = ("auto", "quality", "paper", "custom")               # beside those that users have saved (`user_files.py`)
+BUDGET = ("calls", "speed", "refine")                          # of runs that forecast whole steps
+ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype", *BUDGET)  # that count with every preset
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`custom` holds what the widgets say; of them only those `ALWAYS` count with auto and paper.
+    """`custom` holds what the widgets say; of them only those `ALWAYS` count with auto, quality and paper.
 
     preset       of any other name: its settings are `custom`
     tolerance    of preset auto, where a user has set one
@@ -37,7 +39,7 @@ class Settings:
         masked    a mask's tokens are to be computed at every step
         """
         levels = levels_of(system, bound)
-        if self.preset in ("auto", "paper"):
+        if self.preset in ("auto", "quality", "paper"):
             chosen, remarks = self.chosen(system, bound, levels, steps, masked)
         else:
             chosen, remarks = fit(self.custom, system, bound)
@@ -50,7 +52,7 @@ class Settings:
         return chosen, (*self.remarks, *remarks)
 
     def chosen(self, system, bound, levels, steps: int, masked: bool) -> tuple[ToCaConfig, list[str]]:
-        """The settings of preset paper or auto."""
+        """The settings of preset paper, auto or quality."""
         paper = system.paper(steps) if system is not None and system.paper is not None and bound is not None else None
         remarks = []
         if self.preset == "paper" and paper is not None:
@@ -61,7 +63,8 @@ class Settings:
             chosen = presets.auto(steps, presets.level_for(levels, masked), paper or ToCaConfig())
             if self.tolerance is not None:
                 chosen = replace(chosen, tolerance=self.tolerance)
-        return replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS}), remarks
+        chosen = replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS})
+        return presets.quality(chosen) if self.preset == "quality" else chosen, remarks
 
 
 def levels_of(system, bound) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ def at_level(config: ToCaConfig, level: str) -> ToCaConfig:
 
 def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tolerance=-1.0, ratios=None, **widgets) -> Settings:
     """The widgets of ToCa Cache -> Settings; `ratios`, of ToCa Ratios, go before block_ratios. Raises ConfigError."""
-    cycles = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
+    cycles: dict[str, Any] = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
     number(-1, 100)("tolerance", tolerance)                         # whatever the preset
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
@@ -96,7 +99,7 @@ def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tole
 
 
 def with_widgets(saved: ToCaConfig, widgets: ToCaConfig, tolerance: float | None) -> ToCaConfig:
-    """A saved preset, and of the widgets those `ALWAYS` that are not as they come, and a tolerance where one is set."""
+    """A saved preset, with the widgets of `ALWAYS` that differ from their defaults, and with a tolerance where one is set."""
     changed = {name: getattr(widgets, name) for name in ALWAYS if getattr(widgets, name) != getattr(ToCaConfig(), name)}
     return at_tolerance(replace(saved, **changed), tolerance)
 
@@ -108,12 +111,17 @@ def at_tolerance(config: ToCaConfig, tolerance: float | None) -> ToCaConfig:
 
 def unused(preset: str, config: ToCaConfig, ratios, tolerance: float | None):
     """What a user has set, but what does not count: it stays set from one preset and level to another."""
-    if preset not in ("auto", "paper") and tolerance is not None and not config.forecasts:
+    if preset not in ("auto", "quality", "paper") and tolerance is not None and not config.forecasts:
         yield f"The tolerance of {tolerance:g} was not used, since level is {config.level}; choose stack or output"
     if preset != "custom" and ratios is not None:
         yield f"The connected ratios were not used, since preset is {preset}; choose custom"
     elif preset == "custom" and config.block_ratios and config.level != "module":
         yield f"The ratios by block were not used, since level is {config.level}; choose module"
+    budget = [name for name in BUDGET if getattr(config, name) != getattr(ToCaConfig(), name)]
+    if budget and preset not in ("auto", "quality", "paper") and config.level == "module":
+        yield f"{' and '.join(budget)} did not count, since level is module; choose stack or output"
+    elif config.counted and tolerance is not None:
+        yield "tolerance did not count, since calls or speed says how many steps are computed"
 
 
 def fit(config: ToCaConfig, system, bound) -> tuple[ToCaConfig, list[str]]:

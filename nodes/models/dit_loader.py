@@ -38,7 +38,7 @@ LATENT_FORMATS = {3: PixelSpace, 4: comfy.latent_formats.SD15}
 class DiTConfig(comfy.supported_models_base.BASE):
     """The released DiT predicts noise over 1000 linear betas, 1e-4 to 0.02 (which the host calls sqrt_linear)."""
     unet_config = {"image_model": "toca_dit"}
-    unet_extra_config = {}
+    unet_extra_config: dict = {}
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02, "timesteps": 1000}
 
     def __init__(self, shape: DiTShape, class_names: list[str], prediction: str = "eps"):

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 import safetensors
@@ -143,7 +144,7 @@ def sizes_of(tensor) -> str:
 # ---- what the weights say ----
 
 
-def require(path: str, weights: dict, keys: dict[str, int | None], what: str, optional: dict[str, int] | None = None):
+def require(path: str, weights: dict, keys: Mapping[str, int | None], what: str, optional: Mapping[str, int] | None = None):
     """Refuse a file that lacks the keys by which a model is known, or has them in another form.
 
     keys        {key: number of axes, or None where the caller looks}

@@ -6,6 +6,7 @@ released ones; the image half is stored in diffusers' names, which the host conv
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -186,6 +187,8 @@ class TemporalVAE(torch.nn.Module):
 
 class OpenSoraVAE(torch.nn.Module):
     """`spatial` maps pictures (N, 3, H, W) to (N, 4, H/8, W/8) by `encode` and back by `decode`, as the host's AutoencoderKL."""
+    shift: torch.Tensor                                             # (1, C, 1, 1, 1), as is the scale
+    scale: torch.Tensor
     comfy_has_chunked_io = True                                     # the host then lends the buffer that frames are written to
 
     def __init__(self, spatial, sizes: TemporalSizes):
@@ -244,7 +247,8 @@ class OpenSoraVAE(torch.nn.Module):
         `output_buffer`: what to write to, on any device. Beyond it, memory holds one chunk's latents and a few frames.
         """
         shape = self.decode_output_shape(z.shape, num_frames)
-        decode, tile, at_once = self.spatial_vae["module"].decode, tile_for(*z.shape[-2:], tile), frames_at_once(*z.shape[-2:])
+        rows, cols = z.shape[-2:]
+        decode, tile, at_once = self.spatial_vae["module"].decode, tile_for(rows, cols, tile), frames_at_once(rows, cols)
         pixels = torch.empty(shape, dtype=z.dtype, device=z.device) if output_buffer is None else output_buffer
         for clip, latents in enumerate(z.split(1)):
             done = 0
@@ -323,6 +327,8 @@ class HostVAE(comfy.sd.VAE):
 
     Chunks have to begin at multiples of 17 frames, so the host's tiling over time is not used; its tiles are the image half's.
     """
+    first_stage_model: Any
+    patcher: Any
 
     def __init__(self, weights: dict, params: dict, sizes: TemporalSizes, dtype=None):
         super().__init__(sd={key.removeprefix(SPATIAL): value for key, value in weights.items() if key.startswith(SPATIAL)},
@@ -335,8 +341,8 @@ class HostVAE(comfy.sd.VAE):
         self.model_size()
         self.latent_dim, self.latent_channels = 3, sizes.latent_channels
         self.upscale_ratio, self.downscale_ratio = (frame_count, SPATIAL_SIZE, SPATIAL_SIZE), (latent_length, SPATIAL_SIZE, SPATIAL_SIZE)
-        self.memory_used_decode = lambda shape, dtype: memory_used(*shape[-2:], sizes, dtype)
-        self.memory_used_encode = lambda shape, dtype: memory_used(*(side // SPATIAL_SIZE for side in shape[-2:]), sizes, dtype)
+        self.memory_used_decode = lambda shape, dtype: memory_used(shape[-2], shape[-1], sizes, dtype)
+        self.memory_used_encode = lambda shape, dtype: memory_used(shape[-2] // SPATIAL_SIZE, shape[-1] // SPATIAL_SIZE, sizes, dtype)
 
     def decode_tiled_3d(self, samples, tile_t=None, tile_x=32, tile_y=32, overlap=(1, 8, 8)):
         """Tiles in latents, as the host counts them here."""

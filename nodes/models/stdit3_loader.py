@@ -34,7 +34,7 @@ class OpenSoraLatents(comfy.latent_formats.LatentFormat):
 class STDiT3Config(comfy.supported_models_base.BASE):
     """Rectified flow over timesteps 0..1000; the release bends its schedule by the video's size, which is a scheduler's work here."""
     unet_config = {"image_model": "toca_stdit3"}
-    unet_extra_config = {}
+    unet_extra_config: dict = {}
     sampling_settings = {"shift": 1.0, "multiplier": 1000}
     supported_inference_dtypes = [torch.bfloat16, torch.float32]
     memory_usage_factor = 0.5                                       # as the host's PixArt, which has blocks of the same size

@@ -4,7 +4,7 @@ import pytest
 
 from toca_core.config import ConfigError, ToCaConfig
 from toca_core.error_cycle import ErrorCycle
-from toca_core.schedule import Cycle, Step
+from toca_core.schedule import Cycle, Moment, Step
 
 
 def kinds(total, error=None, share=0.1, noise=1.0, drawn=1.0, **settings):
@@ -12,11 +12,16 @@ def kinds(total, error=None, share=0.1, noise=1.0, drawn=1.0, **settings):
     config = ToCaConfig(level="stack", **settings)
     cycle, word = ErrorCycle(config, Cycle(config), drawn), ""
     for index in range(total):
-        full = cycle.is_full(Step(index, index, total), float(index), 1.0 if index == total - 1 else share, noise)
+        full = cycle.is_full(at(index, total, 1.0 if index == total - 1 else share, noise))
         if full and index and error is not None:
             cycle.measured(error * cycle_growth(cycle))
         word += "F" if full else "s"
     return word
+
+
+def at(index, total, share, noise=1.0):
+    """A step whose time is its number, at a noise level of 1, so that its width is its share."""
+    return Moment(Step(index, index, total), 1.0, float(index), share, noise, ((float(index), share),))
 
 
 def cycle_growth(cycle):
@@ -41,7 +46,7 @@ def test_the_last_step_that_matters_is_full_and_one_from_next_to_no_noise_is_not
         config = ToCaConfig(level="stack", tolerance=tolerance)
         cycle, word, levels = ErrorCycle(config, Cycle(config)), "", [1.0, 0.8, 0.6, 0.4, 0.2, 0.001, 0.0]
         for index, (now, following) in enumerate(zip(levels, levels[1:], strict=False)):
-            full = cycle.is_full(Step(index, index, 6), -now, 1 - following / now, now)
+            full = cycle.is_full(Moment(Step(index, index, 6), now, -now, 1 - following / now, now, ((-now, now - following),)))
             if full and index:
                 cycle.measured(0.5)
             word += "F" if full else "s"
@@ -80,11 +85,11 @@ def test_the_debt_is_each_skipped_steps_share_of_the_error_found():
     config = ToCaConfig(level="stack", tolerance=100.0)
     cycle = ErrorCycle(config, Cycle(config))
     for index in range(3):
-        assert cycle.is_full(Step(index, index, 30), float(index), 0.1, 1.0)
+        assert cycle.is_full(at(index, 30, 0.1))
         cycle.measured(0.0)
-    assert not cycle.is_full(Step(3, 3, 30), 3.0, 0.1, 1.0) and not cycle.is_full(Step(4, 4, 30), 4.0, 0.2, 1.0)
+    assert not cycle.is_full(at(3, 30, 0.1)) and not cycle.is_full(at(4, 30, 0.2))
     cycle.config = ToCaConfig(level="stack", tolerance=100.0, max_gap=3)
-    assert cycle.is_full(Step(5, 5, 30), 5.0, 0.1, 1.0)
+    assert cycle.is_full(at(5, 30, 0.1))
     assert cycle.debt() == pytest.approx((1 * 2 * 0.1 + 2 * 3 * 0.2) / (3 * 4))         # distances to the anchors at 2 and 1
 
 

@@ -7,12 +7,19 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import toca_core
 from tests.conftest import PROJECT
+from toca_core.calls.stack import StackCall
 from toca_core.config import ConfigError
 from toca_core.families.contract import ContractError
 from toca_core.families.tokens import TokenStack
+from toca_core.keep import storage
+from toca_core.keep.forecast import Anchors
+from toca_core.keep.storage import Store
 
 SIGMAS = torch.linspace(1, 0, 21).tolist()
 
@@ -20,11 +27,11 @@ SIGMAS = torch.linspace(1, 0, 21).tolist()
 class Block(nn.Module):
     """x -> x + tanh(W x) (1 + time); counts its calls."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, width: int = 6):
         super().__init__()
-        self.linear, self.calls = nn.Linear(6, 6), 0
+        self.linear, self.calls = nn.Linear(width, width), 0
         with torch.no_grad():
-            self.linear.weight.copy_(0.3 * torch.randn(6, 6, generator=torch.Generator().manual_seed(seed)))
+            self.linear.weight.copy_((0.54 / width) ** 0.5 * torch.randn(width, width, generator=torch.Generator().manual_seed(seed)))
             self.linear.bias.zero_()
 
     def forward(self, x, time):
@@ -46,9 +53,9 @@ class Pair(nn.Module):
 class Model(nn.Module):
     """Pictures (B, 6, H, W) -> velocity; its blocks lie in a dict under an unusual name."""
 
-    def __init__(self, depth: int = 4):
+    def __init__(self, depth: int = 4, width: int = 6):
         super().__init__()
-        self.rooms = nn.ModuleDict({f"room {index}": Block(index) for index in range(depth)})
+        self.rooms = nn.ModuleDict({f"room {index}": Block(index, width) for index in range(depth)})
 
     def forward(self, x, sigma):
         tokens = x.flatten(2).transpose(1, 2)
@@ -182,3 +189,83 @@ def test_the_example_runs_without_a_host():
     done = subprocess.run([sys.executable, str(PROJECT / "demo/plain_loop.py")], capture_output=True, text=True, env={"PATH": ""})
     assert done.returncode == 0, done.stderr
     assert "partial" in done.stdout and "Relative difference" in done.stdout
+
+
+# ---- memory for a moment ----
+
+
+class Peak(TorchDispatchMode):
+    """`most`: the largest number of bytes, of tensors made inside it, that lived at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.live, self.most = {}, 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        given = {tensor.untyped_storage()._cdata for tensor in tree_leaves((arguments, named)) if torch.is_tensor(tensor)}
+        result = function(*arguments, **(named or {}))
+        for made in (tensor.untyped_storage() for tensor in tree_leaves(result) if torch.is_tensor(tensor)):
+            if made._cdata not in given:
+                self.live[made._cdata] = StorageWeakRef(made), made.nbytes()
+        self.live = {key: held for key, held in self.live.items() if not held[0].expired()}
+        self.most = max(self.most, sum(size for _, size in self.live.values()))
+        return result
+
+
+@pytest.mark.parametrize("linear", [True, False], ids=["repaying", "comparing"])
+def test_what_a_full_step_takes_for_a_moment_is_little_beside_the_cache(monkeypatch, linear):
+    """And never more than is foreseen. The newest residual lies where the tokens before the blocks were; the tokens that go on in place
+    of the last block's are the model's."""
+    found, original = [], StackCall.leave
+
+    def leave(call, tokens):
+        with Peak() as peak:
+            repaid = original(call, tokens)
+        need = call.bound.stack_need(call.about.config, call.about.sizes, tokens.itemsize)
+        if len(call.cache.anchors.times) > 1:
+            found.append((peak.most - (0 if repaid is None else repaid.nbytes), call.cache.bytes, need.passing, repaid is not None))
+        return repaid
+
+    monkeypatch.setattr(StackCall, "leave", leave)
+    model = Model(2, width=256)
+    loop = toca_core.CachedLoop(model, SIGMAS, blocks="rooms", tolerance=0.05, linear=linear)
+    x = torch.randn(2, 256, 128, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for sigma, following in list(itertools.pairwise(SIGMAS))[:7]:
+            x = x + (following - sigma) * loop(sigma, x, lambda now=x, at=sigma: model(now, at))
+    assert len(found) > 2 and any(repaid for *_, repaid in found) == linear
+    for passing, held, foreseen, _ in found:
+        assert 0 < passing < 0.1 * held and passing <= foreseen
+
+
+@pytest.mark.parametrize("settings", [{"order": 1}, {"order": 2}, {"order": 1, "basis": "chebyshev"}, {"order": 1, "store": "bf16"},
+                                      {"order": 1, "store": "fp8"}], ids=str)
+def test_trust_is_learned_in_little_memory(settings):
+    """Beside the anchor itself, where it is kept in another form."""
+    anchors = Anchors(**{**settings, "store": Store(settings.get("store", "same"))})
+    for time in range(6):
+        feature = torch.randn(2, 8192, 256, generator=torch.Generator().manual_seed(time))
+        with Peak() as peak:
+            anchors.add(float(time), feature)
+        newest = anchors.features[0]
+        if time > 3:
+            assert 0 < peak.most - (0 if newest is feature else newest.nbytes) < 0.1 * anchors.bytes
+
+
+def test_piece_by_piece_is_as_in_one(monkeypatch):
+    """Trust, forecasts and what is kept, to the last bit, whatever the size of the pieces."""
+    def learned(dtype, small):
+        monkeypatch.setitem(storage.SMALL_PIECE, "cpu", small)
+        anchors, generator = Anchors(2, store=Store(dtype)), torch.Generator().manual_seed(0)
+        for time in (0.0, 1.0, 2.5, 3.0):
+            anchors.add(time, torch.randn(2, 301, 12, generator=generator).bfloat16())
+        expected = torch.empty(2, 301, 12, dtype=torch.bfloat16)
+        for where, part in anchors.expected(4.0):
+            expected[where] = part
+        return anchors.trust, anchors.at(4.0), expected, anchors.newest()
+
+    for dtype in ("same", "fp8"):
+        whole = learned(dtype, 1 << 16)
+        assert torch.equal(whole[1], whole[2])
+        for one, other in zip(whole, learned(dtype, 1), strict=True):
+            assert torch.equal(one, other)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from toca_core.config import ToCaConfig
+from toca_core.schedule import queries_read
 from toca_core.select import attention, scores
 from toca_core.select.selection import Selector
 
@@ -40,25 +41,37 @@ def test_spread_on_a_grid_that_cells_do_not_fill():
 def test_attention_received_equals_the_dense_map(monkeypatch):
     q, k = torch.randn(2, 2, 3, 20, 8).unbind(0)
     expected = dense_map(q, k).sum(dim=-2).mean(dim=1)
-    torch.testing.assert_close(attention.received(q, k), expected)
+    torch.testing.assert_close(attention.received(q, k, 20), expected)
     monkeypatch.setitem(attention.CHUNK, "cpu", 7 * 6 * 20)             # seven queries at a time
-    torch.testing.assert_close(attention.received(q, k), expected)
+    torch.testing.assert_close(attention.received(q, k, 20), expected)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 40, 24), (1, 2, 17, 128)])
-def test_attention_received_at_fused_speed_equals_the_map(shape):
-    q, k = (2 * torch.randn(2, *shape)).bfloat16().unbind(0)
-    assert attention.fused_works(q.device, q.dtype)
-    expected = dense_map(q.float(), k.float()).sum(dim=-2).mean(dim=1)
-    torch.testing.assert_close(attention.received(q, k), expected, rtol=1e-3, atol=0)
+def test_from_some_of_the_queries_it_is_estimated():
+    """Those rows of the map, as if they stood for all."""
+    q, k = torch.randn(2, 2, 3, 24, 8).unbind(0)
+    rows = attention.spread_rows(6, 24, 3, q.device)
+    each = [dense_map(q, k)[:, head, rows[head]].sum(dim=-2) for head in range(3)]
+    torch.testing.assert_close(attention.received(q, k, 6), 4 * sum(each) / 3)
+    torch.testing.assert_close(attention.received(q, k, 6).sum(-1), torch.full((2,), 24.0))
 
 
-def test_without_a_fused_kernel_the_map_is_read(monkeypatch):
-    monkeypatch.setitem(attention.FUSED, "cpu", "of_another_torch")
-    attention.fused_works.cache_clear()
-    q, k = torch.randn(2, 1, 2, 20, 8).bfloat16().unbind(0)
-    assert torch.equal(attention.received(q, k), attention.received_dense(q, k))
-    attention.fused_works.cache_clear()
+@pytest.mark.parametrize("count, length", [(256, 4608), (512, 4096), (300, 301), (7, 7), (1, 50), (576, 4608)])
+def test_rows_are_spread_over_a_picture(count, length):
+    """One in every stretch, over the columns of a square picture as evenly, and in every head elsewhere."""
+    heads, bounds = 4, [index * length // count for index in range(count + 1)]
+    spread = attention.spread_rows(count, length, heads, "cpu")
+    for rows in spread:
+        assert all(start <= row < stop for row, start, stop in zip(rows.tolist(), bounds, bounds[1:], strict=False))
+    if count > 200 and length > 4 * count:
+        columns = (spread % 64).flatten().bincount(minlength=64)
+        assert columns.min() >= 0.5 * columns.float().mean() and columns.max() <= 2 * columns.float().mean()
+        assert len({tuple(rows.tolist()) for rows in spread}) == heads
+
+
+def test_how_many_queries_are_read():
+    assert [queries_read(ToCaConfig(), tokens) for tokens in (64, 256, 1024, 4608)] == [64, 256, 256, 576]
+    assert [queries_read(ToCaConfig(score_queries=1.0), tokens) for tokens in (64, 4608)] == [64, 4608]
+    assert queries_read(ToCaConfig(score_queries=0.25), 4608) == 1152
 
 
 def test_entropy_is_averaged_over_the_conditionings(monkeypatch):

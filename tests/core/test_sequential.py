@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from toca_core.calls.context import CallContext, Moment
+from toca_core.calls.context import CallContext
 from toca_core.calls.module import Call, module_cache
 from toca_core.config import ToCaConfig
 from toca_core.costs.account import Sizes
 from toca_core.families.layout import Layout
 from toca_core.families.sequential import SequentialStack
-from toca_core.schedule import Cycle, Step
+from toca_core.schedule import Cycle, Moment, Step
 from toca_core.swap import swapped
 
 

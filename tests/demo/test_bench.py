@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from benchmarks import demo_quality, figures, measuring, variants
+from demo.subjects import SHAPES
 
 STEPS = 6
 
@@ -20,15 +21,15 @@ def report():
     chosen += [variant for variant in variants.as_published("euler", STEPS) if variant.setting == "N = 3"]
     chosen += [variant for variant in variants.own_variants("euler", STEPS) if variant.setting in ("tolerance 1.2", "cycle 2")]
     batches = measuring.make_batches(3, 2)
-    with measuring.counted(measuring.load_model()) as (model, work):
+    with measuring.counted(SHAPES.load()) as (model, work):
         comparison = measuring.Comparison(model, work, "euler", STEPS, chosen, cfg=3.0)
         comparison.count_flops(batches[0])
         for batch in batches:
             comparison.add(batch)
     rows = comparison.rows()
     equal = {"equal_time": figures.leads(rows, (2.0,)), "equal_flops": figures.leads(rows, (2.0,), "flops_speedup")}
-    return {**demo_quality.surroundings(), "sampler": "euler", "scheduler": measuring.SCHEDULER, "guidance": 3.0, "pictures": 3, "batch": 2,
-            "references": [{"steps": STEPS, "rows": rows, **equal}]}
+    return {**demo_quality.surroundings(), "model": "shapes_dit", "sampler": "euler", "scheduler": measuring.SCHEDULER, "guidance": 3.0,
+            "pictures": 3, "batch": 2, "references": [{"steps": STEPS, "rows": rows, **equal}]}
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,20 @@ def drawn(count, seed=0):
     return (shapes.draw(labels, generator) + 1) / 2, labels
 
 
+def agree(pictures, labels) -> float:
+    """The share of pictures that show their class."""
+    shown = [" ".join(checker.read(picture)[:2]) == shapes.CLASSES[label] for picture, label in zip(pictures, labels, strict=True)]
+    return sum(shown) / len(shown)
+
+
 def test_drawn_pictures_are_read_back():
     pictures, labels = drawn(400)
-    assert checker.agree(pictures, labels) >= 0.99
+    assert agree(pictures, labels) >= 0.99
 
 
 def test_wrong_labels_do_not_agree():
     pictures, labels = drawn(64)
-    assert checker.agree(pictures, (labels + 1) % len(shapes.CLASSES)) == 0
+    assert agree(pictures, (labels + 1) % len(shapes.CLASSES)) == 0
 
 
 def test_the_confidence_is_high_on_a_clean_picture():

@@ -102,7 +102,8 @@ def subject(request, pack, checkpoints):
     return make_subject(request.param, pack, checkpoints)
 
 
-def make_subject(name, pack, checkpoints):
+def make_subject(name, pack, checkpoints, dtype=torch.float32):
+    """dtype: of FLUX."""
     if name == "dit":
         conditioning = pack.dit_loader.conditioning
         return Subject(name, pack.dit_loader.load_dit(checkpoints[name]), conditioning([1, 3]), conditioning([5]))
@@ -112,7 +113,7 @@ def make_subject(name, pack, checkpoints):
         import comfy.sd
         pooled = torch.randn(2, 1, 16, generator=generator)
         texts = [[[caption, {"pooled_output": vector, "guidance": 3.5}]] for caption, vector in zip(captions, pooled, strict=True)]
-        return Subject(name, comfy.sd.load_diffusion_model(checkpoints[name], {"dtype": torch.float32}), *texts)
+        return Subject(name, comfy.sd.load_diffusion_model(checkpoints[name], {"dtype": dtype}), *texts)
     texts = [[[caption, {}]] for caption in captions]
     if name == "open_sora":
         return Subject(name, pack.stdit3_loader.load_stdit3(checkpoints[name]), *texts, frames=(3,))

@@ -182,7 +182,7 @@ def test_presets_are_saved_used_and_checked(tiny_dit, pack, user):
     outputs = calibrate(tiny_dit, "1.3x", save_as="my style-2")
     assert files.saved_presets() == ["my style-2"] and files.load_preset("my style-2").tolerance == outputs[2]
     [listed] = [entry for entry in cache.define_schema().inputs if entry.id == "preset"]
-    assert listed.options == ["auto", "paper", "custom", "my style-2"]
+    assert listed.options == ["auto", "quality", "paper", "custom", "my style-2"]
     model = cache.execute(tiny_dit.model, True, "my style-2", start_percent=0.0, end_percent=1.0).args[0]
     assert torch.equal(*(tiny_dit.sample(one, scheduler="simple") for one in (model, outputs[0])))
     for content, words in (('{"cycle": 0}', "cycle is 0"), ('{"cycles": 3}', "does not hold a preset"), ("[", "does not hold a preset")):

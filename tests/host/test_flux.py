@@ -8,6 +8,7 @@ import comfy.ldm.flux.controlnet
 import comfy.ops
 
 from tools import tiny
+from tools.pack import pack_module
 
 from .conftest import Subject, make_subject
 
@@ -189,3 +190,70 @@ def test_an_attention_mask(flux, cached):
                             for model in (None, cached(flux, **SETTINGS)[0]))
     assert 0 < (change - plain_change).norm() < 0.5 * plain_change.norm()
     assert torch.equal(masked.sample(cached(flux, cycle=1)[0], cfg=1.0), masked.sample(cfg=1.0))
+
+
+# ---- half of a projection ----
+
+
+def layer(kind, dtype=torch.float32):
+    made = kind(8, 24, dtype=dtype, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(generator=generator)
+    return made
+
+
+def patched(made):
+    """As a LoRA on a layer whose weights are moved at every call."""
+    made.weight_function, made.bias_function = [lambda weight: weight + 0.5], [lambda bias: bias * 2]
+    return made
+
+
+@pytest.mark.parametrize("made", [
+    lambda: layer(comfy.ops.disable_weight_init.Linear), lambda: layer(comfy.ops.manual_cast.Linear, torch.bfloat16),
+    lambda: patched(layer(comfy.ops.disable_weight_init.Linear)), lambda: patched(layer(comfy.ops.manual_cast.Linear, torch.bfloat16))],
+    ids=["plain", "cast", "patched", "cast and patched"])
+def test_the_later_outputs_of_a_layer_are_those_of_the_layer(made):
+    made, x = made(), torch.randn(2, 5, 8)
+    torch.testing.assert_close(pack_module("nodes.systems.linear").later_outputs(made, 16)(x), made(x)[..., 16:])
+
+
+def bypassed(made):
+    """As a LoRA that is not merged."""
+    forward = made.forward
+    made.forward = lambda x: forward(x) + 1
+    return made
+
+
+def hooked(made):
+    made.register_forward_hook(lambda module, args, output: output + 1)
+    return made
+
+
+@pytest.mark.parametrize("made", [
+    lambda: layer(torch.nn.Linear), lambda: layer(comfy.ops.fp8_ops.Linear), lambda: bypassed(layer(comfy.ops.manual_cast.Linear)),
+    lambda: hooked(layer(comfy.ops.disable_weight_init.Linear))], ids=["another class", "fp8", "bypassed", "hooked"])
+def test_a_layer_that_does_something_of_its_own_is_run_as_it_is(made):
+    assert pack_module("nodes.systems.linear").later_outputs(made(), 16) is None
+
+
+def test_partial_steps_compute_no_queries_keys_and_values(flux, cached):
+    """Whether few of the tokens are fresh, or all of them beside kept attention, whose half of the projection is not counted and not
+    computed; with a layer that has to be run as it is, the result is the same."""
+    from torch.utils.flop_counter import FlopCounterMode
+    for settings in ({"fresh_ratio": 0.5, "cycle": 3}, {"fresh_ratio": 0.3, "cycle": 4, "mlp_cycle": 2}):
+        model, reports = cached(flux, **settings)
+        with FlopCounterMode(display=False) as counter:
+            result = flux.sample(model, cfg=1.0)
+        assert reports[0].flops == pytest.approx(counter.get_total_flops(), rel=0.002)
+        layers = [block.linear1 for block in flux.diffusion_model.single_blocks]
+        hooks = [made.register_forward_hook(lambda *_: None) for made in layers]
+        try:
+            with FlopCounterMode(display=False) as counter:
+                whole = flux.sample(model, cfg=1.0)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        assert reports[1].flops == pytest.approx(counter.get_total_flops(), rel=0.002) and reports[1].flops > 1.01 * reports[0].flops
+        torch.testing.assert_close(result, whole, rtol=1e-4, atol=1e-4)

@@ -123,6 +123,23 @@ def test_class_labels_by_number_and_by_name():
         class_index("blue starr", names, 2)
 
 
+@pytest.mark.parametrize("word", ["9" * 5000, "-" + "9" * 5000, "--1", "²", "①", "x" * 5000, "\ud800", "1\n2", "1.0"])
+def test_a_label_that_is_no_class_is_told_in_one_short_line(word):
+    """Whatever Python takes for digits and cannot read, and whatever is too long to be shown; names in the file may be long too."""
+    from tools.pack import pack_module
+    class_index = pack_module("nodes.toca_dit_class").class_index
+    with pytest.raises(ValueError, match=r"Class .* (?:number from 0 to 1|0 to 1)\.$") as refusal:
+        class_index(word, ["red circle", "y" * 5000], 2)
+    words = str(refusal.value)
+    assert len(words) < 300 and words.isprintable()
+
+
+def test_a_class_number_in_other_digits():
+    from tools.pack import pack_module
+    class_index = pack_module("nodes.toca_dit_class").class_index
+    assert [class_index(word, [], 20) for word in ("１７", "٣", "007", "-0")] == [17, 3, 7, 0]
+
+
 def test_the_stored_positions_of_a_dit_equal_the_computed_ones():
     from tools.pack import pack_module
     stretched = pack_module("nodes.models.dit").stretched_sincos

@@ -185,7 +185,7 @@ def test_what_wants_every_token_gets_it(refreshing, cached, masks):
     patched = painted(model, masks, square())
     patched.set_model_patch(lambda *given: given, "of_another_node")
     assert torch.equal(refreshing.sample(patched), refreshing.sample(model))
-    assert "a patch of another node wants them all" in reports[0].note
+    assert "a patch of another node needs all of them" in reports[0].note
 
 
 def test_a_picture_of_a_batch_without_a_mask_does_not_stop_the_cycle(refreshing, cached, masks):

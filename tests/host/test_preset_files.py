@@ -163,7 +163,7 @@ def test_names_of_every_script_are_saved_listed_and_loaded(user_files, pack, nam
     file.rename(file.with_name(unicodedata.normalize("NFD", file.name)))        # as some file systems give it back
     assert user_files.saved_presets() == [name] and user_files.load_preset(name) == config
     [listed] = [entry for entry in pack_module("nodes.toca_cache").ToCaCache.define_schema().inputs if entry.id == "preset"]
-    assert listed.options == ["auto", "paper", "custom", name]
+    assert listed.options == ["auto", "quality", "paper", "custom", name]
 
 
 @pytest.mark.parametrize("name", [

@@ -58,7 +58,10 @@ def test_it_is_cached_like_the_model(pair, cached, settings):
         model, found = cached(subject, **settings)
         subject.sample(model, steps=8)
         reports += found
-    assert reports[0].flops_speedup == pytest.approx(reports[1].flops_speedup)
+    if settings["level"] == "module":                               # a quantised projection is computed as a whole (`later_outputs`)
+        assert reports[1].flops_speedup < reports[0].flops_speedup < 1.1 * reports[1].flops_speedup
+    else:
+        assert reports[0].flops_speedup == pytest.approx(reports[1].flops_speedup)
     assert reports[0].model_calls == reports[1].model_calls and reports[1].note == ""
     exact, _ = cached(small, **settings, **({"tolerance": 0.0} if settings["level"] != "module" else {"fresh_ratio": 1.0}))
     assert torch.equal(small.sample(exact, steps=8), plain)

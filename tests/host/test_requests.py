@@ -1,6 +1,7 @@
 """The chart's two routes, on a web server of their own: whatever is asked, the answer is short JSON, and no error of the server."""
 
 import asyncio
+import copy
 import gzip
 import json
 
@@ -133,3 +134,14 @@ def test_a_node_and_a_system_that_nobody_knows(ask):
 def test_answers_hold_no_number_that_json_lacks():
     dumps = pack_module("toca_core.finite").dumps
     assert dumps({"a": [float("nan"), (float("inf"), 1.5)], "b": True}) == '{"a": [null, [null, 1.5]], "b": true}'
+
+
+@pytest.mark.parametrize("request_body", [
+    None, [], {"prompt": None}, {"prompt": ["x" * 1000]}, {"prompt": {"a": 1, "b": {"class_type": [], "inputs": 1}}},
+    {"prompt": {"a": {"class_type": "ToCaCache", "inputs": None}, "b": {"class_type": "Other", "inputs": {"level": "x" * 1000}}}},
+    {"prompt": {"a": {"class_type": "ToCaCache", "inputs": {"level": ["x" * 1000, 0], "block_ratios": "x" * 1000, "cycle": "0" * 300 + "3",
+                                                            "preset": "fastest", "unknown": "x" * 1000}}}}])
+def test_what_is_no_prompt_and_what_the_host_takes_is_left_to_it(request_body):
+    """Only values that it refuses and would show whole are shortened (tests/tools/test_hostile_prompts.py)."""
+    handle = pack_module("nodes.host.prompts").shortener([pack_module("nodes.toca_cache").ToCaCache])
+    assert handle(copy.deepcopy(request_body)) == request_body

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from .conftest import make_subject
+
 SETTINGS = {"fresh_ratio": 0.3, "cycle": 2, "mlp_share": 1.6}
 STEPS = 16
 
@@ -128,6 +130,37 @@ def test_counted_flops_agree_with_torchs_counter(subject, cached):
         if chosen is None:
             subject.sample(model)
         assert counted(reports[-1]) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+SCORED = {"paper": {"preset": "paper"}, "s1": {"score": "self_attn"}, "s1 of all queries": {"score": "self_attn", "score_queries": 1.0},
+          "s2": {"score": "cross_attn"}}
+
+
+@pytest.mark.parametrize("settings", SCORED.values(), ids=SCORED)
+def test_counted_flops_hold_what_ranking_costs(subject, cached, pack, settings):
+    """With more tokens than queries that are read, and for most of them no tokens computed, so that the scores are a good part of it."""
+    from torch.utils.flop_counter import FlopCounterMode
+    layout = pack.systems.system_of(subject.diffusion_model).layout
+    if settings.get("score", layout.scores[0]) not in layout.scores:
+        pytest.skip("the model has no such score")
+    (model, reports), (unranked, others) = (cached(subject, **{"fresh_ratio": 0.02, **given}) for given in (settings, {"score": "random"}))
+    subject.sample(model, size=(40, 40), steps=7)
+    subject.sample(unranked, size=(40, 40), steps=7)
+    with FlopCounterMode(display=False) as counter:
+        subject.sample(model, size=(40, 40), steps=7)
+    assert reports[1].flops == pytest.approx(counter.get_total_flops(), rel=0.002)
+    assert reports[1].calls("partial") and (settings == SCORED["paper"] or reports[1].flops > others[0].flops)
+
+
+def test_in_half_precision_ranking_costs_the_same(pack, checkpoints, cached):
+    """No other way to read the attention is taken there."""
+    from torch.utils.flop_counter import FlopCounterMode
+    subject = make_subject("flux", pack, checkpoints, torch.bfloat16)
+    subject.model.model.manual_cast_dtype = None                    # or a CPU computes in float32
+    model, reports = cached(subject, "paper")
+    with FlopCounterMode(display=False) as counter:
+        subject.sample(model, size=(40, 40), steps=6)
+    assert reports[0].calls("partial") and reports[0].flops == pytest.approx(counter.get_total_flops(), rel=0.002)
 
 
 @pytest.mark.parametrize("settings", [{"preset": "paper"}, {"score": "random"},

@@ -1,11 +1,15 @@
 """Prompts with values that no widget gives: each is refused with its input's name, or works; nothing is written, the server stays up."""
 
+import json
+import urllib.error
+import urllib.request
+
 import pytest
 
 from tools.server import PromptRejected
 
 NAN, INF = float("nan"), float("inf")
-LONG = "x" * 5000               # the host shows the whole of a value that is not in a list
+LONG = "x" * 5000
 NUMBERS = (NAN, INF, -INF, -1e308, 10 ** 400, "abc", "", None, {}, True, "9" * 5000)
 WORDS = ("", "Module", 5, None, NAN, {"a": 1}, LONG, "\ud800", "a\0b", True)
 FLOATS = ("fresh_ratio", "mlp_share", "cross_attn_share", "parallel_mlp_share", "layer_slope", "step_slope", "staleness_weight",
@@ -130,6 +134,48 @@ def test_other_nodes(outcome, node, name, values):
     ("save_as", ("../up", "CON", "a/b", "a\0b", LONG * 100, "auto", "\ud800", {}, "🙂")), ("sensitivity", ("no", None, NAN, {}))])
 def test_calibrate(outcome, name, values):
     check(outcome, "calibrate", name, values)
+
+
+# ---- what the host answers with, whole ----
+
+
+@pytest.fixture(scope="module")
+def refusals(server):
+    """refusals(node class, {input: value}) -> (the errors of that node by input, length of the whole answer)."""
+    def call(kind, inputs):
+        prompt = {"ours": {"class_type": kind, "inputs": inputs}, "shown": {"class_type": "PreviewAny", "inputs": {"source": ["ours", 0]}}}
+        request = urllib.request.Request(server.url + "/prompt", json.dumps({"prompt": prompt}).encode())
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(request)
+        answer = refusal.value.read()
+        errors = json.loads(answer)["node_errors"]["ours"]["errors"]
+        return {error["extra_info"].get("input_name"): error for error in errors}, len(answer)
+    return call
+
+
+def inputs_of(info, *kinds):
+    """(name, options) of a node's widgets of these kinds."""
+    entries = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    return [(name, entry[1].get("options")) for name, entry in entries.items() if entry[0] in kinds]
+
+
+def test_a_long_value_is_refused_in_the_hosts_own_words_and_not_shown_whole(client, refusals):
+    """Of every list and every number of our nodes."""
+    for kind, info in client.our_nodes().items():
+        for name, options in inputs_of(info, "COMBO", "INT", "FLOAT"):
+            for value in ("x" * 100_000, {"a": "y" * 100_000}, {"__value__": "z" * 100_000}, "\ud800" * 1000):
+                errors, length = refusals(kind, {name: value})
+                assert length < 10_000, (kind, name, length)
+                error = errors[name]
+                assert error["details"].startswith(name) and len(error["extra_info"]["received_value"]) < 250
+                assert error["type"] == ("value_not_in_list" if options is not None else "invalid_input_type"), (kind, name, error)
+                assert options is None or str(options) in error["details"] or f"list of length {len(options)}" in error["details"]
+
+
+def test_a_value_that_is_not_long_is_shown_as_it_is(refusals):
+    name = "a folder/" * 20 + "gone.safetensors"
+    errors, _ = refusals("ToCaLoadDiT", {"model_name": name})
+    assert errors["model_name"]["extra_info"]["received_value"] == name and repr(name) in errors["model_name"]["details"]
 
 
 def test_a_graph_of_right_values_runs_after_all_that(client, defaults):

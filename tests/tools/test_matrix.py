@@ -7,7 +7,7 @@ from tools.pack import load_host
 load_host()
 from tools.matrix.graph import conditions
 from tools.matrix.row import Cell, row_of
-from tools.matrix.run_matrix import quick_rows
+from tools.matrix.run_matrix import cells_of, quick_rows
 from tools.matrix.selection import pairs, pairwise
 from tools.matrix.settings import SETTINGS
 from tools.matrix.subjects import subjects
@@ -42,6 +42,17 @@ def test_the_choice_covers_what_can_be_covered():
     chosen = pairwise(two, ["a", "b"], ["x", "y"], lambda condition, model: condition is two[0] or model == "a")
     assert {cell[0] for cell in chosen} == {one.name for one in two} and (two[1].name, "b") not in {cell[:2] for cell in chosen}
     assert {cell[1:] for cell in chosen} == {("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")}
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    condition, subject = conditions()["nothing else"], subjects()["dit"]
+    done, row = tmp_path / "rows", (condition, subject, ["output"], [])
+    first = cells_of([row], quick=True, done=done)
+    assert [cell.outcome for cell in first] == ["close"]
+    line = done.read_text(encoding="utf-8")
+    assert cells_of([row], quick=True, done=done) == first and done.read_text(encoding="utf-8") == line
+    done.write_text(line.replace('"close"', '"wrong"'), encoding="utf-8")
+    assert cells_of([row], quick=True, done=done) == first and done.read_text(encoding="utf-8") != line      # what was wrong is tried again
 
 
 # ---- that it finds what is wrong ----

@@ -1,4 +1,4 @@
-"""What holds the project together: documents that agree with the code, layers that depend one way, and a clean tree."""
+"""What holds the project together: layers that depend one way, types, and a clean tree."""
 
 import ast
 import graphlib
@@ -7,113 +7,15 @@ import os
 import re
 import subprocess
 import sys
-import urllib.request
 
 import pytest
 
-import run
 from tools import environment
 from tools.environment import PROJECT
 
 HOST_MODULES = {"execution", "folder_paths", "nodes", "server"}         # and whatever begins with comfy
 LONGEST = 350                                                           # lines of a Python file
 PORTS = ("nodes/models/", "tests/host/test_open_sora_vae.py", "tests/host/test_stdit3.py")      # models as released, and their tests
-
-
-# ---- help pages ----
-
-
-def described(spec):
-    """An input's specification as the help pages put it: type, default and range."""
-    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
-    choices = kind if isinstance(kind, list) else options.get("options")
-    default = options.get("default")
-    if choices is not None:
-        return {"type": "COMBO", "default": default or "", "range": ", ".join(choices) if "default" in options else "files"}
-    limits = f"{options['min']:g} to {options['max']:g}" if "min" in options else ""
-    return {"type": kind, "default": as_text(default), "range": limits}
-
-
-def shown(schema):
-    """Range and default, at the end of what an input does: a page is read in a narrow panel."""
-    parts = [schema["range"], f"default {schema['default']}" if schema["default"] else ""]
-    return f" *{'; '.join(filter(None, parts))}*" if any(parts) else ""
-
-
-def as_text(default):
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    if default is None:
-        return ""
-    return "empty" if default == "" else format(default, "" if isinstance(default, str) else "g")
-
-
-def test_every_node_has_a_help_page_that_agrees_with_its_schema(our_nodes, rows):
-    for name, info in our_nodes.items():
-        page = (PROJECT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        assert page.startswith(f"# {info['display_name']}\n")
-        inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
-        documented = rows(page)
-        assert documented.keys() == inputs.keys(), name
-        for key, spec in inputs.items():
-            schema = described(spec)
-            listed = spec[0] != "COMBO" or len(schema["range"]) < 80              # the host's own long lists may be left out
-            wanted = (shown(schema),) if listed else (shown(schema), shown({**schema, "range": ""}))
-            assert documented[key]["what it does"].endswith(wanted), (name, key)
-        for output in info["output_name"]:
-            assert f"| `{output}` |" in page.split("## Outputs")[1], name
-
-
-def test_help_pages_fit_a_narrow_panel_and_the_caches_is_short(our_nodes):
-    """No table of inputs has more than two columns, and of ToCa Cache's page all but 600 words are folded."""
-    for name in our_nodes:
-        page = (PROJECT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        inputs = page.split("## Outputs")[0].splitlines()
-        assert {line.count("|") for line in inputs if line.startswith("|")} == {3}, name
-    cache = (PROJECT / "web" / "docs" / "ToCaCache.md").read_text(encoding="utf-8")
-    assert len(re.sub(r"<details>.*?</details>", "", cache, flags=re.DOTALL).split()) <= 600
-    assert cache.count("<details>") == cache.count("</details>") > 3
-
-
-def test_no_help_page_is_left_over(our_nodes):
-    assert {path.stem for path in (PROJECT / "web" / "docs").glob("*.md")} == our_nodes.keys()
-
-
-def test_the_host_serves_the_help_pages(our_nodes, server):
-    for name, info in our_nodes.items():
-        pack = info["python_module"].removeprefix("custom_nodes.")
-        with urllib.request.urlopen(f"{server.url}/extensions/{pack}/docs/{name}.md") as answer:
-            assert answer.read() == (PROJECT / "web" / "docs" / f"{name}.md").read_bytes()
-
-
-# ---- README ----
-
-
-def readme():
-    return (PROJECT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_names_every_node_and_every_input_of_the_cache(our_nodes):
-    text = readme()
-    for info in our_nodes.values():
-        assert f"| {info['display_name']} |" in text
-    groups = our_nodes["ToCaCache"]["input"]
-    for name in [*groups["required"], *groups.get("optional", {})]:
-        assert f"`{name}`" in text
-
-
-def test_the_readmes_commands_exist():
-    commands = re.findall(r"python run\.py ([a-z]+)([^`\n]*)", readme())
-    assert {"demo", "test"} <= {command for command, _ in commands}
-    for command, arguments in commands:
-        assert command == "test" or command in run.SCRIPTS
-        options = set(re.findall(r"--[a-z-]+", arguments)) - {"--host"}
-        source = "" if command == "test" else (PROJECT / run.SCRIPTS[command]).read_text(encoding="utf-8")
-        assert all(f'"{option}"' in source for option in options), (command, options)
-
-
-def test_the_readme_names_the_versions_of_the_host():
-    assert set(re.findall(r"\b0\.\d+\.\d+\b", readme())) == set(environment.ARCHIVES)
 
 
 # ---- the tree ----
@@ -167,6 +69,23 @@ def test_types_and_layers_hold(module, start):
         pytest.skip(f"{module} is not installed")
     done = subprocess.run([sys.executable, *start], cwd=PROJECT, capture_output=True, text=True, encoding="utf-8", errors="replace",
                           env={**os.environ, "PYTHONUTF8": "1"}, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_types_hold_between_the_nodes_and_the_core():
+    """As the host sees the pack: one package, whatever its folder is called."""
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed")
+    link = PROJECT / ".mypy_cache" / "as_package" / "toca_pack"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not link.is_symlink():
+            link.symlink_to(PROJECT, target_is_directory=True)
+    except OSError:
+        pytest.skip("no symbolic links here")
+    command = [sys.executable, "-m", "mypy", "-p", "toca_pack.toca_core", "-p", "toca_pack.nodes"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "MYPYPATH": str(link.parent), "PYTHONUTF8": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -247,6 +166,26 @@ def test_only_the_nodes_import_the_host():
     loaded = [PROJECT / "__init__.py", *(path for part in parts for path in python_files(part))]
     own = {"nodes.extension.ToCaExtension"}                             # the root's import of our nodes, not the host's
     assert not [(path.name, name) for path in loaded for name in imports(path) if is_host(name) and name not in own]
+
+
+# ---- the name of the clone's folder ----
+
+
+def test_scripts_import_their_neighbours_by_package():
+    """By its bare name a neighbour could be another module of that name, such as the clone's own folder."""
+    bare = set()
+    for path in [path for folder in ("tools", "demo", "benchmarks") for path in python_files(folder)]:
+        neighbours = {other.stem for other in path.parent.glob("*.py")}
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
+                [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            bare |= {(path.name, name) for name in names if name.split(".")[0] in neighbours}
+    assert not bare
+
+
+def test_the_tests_do_not_import_the_pack_by_its_folders_name():
+    own = str(PROJECT / "__init__.py")
+    assert {name for name, module in sys.modules.items() if getattr(module, "__file__", None) == own} <= {"toca_pack"}
 
 
 BLOCKED = """

@@ -47,8 +47,8 @@ PANELS = """() => [...document.querySelectorAll(".toca-live, .toca-ratios, .toca
         part.getAttribute("title") ?? "", part.getAttribute("aria-label") ?? ""]))"""
 LISTS = """() => app.graph.nodes.filter(({ type }) => type.startsWith("ToCa")).flatMap(({ widgets }) => widgets ?? []).flatMap(
     ({ label, name, options }) => [label ?? name, ...(name === "likeness" ? options.values : [])])"""
-UNTRANSLATED = {"ToCa", "ComfyUI", "MLP", "FLOPs", "token", "auto", "paper", "custom", "module", "stack", "output", "mlp", "KB", "MB",
-                "GB", "dB", "SSIM", "CFG"}       # names that stand for values, units and modules
+UNTRANSLATED = {"ToCa", "ComfyUI", "MLP", "FLOPs", "token", "auto", "quality", "paper", "custom", "module", "stack", "output", "mlp",
+                "KB", "MB", "GB", "dB", "SSIM", "CFG"}       # names that stand for values, units and modules
 
 
 def strings() -> dict[str, str]:

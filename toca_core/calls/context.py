@@ -6,23 +6,7 @@ from typing import Any
 
 from ..config import ToCaConfig
 from ..costs.account import Sizes
-from ..schedule import Cycle, Step
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One evaluation of the model by the sampler.
-
-    sigma    its noise level
-    time     of forecasts (`keep.forecast.time_of`)
-    share    how much of a change of the prediction goes into the sample in this step, 0..1
-    noise    share of noise in the sample, 0..1
-    """
-    step: Step
-    sigma: float = 1.0
-    time: float = 0.0
-    share: float = 1.0
-    noise: float = 1.0
+from ..schedule import Cycle, Moment, Step
 
 
 @dataclass(frozen=True)

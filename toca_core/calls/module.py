@@ -12,6 +12,8 @@ from torch import nn
 
 from ..costs.account import Account, Site, scored_samples
 from ..keep.cache import ModuleCache
+from ..schedule import queries_read
+from ..select import attention
 from ..select.selection import Selector
 from .context import CallContext
 
@@ -82,6 +84,11 @@ class Call(Account):
         selector = self.selector(site)
         selector.lay_out(scored_samples(self.config, x.shape[0], self.conds), x.shape[1], x.device)
         return selector
+
+    def received(self, stack, q, k):
+        """What s1 is made of, (B, N), from an attention of a stack; q and k (B, heads, N, d)."""
+        self.count_scores(stack, q.shape[2])
+        return attention.received(q, k, queries_read(self.config, q.shape[2]))
 
     def score(self, site: Site, block: int, x, basis):
         """Set what s1 or s2 is made of, (b, N), for the stream of a site; x (B, N, C) are its tokens."""
@@ -197,7 +204,7 @@ class BlockForward:
         """(block, its forward for this call) for every block of a bound stack."""
         scoring = call.scoring(stack)
         for index, block in enumerate(stack.blocks):
-            yield block, cls(stack, call, index, block, scoring)
+            yield block, cls(stack, call, index, block, scoring[index])
 
 
 def take_rows(x, rows, count: int):

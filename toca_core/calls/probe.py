@@ -1,4 +1,4 @@
-"""How much the output minds a stale module: one reuses what it returned some steps ago, all others are computed (paper, section 3).
+"""How far off the output is when one module reuses what it returned some steps ago and all others are computed (paper, section 3).
 
 The error that this makes in the model's output, block by block, is the module's sensitivity there.
 """
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from ..config import ToCaConfig
 from ..costs.account import Site, Sizes
 from ..keep.cache import ModuleCache
-from ..schedule import Cycle, Step
-from .context import CallContext, Moment
+from ..schedule import Cycle, Moment, Step
+from .context import CallContext
 from .module import Call, module_cache
 
 REUSE = ToCaConfig(fresh_ratio=0.0, score="random")

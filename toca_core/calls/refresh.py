@@ -13,6 +13,7 @@ from ..config import ToCaConfig
 from ..costs import flops
 from ..keep.cache import StackCache
 from ..keep.forecast import Anchors
+from ..schedule import queries_read
 from ..select import attention
 from ..select.regions import Plan
 from .context import CallContext
@@ -32,8 +33,8 @@ class AttendedAnchors(Anchors):
     def __init__(self, config: ToCaConfig):
         super().__init__(config.order, config.basis, trust=False)
 
-    def change(self, time: float, newest):
-        change = super().change(time, newest)
+    def change(self, time: float, newest, earlier=None):
+        change = super().change(time, newest, earlier)
         if change is None:
             return None
         last, before = self.times[:2]
@@ -202,6 +203,7 @@ class RefreshPass(BlockPass):
         """s1 of the picture's tokens, over all blocks."""
         if q.ndim == 3:
             q, k = (attention.split_heads(x, self.stack.heads) for x in (q, k))
-        self.call.flops += flops.attention_map(q.shape[0], q.shape[2], k.shape[2], q.shape[1] * q.shape[3])
-        received = attention.received(q, k)[:, -self.call.tokens.shape[1]:]
+        queries = queries_read(self.call.cache.config, q.shape[2])
+        self.call.flops += flops.attention_map(q.shape[0], queries, k.shape[2], q.shape[1] * q.shape[3])
+        received = attention.received(q, k, queries)[:, -self.call.tokens.shape[1]:]
         self.call.score = received if self.call.score is None else self.call.score + received

@@ -37,7 +37,8 @@ class StackCall:
         self.first, self.last = (self.bound.stacks[0], 0), (self.bound.stacks[-1], self.bound.stacks[-1].depth - 1)
         self.plain_flops = self.bound.plain_flops(about.sizes)
         self.flops = self.bound.skipped_flops(about.sizes) if skip else self.plain_flops
-        self.tokens: Any = None                                     # before the first block; on a skipped step those after the last
+        self.tokens: Any = None                                     # before the first block; on a skipped step those after the last;
+                                                                    # after a full one what the blocks added to them
         self.reached, self.left = False, False
         self.error: torch.Tensor | None = None
         self.token_error: torch.Tensor | None = None                # (B, N), its square token by token
@@ -79,24 +80,30 @@ class StackCall:
 
     def leave(self, tokens):
         """The picture's tokens after the last block of a full step -> those that go on, or None where they go on as they are."""
-        residual, repaid = tokens - self.tokens, None
-        if self.compares and self.cache.anchors.fits(residual):
-            repaid = self.compare(tokens, residual)
-        self.cache.anchors.add(self.time, residual)
+        repaid = self.compare(tokens) if self.compares and self.cache.anchors.fits(tokens) else None
+        if self.tokens.dtype == tokens.dtype:                       # the residual takes the place of the tokens before, which are ours
+            self.tokens = self.tokens.neg_().add_(tokens)
+        else:
+            self.tokens = tokens - self.tokens
+        self.cache.anchors.add(self.time, self.tokens)
         return repaid
 
-    def compare(self, tokens, residual):
+    def compare(self, tokens):
         """Measure the forecast of the residual against the truth -> the tokens, with its share of the error taken back, or None."""
-        expected = self.cache.anchors.at(self.time)
-        difference = normalised(self.tokens + expected).sub_(normalised(tokens))
-        self.token_error = difference.square_().mean(-1)            # (B, N)
+        self.token_error, owed = torch.empty(tokens.shape[:2], device=tokens.device), fitting(self.owed, tokens)        # (B, N)
+        repaid = None
+        for where, expected in self.cache.anchors.expected(self.time):
+            before, after = self.tokens[where], tokens[where]
+            self.token_error[where] = normalised(before + expected).sub_(normalised(after)).square_().mean(-1)
+            if self.repayment:
+                error = expected.sub_(after - before)
+                if owed is not None:
+                    error.mul_(owed[where][..., None])
+                part = torch.add(after, error, alpha=-self.repayment)
+                repaid = part.new_empty(tokens.shape) if repaid is None else repaid
+                repaid[where] = part
         self.error = weighted_mean(self.token_error, fitting(self.inside, tokens)).sqrt()
-        if not self.repayment:
-            return None
-        error, owed = expected.sub_(residual), fitting(self.owed, tokens)
-        if owed is not None:
-            error.mul_(owed[..., None])
-        return torch.add(tokens, error, alpha=-self.repayment)
+        return repaid
 
 
 def normalised(tokens):
@@ -105,7 +112,7 @@ def normalised(tokens):
 
 
 def fitting(weights, tokens):
-    """Weights (B, N), where they are of so many tokens: a model may put others beside the picture's, or leave some out."""
+    """Weights (B, N), if N is the number of tokens: a model may put others beside the picture's, or leave some out."""
     return weights if weights is not None and weights.shape[1] == tokens.shape[1] else None
 
 

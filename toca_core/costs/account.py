@@ -10,7 +10,8 @@ from typing import Any
 
 from ..config import ToCaConfig
 from ..keep import memory
-from ..schedule import Step, fresh_counts
+from ..schedule import Step, fresh_counts, queries_read
+from . import flops
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Sizes:
 
 
 class StackCosts:
-    """The numbers of one stack; every family has its own: module_flops, score_flops, fresh_flops, tokens_of and the fields
+    """The numbers of one stack; every family has its own: module_flops, fresh_flops, tokens_of and the fields
 
     stack, depth, width    its row of the table, its number of blocks and the size of a token
     """
@@ -67,7 +68,6 @@ class StackCosts:
     depth: int
     width: int
     module_flops: Callable[[Site, int, int, int, Sizes], int]
-    score_flops: Callable[[str, Sizes, int | None], int]
     fresh_flops: Callable[[Sizes, int], int]
     tokens_of: Callable[[Site, Sizes], int]
 
@@ -82,6 +82,17 @@ class StackCosts:
     def scored_by(self, score: str) -> Site | None:
         """The attention that gives the stack's scores."""
         return next((site for site in self.sites if site.kind == score), None)
+
+    def attending(self, sizes: Sizes) -> int:
+        """How many tokens of one sample attend to each other, where s1 is read."""
+        return sizes.tokens
+
+    def score_flops(self, config: ToCaConfig, sizes: Sizes, rows: int) -> int:
+        """An attention of one block is read for the scores: for s1 some of its queries, for s2 `rows` tokens of each sample."""
+        if config.score == "cross_attn":
+            return flops.attention_map(sizes.batch, rows, sizes.context_each, self.width)
+        tokens = self.attending(sizes)
+        return flops.attention_map(sizes.batch, queries_read(config, tokens), tokens, self.width)
 
     def plain_flops(self, sizes: Sizes) -> int:
         """One call of all blocks for all tokens."""
@@ -127,7 +138,9 @@ class ModelCosts:
 
         attended: whether keys and values are kept beside it (`calls.refresh`).
         """
+        numbers = sizes.batch * sizes.stream * self.stacks[0].width
         need = memory.anchored(config, sizes.batch * sizes.stream, self.stacks[0].width, itemsize)
+        need += memory.Need(passing=memory.passing(config, numbers, itemsize))
         tokens = sum(stack.depth * stack.tokens_of(site, sizes) * stack.width
                      for site, stack in self.stack_of.items() if site.kind == "self_attn")
         return need + memory.attended(config, sizes.batch * tokens, itemsize) if attended else need
@@ -171,17 +184,18 @@ class Account:
         """How many of each sample's tokens a site computes in every block, where its kind is not full."""
         return fresh_counts(self.config, self.about.step, site, self.costs.depths[site], tokens)
 
-    def scoring(self, stack: StackCosts) -> bool:
-        """Whether this call renews the scores of a stack: where any partial step before the next renewal has fresh tokens in it.
+    def scoring(self, stack: StackCosts) -> list[bool]:
+        """In which blocks of a stack this call renews the scores: where any partial step before the next renewal has fresh tokens.
 
         Ratios are linear in the step, so the two ends of that stretch tell.
         """
-        if self.config.score not in self.full:
-            return False
         step = self.about.step
-        ahead = self.about.cycle.partial_steps_ahead(step, self.config.score)
+        ahead = self.about.cycle.partial_steps_ahead(step, self.config.score) if self.config.score in self.full else 0
+        if not ahead:
+            return [False] * stack.depth
         ends = (step, Step(step.index + ahead, step.position + ahead, step.total))
-        return ahead > 0 and any(any(fresh_counts(self.config, step, site, stack.depth, 1 << 20)) for step in ends for site in stack.sites)
+        counts = [fresh_counts(self.config, step, site, stack.depth, 1 << 20) for step in ends for site in stack.sites]
+        return [any(of_block) for of_block in zip(*counts, strict=True)]
 
     def count(self, site: Site, block: int, tokens: int, fresh: int):
         """A module computes `fresh` of each sample's `tokens`."""
@@ -190,9 +204,9 @@ class Account:
         self.flops += stack.module_flops(site, self.sizes.batch, fresh, tokens, self.sizes)
         self.plain_flops += stack.module_flops(site, self.sizes.batch, tokens, tokens, self.sizes)
 
-    def count_scores(self, stack: StackCosts, rows: int | None = None):
-        """An attention of the stack is read for the scores of `rows` of each sample's tokens, by default of all."""
-        self.flops += stack.score_flops(self.config.score, self.sizes, rows)
+    def count_scores(self, stack: StackCosts, rows: int):
+        """An attention of the stack is read for the scores, s2 of `rows` of each sample's tokens."""
+        self.flops += stack.score_flops(self.config, self.sizes, rows)
 
 
 def scored_samples(config: ToCaConfig, batch: int, conds: int) -> int:

@@ -35,5 +35,5 @@ def attention(batch: int, queries: int, keys: int, width: int) -> int:
 
 
 def attention_map(batch: int, queries: int, keys: int, width: int) -> int:
-    """QK^T once more, for the scores; counted so where two fused attentions read them too (`attention.received_fused`)."""
+    """QK^T once more, for the scores."""
     return 2 * batch * queries * keys * width

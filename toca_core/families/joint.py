@@ -15,7 +15,6 @@ from torch import nn
 from ..calls.module import BlockForward, Call
 from ..costs import flops
 from ..costs.account import Site, Sizes, StackCosts
-from ..select import attention
 from ..swap import swapped
 from .contract import Claims
 
@@ -58,10 +57,8 @@ class JointCosts(StackCosts):
             return linear
         return linear + flops.attention(batch, fresh, sizes.tokens + sizes.context_each, self.width)
 
-    def score_flops(self, score: str, sizes: Sizes, rows: int | None = None) -> int:
-        """The joint attention is read as a whole."""
-        tokens = sizes.tokens + sizes.context_each
-        return flops.attention_map(sizes.batch, tokens, tokens, self.width)
+    def attending(self, sizes: Sizes) -> int:
+        return sizes.tokens + sizes.context_each
 
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
         return {"img": sizes.tokens, "txt": sizes.context_each}[site.stream]
@@ -148,8 +145,7 @@ class JointForward(BlockForward):
 
     def score(self, streams, q, k):
         """s1 per stream, from the joint attention."""
-        self.call.count_scores(self.stack)
-        txt, img = attention.received(q, k).split([streams["txt"].shape[1], streams["img"].shape[1]], dim=-1)
+        txt, img = self.call.received(self.stack, q, k).split([streams["txt"].shape[1], streams["img"].shape[1]], dim=-1)
         self.call.score(self.stack.site["img_mlp"], self.index, streams["img"], img)
         self.call.score(self.stack.site["txt_mlp"], self.index, streams["txt"], txt)
 

@@ -63,7 +63,7 @@ class Watch:
             chain.before, chain.sides = path, sides_of(results, given)
 
     def layout(self, sizes: Sizes) -> Layout | None:
-        """Where the blocks are, for a model whose picture has so many tokens; None where that cannot be told."""
+        """Where the blocks are, for a model whose picture has that many tokens; None where they cannot be told."""
         whole = {path: chain for path, chain in self.chains.items() if chain.whole}
         main = max(whole.values(), key=lambda chain: chain.macs, default=None)
         if main is None:

@@ -1,7 +1,7 @@
 """Blocks in which attention and MLP run side by side out of one projection and into one: FLUX single blocks.
 
 On a partial step the MLP half of the fresh tokens is computed anew and goes, with their kept attention, through the
-block's output projection.
+block's output projection. Their queries, keys and values are not wanted, and not computed where the projection can do without.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from torch import nn
 from ..calls.module import BlockForward, Call
 from ..costs import flops
 from ..costs.account import Site, Sizes, StackCosts
-from ..select import attention
 from ..swap import swapped
 from .contract import Claims
 from .joint import no_overflow, per_token
@@ -26,12 +25,16 @@ class ParallelStack:
     """A block has `modulation`, `pre_norm`, `linear1` (queries, keys, values, MLP in), `mlp_act` and `linear2`; the
     functions as in joint.py.
 
+    later_outputs    (linear layer, start) -> a function that gives the layer's outputs from `start` on, or None where it has to be run
+                     as it is
+
     What is kept per token: the attention's output before `linear2`, and what `linear2` returns.
     """
     name: str
     path: str
     watch: Callable
     attending: Callable
+    later_outputs: Callable
     scores, modular, grid = ("self_attn",), True, "first"
 
     @property
@@ -44,26 +47,25 @@ class ParallelStack:
 
 @dataclass(eq=False)
 class ParallelCosts(StackCosts):
-    """linear_macs: multiply-adds per token of the two projections."""
+    """Multiply-adds per token: linear_macs of the two projections, qkv_macs of what attention alone wants of them."""
     stack: ParallelStack
     depth: int
     width: int
     linear_macs: int
+    qkv_macs: int
 
     def whole(self, site: Site, full: frozenset[str]) -> bool:
         """Where attention is computed, so is the MLP beside it."""
         return site.kind in full or "self_attn" in full
 
     def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
-        """The two projections count with the MLP, since fresh tokens go through both."""
+        """The projections count with the MLP, whose fresh tokens go through both, but for what only attention wants."""
         if site.kind == "self_attn":
-            return flops.attention(batch, fresh, total, self.width)
-        return 2 * batch * fresh * self.linear_macs
+            return 2 * batch * fresh * self.qkv_macs + flops.attention(batch, fresh, total, self.width)
+        return 2 * batch * fresh * (self.linear_macs - self.qkv_macs)
 
-    def score_flops(self, score: str, sizes: Sizes, rows: int | None = None) -> int:
-        """The attention is read as a whole."""
-        tokens = sizes.tokens + sizes.context_each
-        return flops.attention_map(sizes.batch, tokens, tokens, self.width)
+    def attending(self, sizes: Sizes) -> int:
+        return sizes.tokens + sizes.context_each
 
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
         return sizes.tokens + sizes.context_each
@@ -81,13 +83,15 @@ class BoundParallel(ParallelCosts):
         first: Any = self.blocks[0]
         for name in ("linear1", "linear2", "pre_norm", "mlp_act"):
             claims.module(name, first, "block's ")
-        super().__init__(stack, len(self.blocks), first.hidden_size, flops.macs(first.linear1) + flops.macs(first.linear2))
+        apart = all(stack.later_outputs(block.linear1, 3 * first.hidden_size) for block in self.blocks)
+        super().__init__(stack, len(self.blocks), first.hidden_size, flops.macs(first.linear1) + flops.macs(first.linear2),
+                         3 * first.hidden_size * first.linear1.in_features if apart else 0)
         self.attn, self.mlp = self.sites
         self.macs = self.depth * self.linear_macs
 
     @property
     def costs(self) -> ParallelCosts:
-        return ParallelCosts(self.stack, self.depth, self.width, self.linear_macs)
+        return ParallelCosts(self.stack, self.depth, self.width, self.linear_macs, self.qkv_macs)
 
     def picture_in(self, args, kwargs):
         return args[0]
@@ -144,8 +148,7 @@ class ParallelForward(BlockForward):
         return output
 
     def score(self, x, q, k):
-        self.call.count_scores(self.stack)
-        self.call.score(self.stack.mlp, self.index, x, attention.received(q, k))
+        self.call.score(self.stack.mlp, self.index, x, self.call.received(self.stack, q, k))
 
     def partial(self, x, kept, vec, dims):
         block = self.block
@@ -154,12 +157,19 @@ class ParallelForward(BlockForward):
 
         def compute(rows, take):
             own = (shift, scale) if shift.shape[1] == 1 else (take(shift), take(scale))
-            hidden = block.linear1(torch.addcmul(own[0], block.pre_norm(rows), 1 + own[1]))[..., 3 * self.stack.width:]
+            hidden = self.mlp_in(torch.addcmul(own[0], block.pre_norm(rows), 1 + own[1]))
             return block.linear2(torch.cat((take(kept), activate(block, hidden)), dim=-1))
 
         self.call.count(self.stack.attn, self.index, x.shape[1], 0)
         output = self.call.run(self.stack.mlp, self.index, x, compute)
         return no_overflow(x.addcmul_(per_token(modulation.gate, dims), output))          # in place, as the host's block does
+
+
+    def mlp_in(self, x):
+        """Of the first projection the MLP's hidden units."""
+        start = 3 * self.stack.width
+        later = self.stack.stack.later_outputs(self.block.linear1, start)
+        return self.block.linear1(x)[..., start:] if later is None else later(x)
 
 
 def activate(block, hidden):

@@ -70,10 +70,6 @@ class SequentialCosts(StackCosts):
         linear = 2 * batch * fresh * (macs - self.context_macs) + 2 * sizes.context * self.context_macs
         return linear + flops.attention(batch, fresh, sizes.context_each, self.width)
 
-    def score_flops(self, score: str, sizes: Sizes, rows: int | None = None) -> int:
-        keys = sizes.tokens if score == "self_attn" else sizes.context_each
-        return flops.attention_map(sizes.batch, sizes.tokens if rows is None else rows, keys, self.width)
-
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
         return sizes.tokens
 
@@ -108,7 +104,7 @@ class BoundSequential(SequentialCosts):
     def replacements(self, call: Call):
         scoring = call.scoring(self)
         for (site, block), module in self.modules.items():
-            forward = ModuleForward(self, call, site, block, module, scoring)
+            forward = ModuleForward(self, call, site, block, module, scoring[block])
             yield module, forward
             if (site, block) in self.norms:
                 yield (norm := self.norms[site, block]), NormForward(norm.forward, forward)
@@ -201,12 +197,11 @@ class ModuleForward:
         return self.call.finish(self.site, self.block, chosen, compute(rows) if chosen.count else None)
 
     def scored(self, x, compute):
-        """Self-attention, with s1's basis where a partial step ahead will want it."""
+        """Self-attention, with s1's basis where a partial step ahead needs it."""
         if not self.scoring:
             return compute(x)
         output, q, k = self.stack.scored(self.site, self.module, lambda: compute(x))
-        self.call.count_scores(self.stack)
-        self.call.score(self.site, self.block, x, attention.received(q, k))
+        self.call.score(self.site, self.block, x, self.call.received(self.stack, q, k))
         return output
 
     def scored_rows(self, x, rows, compute, mask):

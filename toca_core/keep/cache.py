@@ -97,11 +97,17 @@ class OutputCache:
         for anchors, time, part in zip(self.parts, times, said, strict=True):
             anchors.add(time, part)
 
-    def at(self, times: list[float], like: list):
-        """What is expected of every part at its time, in tensors of their own; None where nothing is known of parts like these."""
-        if not all(anchors.fits(part) for anchors, part in zip(self.parts, like, strict=True)):
-            return None
+    def fits(self, like: list) -> bool:
+        """Whether something is known of parts like these."""
+        return all(anchors.fits(part) for anchors, part in zip(self.parts, like, strict=True))
+
+    def at(self, times: list[float]) -> list:
+        """What is expected of every part at its time, in tensors of their own."""
         return [anchors.at(time) for anchors, time in zip(self.parts, times, strict=True)]
+
+    def over(self, pieces) -> list:
+        """Likewise of a sample without parts, the mean over pieces (time, width)."""
+        return [self.parts[0].over(pieces)]
 
     def divided(self, count: int) -> list["OutputCache"]:
         parts = [copy.copy(self) for _ in range(count)]

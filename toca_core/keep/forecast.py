@@ -6,12 +6,13 @@ Features move smoothly along the run, so what the last full steps gave, the anch
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from .storage import Kept, Store
+from .storage import Kept, Store, pieces
 
 NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
@@ -47,7 +48,7 @@ def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[floa
     return [1 - fit[1:].sum(), *fit[1:]]
 
 
-def growth(anchors: list[float], now: float) -> float:
+def growth(anchors: Sequence[float], now: float) -> float:
     """How the error of a forecast grows with the distance: as the product of the distances to the anchors it is made from.
 
     A sampler that asks twice at one noise level asks about another sample: that counts as a part of the last step's length.
@@ -84,8 +85,7 @@ class Anchors:
         if not self.fits(feature):
             self.times, self.features, self.trust = [], [], None
         elif self.trusting:
-            newest = self.newest()
-            self.learn(feature, newest, self.change(time, newest))
+            self.learn(feature, time)
         if time in self.times:                                      # a sampler that evaluates one noise level twice
             self.times, self.features = self.times[1:], self.features[1:]
         self.times, self.features = [time, *self.times][:self.keep], [self.store.put(feature), *self.features][:self.keep]
@@ -123,42 +123,73 @@ class Anchors:
         for feature in self.features:
             self.store.fetch(feature)
 
-    def learn(self, truth, newest, change):
+    def learn(self, truth, time: float):
         """The least-squares factor that would have scaled the forecast change to the true one, per token."""
-        if change is None:
-            return
-        change, truth = change.float(), truth.float() - newest.float()
-        factor = (change * truth).sum(-1, keepdim=True) / change.square().sum(-1, keepdim=True).clamp_min(1e-12)
+        factor = torch.empty(*truth.shape[:2], 1, device=truth.device)
+        for where, newest, change in self.in_pieces(time):
+            if change is None:
+                return
+            change, followed = change.float(), truth[where].float() - newest.float()
+            factor[where] = (change * followed).sum(-1, keepdim=True) / change.square().sum(-1, keepdim=True).clamp_min(1e-12)
         factor = factor.clamp(*TRUST_RANGE)
         self.trust = factor if self.trust is None else torch.lerp(factor, self.trust, TRUST_MEMORY)
 
-    def change(self, time: float, newest):
-        """By how much the feature is expected to differ from the newest anchor's; None where nothing tells."""
+    def in_pieces(self, time: float):
+        """Stretch by stretch of the tokens: (where, the newest feature there, its `change` there).
+
+        What lies in the host's memory is brought back as a whole first.
+        """
+        features = [self.store.get(feature) if self.store.offload else feature for feature in self.features]
+        for where in pieces(features[0].shape, features[0].device):
+            newest, *earlier = (self.store.get(feature[where]) for feature in features)
+            yield where, newest, self.change(((time, 1.0),), newest, earlier)
+
+    def expected(self, time: float):
+        """`at`, stretch by stretch: (where, the feature expected there, in a tensor of its own)."""
+        for where, newest, change in self.in_pieces(time):
+            if change is None:
+                yield where, newest.clone()
+            else:
+                yield where, (change if self.trust is None else change.mul_(self.trust[where].to(change.dtype))).add_(newest)
+
+    def change(self, when, newest, earlier=None):
+        """By how much the feature will differ from the newest anchor's; None where nothing tells.
+
+        when       (time, width) of pieces, of which it is the mean
+        earlier    of the other anchors the same tokens as of the newest, where they are not all
+        """
         order = min(self.order, len(self.times) - 1)
-        if order == 0 or time == self.times[0]:
+        if order == 0 or all(time == self.times[0] for time, _ in when):
             return None
-        _, *others = self.weights(self.times, time, order)
+        whole = sum(width for _, width in when)
+        weights = np.array([self.weights(self.times, time, order) for time, _ in when])
+        mean = np.array([width / whole for _, width in when]) @ weights
         change = None
-        for weight, feature in zip(others, self.features[1:], strict=False):
-            part = (self.store.get(feature) - newest) * weight
+        others = map(self.store.get, self.features[1:]) if earlier is None else earlier
+        for weight, feature in zip(mean[1:].tolist(), others, strict=False):
+            part = (feature - newest) * weight
             change = part if change is None else change.add_(part)
         return change
 
     def onto(self, x, time: float):
         """x (B, N, C) plus the feature expected at a time."""
         newest = self.newest()
-        total, change = x + newest, self.trusted_change(time, newest)
+        total, change = x + newest, self.trusted_change(((time, 1.0),), newest)
         return total if change is None else total.add_(change)
 
     def at(self, time: float):
         """The feature expected at a time, in a tensor of its own."""
+        return self.over(((time, 1.0),))
+
+    def over(self, when):
+        """The mean of the features expected over (time, width)."""
         newest = self.newest()
-        change = self.trusted_change(time, newest)
+        change = self.trusted_change(when, newest)
         return newest.clone() if change is None else change.add_(newest)
 
-    def trusted_change(self, time: float, newest):
+    def trusted_change(self, when, newest):
         """The change, as far as it has earned trust."""
-        change = self.change(time, newest)
+        change = self.change(when, newest)
         return change if change is None or self.trust is None else change.mul_(self.trust.to(change.dtype))
 
     @property

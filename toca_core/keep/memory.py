@@ -2,30 +2,36 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from ..config import ToCaConfig
 from .forecast import anchors_kept
+from .storage import piece
 
 NUMBER = 4              # bytes of a trust, a scale, a score or an age, all float32
 GB = 1 << 30
 IN_HOST = "kept in the host's memory instead"
 ITEMSIZE = {"bf16": 2, "fp8": 1}
+COPIES = 8              # float32 copies, at most, of a piece of a feature that is compared with its forecast
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of what modules returned, as it is stored, and of what is kept beside it on the model's device: trust, scores, ages."""
+    """Bytes of what modules returned, as it is stored, and of what is kept beside it on the model's device: trust, scores, ages.
+
+    passing    what full steps take there for a moment, one call or module after the other
+    """
     features: float = 0
     beside: float = 0
+    passing: float = field(default=0, compare=False)
 
     def __add__(self, other):
-        return Need(self.features + other.features, self.beside + other.beside)
+        return Need(self.features + other.features, self.beside + other.beside, max(self.passing, other.passing))
 
     def __mul__(self, factor: float):
-        return Need(self.features * factor, self.beside * factor)
+        return Need(self.features * factor, self.beside * factor, self.passing)
 
     @property
     def total(self) -> int:
@@ -47,9 +53,11 @@ class Budget:
         return self.device if config.cache_device == "gpu" or self.host is None else self.host
 
     def holds(self, need: Need, config: ToCaConfig) -> bool:
+        """Of what happens to be free the full steps take their part too; a user's number is that of the cache."""
+        room = self.device if self.given else self.device - need.passing
         if config.cache_device == "gpu" or self.host is None:
-            return need.total <= self.device
-        return need.features <= self.host and need.beside <= self.device
+            return need.total <= room
+        return need.features <= self.host and need.beside <= room
 
 
 def vector_bytes(width: int, itemsize: int, dtype: str) -> int:
@@ -62,7 +70,20 @@ def anchored(config: ToCaConfig, tokens: int, width: int, itemsize: int) -> Need
     """The anchors of one feature (tokens, width), all of them, and the trust in them."""
     order = config.forecast_order
     features = anchors_kept(order, config.basis) * tokens * vector_bytes(width, itemsize, config.cache_dtype)
-    return Need(features, NUMBER * tokens if config.trust and order else 0)
+    learns = config.trust and order
+    return Need(features, NUMBER * tokens if learns else 0, compared(tokens * width) if learns else 0)
+
+
+def compared(numbers: int) -> int:
+    """What comparing a feature of so many numbers with its forecast takes for a moment."""
+    return COPIES * NUMBER * piece(numbers)
+
+
+def passing(config: ToCaConfig, numbers: int, itemsize: int) -> int:
+    """What a full step takes beside the anchors of a feature: the newest one, while the oldest is still there, all of them where they lie
+    in the host's memory, and what comparing them takes."""
+    whole = 1 + (anchors_kept(config.order, config.basis) if config.cache_device == "cpu" else 0)
+    return whole * numbers * itemsize + compared(numbers)
 
 
 def attended(config: ToCaConfig, numbers: int, itemsize: int) -> Need:

@@ -1,10 +1,30 @@
 """Where and in which precision cached tensors lie: as they are, in fewer bits, in the host's memory."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 FP8, FP8_MAX = torch.float8_e4m3fn, 448.0
+PIECES, SMALL, SMALL_PIECE = 256, 1 << 22, {"cpu": 1 << 16}         # pieces of a feature; numbers in one that is worth a kernel's start
+
+
+def piece(numbers: int, device: str = "") -> int:
+    """How many numbers of a feature are compared at once: few of many, so that float32 copies of them take little beside the feature."""
+    return min(numbers, max(numbers // PIECES, SMALL_PIECE.get(device, SMALL)))
+
+
+def pieces(shape, device) -> Iterator[tuple[slice, slice]]:
+    """Stretches of the tokens of a feature (B, N, ...), as an index of its first two axes; each lies in one piece of memory."""
+    batch, tokens, *rest = shape
+    most = piece(math.prod(shape), device.type) // max(1, math.prod(rest))
+    if most >= batch * tokens:
+        yield slice(None), slice(None)
+        return
+    for index in range(batch):
+        for start in range(0, tokens, max(1, most)):
+            yield slice(index, index + 1), slice(start, start + max(1, most))
 
 
 @dataclass
@@ -24,6 +44,10 @@ class Kept:
     @property
     def parts(self) -> tuple:
         return self.values, self.scale
+
+    def __getitem__(self, where) -> "Kept":
+        """The same of some of its tokens, which share its memory."""
+        return Kept(self.values[where], None if self.scale is None else self.scale[where], self.dtype, self.device)
 
     @property
     def shape(self):
@@ -95,8 +119,13 @@ class Store:
     def convert(self, tensor):
         """-> (values, scale or None)."""
         if self.dtype == "fp8" and tensor.dtype.itemsize > 1:
-            scale = (tensor.abs().amax(-1, keepdim=True).float() / FP8_MAX).clamp_min(torch.finfo(torch.float32).tiny)
-            return (tensor.float() / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
+            scale = torch.empty(*tensor.shape[:-1], 1, device=tensor.device)
+            values = torch.empty(tensor.shape, dtype=FP8, device=tensor.device)
+            for where in pieces(tensor.shape, tensor.device):
+                part = tensor[where]
+                scale[where] = (part.abs().amax(-1, keepdim=True).float() / FP8_MAX).clamp_min(torch.finfo(torch.float32).tiny)
+                values[where] = (part.float() / scale[where]).clamp_(-FP8_MAX, FP8_MAX).to(FP8)
+            return values, scale
         if self.dtype == "bf16" and tensor.dtype.itemsize > 2:
             return tensor.to(torch.bfloat16), None
         return tensor, None

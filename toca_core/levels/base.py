@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..calls.context import CallContext, Moment
+from ..calls.context import CallContext
 from ..config import ToCaConfig
 from ..costs.account import ModelCosts
 from ..keep.memory import Need
-from ..schedule import Cycle
+from ..schedule import Cycle, Moment
 from ..select.regions import Region
 
 
@@ -21,6 +21,7 @@ class Run:
     record      what happens to single tokens goes there (`recording.TokenRecord`)
     remark      takes a sentence for the report
     linear      the sampler goes on by Euler's step, linear in the prediction, so that a known error can be taken back
+    unrefined   why its steps cannot be followed in parts (`config.refine`), in words; empty where they can
     noisy       the sampler adds new noise at every step, of which nothing forecast must tell
     region      the part of the picture that counts, or None; `masked` says that its tokens are computed at every step
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
@@ -43,6 +44,7 @@ class Run:
     says_picture: bool = False
     time_of: Callable[[float], float] = lambda sigma: sigma
     model: str = field(default="The model")
+    unrefined: str = ""
 
 
 class Level(Protocol):

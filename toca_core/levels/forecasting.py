@@ -2,8 +2,8 @@
 
 import torch
 
-from ..calls.context import Moment
 from ..error_cycle import ErrorCycle
+from ..schedule import Moment
 from .base import Run
 
 UNUSABLE = 1e6                  # error of a forecast that is not finite
@@ -21,7 +21,7 @@ class Forecasting:
 
     def begin(self, moment: Moment) -> frozenset[str]:
         self.moment = moment
-        return self.run.kinds if self.errors.is_full(moment.step, moment.time, moment.share, moment.noise) else frozenset()
+        return self.run.kinds if self.errors.is_full(moment) else frozenset()
 
     @property
     def whole(self) -> bool:
@@ -34,12 +34,12 @@ class Forecasting:
     @property
     def compares(self) -> bool:
         """Whether a full step's forecast is held against the truth."""
-        return self.config.tolerance is not None or self.repays
+        return self.config.tolerance is not None or self.config.counted or self.repays
 
     def repayment(self) -> float:
         """The share of a full step's error that is taken back from it: the forecasts since the last full step erred as its would have."""
         debt = self.errors.debt() if self.repays else 0.0
-        return self.config.repayment * debt / self.moment.share if debt else 0.0
+        return self.config.repayment * debt / self.moment.width if debt else 0.0
 
     def computed_share(self) -> float:
         """Share of a forecast's error that stays in what is computed between full steps; 1 where nothing is."""

@@ -1,9 +1,10 @@
 """The first call of a model that no entry names: everything is computed, and its blocks are looked for on the way (`families.learning`)."""
 
-from ..calls.context import CallContext, Moment
+from ..calls.context import CallContext
 from ..costs.account import ModelCosts, Sizes
 from ..families.learning import Watch
 from ..keep.memory import Need
+from ..schedule import Moment
 from ..swap import swapped
 from .base import Run
 from .output import OutputCall, plain_flops

@@ -2,10 +2,11 @@
 
 import math
 
-from ..calls.context import CallContext, Moment
+from ..calls.context import CallContext
 from ..calls.module import Call, module_cache
 from ..costs.account import Account, ModelCosts
 from ..keep.memory import Need
+from ..schedule import Moment
 from ..swap import swapped
 from .base import Run
 
@@ -38,7 +39,7 @@ class ModuleLevel:
                 counts = [tokens] * stack.depth if whole else call.fresh_counts(site, tokens)
                 for block, count in enumerate(counts):
                     call.count(site, block, tokens, count)
-                    if site == scored_by and (scoring if whole else count):
+                    if site == scored_by and (scoring[block] if whole else count):
                         call.count_scores(stack, count)
         return call.flops
 

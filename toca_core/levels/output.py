@@ -41,10 +41,8 @@ def split(x, about: CallContext) -> list:
     return list(rows.split([part.count for part in about.parts], dim=1)) if about.parts else [rows]
 
 
-def joined(parts: list | None, slopes: list[float], like):
-    """The other way; None where there are none."""
-    if parts is None:
-        return None
+def joined(parts: list, slopes: list[float], like):
+    """The other way."""
     if len(parts) == 1:
         return parts[0].view(like.shape)
     return torch.cat([part * slope for part, slope in zip(parts, slopes, strict=True)], dim=1).view(like.shape)
@@ -66,10 +64,10 @@ class OutputLevel(Forecasting):
     def call(self, run_model, about: CallContext, cache: OutputCache, account):
         sigma, skip = about.moment.sigma, not about.full
         times, slopes = self.own_times(about)
-        known = sigma >= NO_NOISE and (skip or self.compares)
-        expected = joined(cache.at(times, split(about.x, about)), slopes, about.x) if known else None
-        if skip and expected is not None:
+        known = sigma >= NO_NOISE and (skip or self.compares) and cache.fits(split(about.x, about))
+        if skip and known:
             account(OutputCall(about, True))
+            expected = self.followed(cache, about) if self.follows else joined(cache.at(times), slopes, about.x)
             return expected if self.run.noisy else about.x - sigma * expected
         x = about.x.clone()                                         # other nodes may write into what they are given
         output = run_model()
@@ -77,10 +75,23 @@ class OutputLevel(Forecasting):
         if sigma < NO_NOISE:
             return output
         said = output if self.run.noisy else (x - output) / sigma
+        error = joined(cache.at(times), slopes, x).sub_(said) if known else None
+        owed = 0.0 if error is None else self.hear_error(error, output, sigma)
+        if owed:                                                    # the sample is changed by it, what it says of the clean picture is not
+            said.add_(error, alpha=owed * about.moment.share)
         cache.add(times, [part / slope for part, slope in zip(split(said, about), slopes, strict=True)])
-        if expected is None:
+        if not owed and not self.follows:
             return output
-        return self.settle(output, expected.sub_(said).mul_(1.0 if self.run.noisy else -sigma))
+        goes_on = self.followed(cache, about) if self.follows else said
+        return x - sigma * (goes_on.sub(error, alpha=owed) if owed else goes_on)
+
+    @property
+    def follows(self) -> bool:
+        """Whether every step goes on by the mean of what is expected along it."""
+        return self.config.refine > 1
+
+    def followed(self, cache: OutputCache, about: CallContext):
+        return joined(cache.over(about.moment.pieces), [1.0], about.x)
 
     def own_times(self, about: CallContext) -> tuple[list[float], list[float]]:
         """-> (the time of each part, by how much its noise level changes with the run's)."""
@@ -89,12 +100,12 @@ class OutputLevel(Forecasting):
         slopes = [1.0 if self.run.noisy else part.slope for part in about.parts]
         return [self.run.time_of(part.sigma) for part in about.parts], slopes
 
-    def settle(self, output, error):
-        """The prediction, with what its forecast's error (B, C, ...) tells of earlier ones taken back."""
+    def hear_error(self, error, output, sigma: float) -> float:
+        """A forecast's error (B, C, ...) -> how much of it is owed: what earlier ones put into the sample, for this step to take back."""
+        error = error if self.run.noisy else error * -sigma         # of the prediction
         self.run.record.error(error, output)
         region = self.run.region
         inside = region.inside(output) if region is not None and region.fits(output) else None
         relative = rms(error) / rms(output) if inside is None else rms(error * inside) / rms(output * inside).clamp_min(1e-12)
         self.hear(relative, output)
-        owed = self.repayment()
-        return output.sub(error, alpha=owed) if owed else output
+        return self.repayment()

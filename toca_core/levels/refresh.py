@@ -34,7 +34,7 @@ class Refresh:
 
     def new_cache(self, about: CallContext) -> StackCache:
         if self.active and about.hindered:
-            self.give_up(f"No token was computed between full steps, since {about.hindered} wants them all")
+            self.give_up(f"No token was computed between full steps, because {about.hindered} needs all of them")
         if not self.active:
             return StackCache(about.config)
         beside = (0, about.sizes.beside)                            # reference pictures are in no region

@@ -3,16 +3,12 @@
 The attention itself stays fused; these run beside it, at full steps only (s1) or for fresh tokens only (s2).
 """
 
-from functools import lru_cache
-
 import torch
 
 CHUNK = {"cpu": 1 << 19}        # attention weights held at once: 2 MiB in float32, which a CPU's cache holds
 LARGE_CHUNK = 1 << 24           # elsewhere: 64 MiB
 HEADS = {"cpu": 4}              # at once: few heads of many queries make larger products than all heads of few; elsewhere all
-FUSED = {"cpu": "_scaled_dot_product_flash_attention_for_cpu", "cuda": "_scaled_dot_product_flash_attention"}
-HALVES = (torch.float16, torch.bfloat16)
-MULTIPLE = 16                   # of a head's width that fused kernels like
+UNIT, STRIDE = 1 << 16, 37345   # parts of a stretch of rows; 0.5698, the inverse square of the plastic number, in such parts
 
 
 def split_heads(x, heads: int):
@@ -44,53 +40,32 @@ def scaled_keys(k):
     return (k * k.shape[-1] ** -0.5).transpose(-1, -2).contiguous()
 
 
+def spread_rows(count: int, length: int, heads: int, device):
+    """For every head `count` of the rows 0 .. length - 1, in order, (heads, count): one out of each of as many stretches.
+
+    Rows at equal distance would all lie in the same few columns of a picture. So the place within a stretch moves on from one stretch to
+    the next, by an irrational part of it (of the R2 sequence, M. Roberts, 2018), and from one head to the next, by equal parts. It is
+    reckoned in whole numbers, alike on every device.
+    """
+    index, head = torch.arange(count + 1, device=device), torch.arange(heads, device=device)[:, None]
+    bounds = index * length // count
+    return bounds[:-1] + (index[:-1] * STRIDE + head * UNIT // heads) % UNIT * bounds.diff() // UNIT
+
+
 @torch.compiler.disable
-def received(q, k):
-    """Attention each key receives: sum over queries, mean over heads. q, k (B, H, N, d) -> (B, N) float32."""
-    return (received_fused if fused_works(q.device, q.dtype) else received_dense)(q, k)
+def received(q, k, queries: int):
+    """Attention each key receives: sum over queries, mean over heads. q, k (B, H, N, d) -> (B, N) float32.
 
-
-def received_dense(q, k):
-    """`received` from the map itself, part by part."""
+    queries    from how many of the N it is read, in every head; from fewer it is an estimate
+    """
+    heads, length = q.shape[1:3]
+    if queries < length:
+        q = q[:, torch.arange(heads, device=q.device)[:, None], spread_rows(queries, length, heads, q.device)]
     keys, total = scaled_keys(k), torch.zeros(k.shape[0], k.shape[2], device=k.device)
     for part in parts(q, k):
-        for heads in head_groups(q.shape[1], q.device):
-            total += weights(q[:, heads, part], keys[:, heads]).sum(dim=(1, 2))
-    return total / q.shape[1]
-
-
-def received_fused(q, k):
-    """`received` in two fused attentions, which tell no weight but the log-sum-exp of every row.
-
-    Where L_i is that of query i, key j receives sum_i exp(s q_i k_j - L_i). That is the exponential of the log-sum-exp of an
-    attention in which the keys ask the queries, with -L_i / s in two more dimensions of the head, since one half-precision
-    number does not hold it.
-    """
-    scale = q.shape[-1] ** -0.5
-    rest = log_sums(q, k, scale).float() / -scale                   # (B, H, N)
-    coarse = rest.to(q.dtype)
-    fine = (rest - coarse.float()).to(q.dtype)
-    padding = q.new_zeros(*q.shape[:-1], -(q.shape[-1] + 2) % MULTIPLE)
-    queries = torch.cat((q, coarse[..., None], fine[..., None], padding), dim=-1)
-    keys = torch.cat((k, k.new_ones(*k.shape[:-1], 2), padding), dim=-1)
-    return log_sums(keys, queries, scale).float().exp().mean(dim=1)
-
-
-def log_sums(q, k, scale: float):
-    """Log-sum-exp of every query's scaled logits, (B, H, N); torch shows it in no public function."""
-    return getattr(torch.ops.aten, FUSED[q.device.type])(q, k, k, scale=scale)[1]
-
-
-@lru_cache
-def fused_works(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether fused kernels for half precision are there and agree with the map, asked once with a small example."""
-    if device.type not in FUSED or dtype not in HALVES:
-        return False
-    q, k = torch.randn(2, 1, 2, 40, 24, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    try:
-        return torch.allclose(received_fused(q, k), received_dense(q, k), rtol=0.03)
-    except (RuntimeError, AttributeError, TypeError, IndexError):   # another torch, or a device without such a kernel
-        return False
+        for group in head_groups(heads, q.device):
+            total += weights(q[:, group, part], keys[:, group]).sum(dim=(1, 2))
+    return total / (heads * (queries / length))
 
 
 @torch.compiler.disable

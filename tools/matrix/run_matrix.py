@@ -1,6 +1,7 @@
 """ToCa Cache in every graph: {other nodes in it} x {settings} x {models}, tiny models of the host's own classes.
 
     python run.py test --matrix [--only NAME ...] [--models NAME ...] [--settings NAME ...] [--json FILE] [--quick] [--full] [--page]
+                                [--resume FILE]
 
 Every cell is sampled plainly in the same graph, and with ToCa Cache. What must hold:
 
@@ -67,15 +68,29 @@ def all_rows(only: list[str], models: list[str], settings: list[str], slow: bool
                 yield condition, subject, settings or list(SETTINGS), list(EXACT)
 
 
-def cells_of(rows, quick: bool = False) -> list:
-    from tools.matrix.row import row_of
-    cells = []
+def cells_of(rows, quick: bool = False, done: Path | None = None) -> list:
+    """done: a file that rows are added to as they come out, and from which those that it already has are taken."""
+    from tools.matrix.row import Cell, row_of
+    cells, known = [], {} if done is None else earlier(done)
     for condition, subject, settings, exact in rows:
+        if row := known.get((condition.name, subject.name, *settings, *exact)):
+            cells.extend(Cell(**cell) for cell in row)
+            continue
         began = time.perf_counter()
         made = row_of(condition, subject, settings, exact, quick)
         print(line(condition, subject, made, time.perf_counter() - began), flush=True)
         cells.extend(made)
+        if done is not None:
+            with done.open("a", encoding="utf-8") as file:
+                key = [condition.name, subject.name, *settings, *exact]
+                file.write(json.dumps({"row": key, "cells": [asdict(cell) for cell in made]}) + "\n")
     return cells
+
+
+def earlier(path: Path) -> dict[tuple, list[dict]]:
+    """The rows of an interrupted run in which nothing was wrong, by condition, model and settings."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return {tuple(line["row"]): line["cells"] for line in lines if all(cell["outcome"] != "wrong" for cell in line["cells"])}
 
 
 def line(condition, subject, cells: list, seconds: float) -> str:
@@ -95,9 +110,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="only the cells of the tests: every pair of kinds")
     parser.add_argument("--full", action="store_true", help="torch.compile too, which takes minutes")
     parser.add_argument("--page", action="store_true", help="write the counts into docs/trust.md")
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="keep what is done there, and go on from what it has")
     given = parser.parse_args()
     started()
-    cells = cells_of(quick_rows() if given.quick else all_rows(given.only, given.models, given.settings, given.full), given.quick)
+    rows = quick_rows() if given.quick else all_rows(given.only, given.models, given.settings, given.full)
+    cells = cells_of(rows, given.quick, given.resume)
     counts = Counter(cell.outcome for cell in cells)
     print(", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
     if given.json:

@@ -6,10 +6,12 @@ from tools.templates.trial import Row
 
 HEAD = """# ComfyUI's own templates with ToCa Cache in them
 
-`python run.py templates{options}`, ComfyUI {host}, {date}: every workflow template that comes with ComfyUI and samples with a local
-diffusion model, read by the real front end and run by the real server, with a ToCa Cache before every sampler's model and tiny models of
-the same classes, made by the host's own code, in place of the files they name. Sizes are cut down, and what comes after the samplers is
-left out. Nodes for whose model there is no stand-in (ControlNets, upscalers, ...) are passed by; those graphs count all the same.
+`python run.py templates{options}`, ComfyUI {host}, {date}.
+
+Every workflow template that comes with ComfyUI and samples with a local diffusion model is read by the real front end and run by the real
+server, with a ToCa Cache before every sampler's model. In place of the files that a template names there are tiny models of the same
+classes, made by the host's own code. Sizes are cut down, and what comes after the samplers is left out. Nodes for whose model there is no
+stand-in (ControlNets, upscalers, ...) are passed by; those graphs count all the same.
 
 | | templates |
 |---|---|

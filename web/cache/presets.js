@@ -5,7 +5,7 @@ import { chain, executionId, listenWhileInGraph, valueOf } from "../graph.js";
 import { systemOf, widgetsOf } from "../ratios/graph.js";
 import { t } from "../words.js";
 
-const OWN = ["auto", "paper", "custom"];
+const OWN = ["auto", "quality", "paper", "custom"];
 const KEPT = "toca_preset";                     // a property of the node, saved with it: {name, settings}
 
 /** "changed": this machine's presets {name: settings} have. */

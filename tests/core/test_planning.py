@@ -1,0 +1,78 @@
+"""How a number of calls is shared out, by hand and over a real run's noise levels."""
+
+import itertools
+
+import pytest
+
+from toca_core.config import ToCaConfig
+from toca_core.error_cycle import ErrorCycle
+from toca_core.planning import planned
+from toca_core.schedule import Cycle
+from toca_core.timeline import Timeline
+
+SIGMAS = [1 - step / 30 * 0.999 for step in range(31)][:30] + [0.0]
+
+
+def placed(calls, sigmas=SIGMAS, **settings):
+    """The steps that a run with so many calls computes."""
+    config = ToCaConfig(level="output", calls=calls, **settings)
+    timeline, cycle, found = Timeline(sigmas, flow=True), ErrorCycle(config, Cycle(config)), []
+    for index, sigma in enumerate(sigmas[:-1]):
+        moment = timeline.counted(timeline.moment(index, sigma, config), config, len(found))
+        if cycle.is_full(moment):
+            found.append(index)
+            cycle.measured(0.01)
+    return found
+
+
+@pytest.mark.parametrize("calls", range(1, 33))
+def test_just_so_many_calls_are_placed(calls):
+    found = placed(calls)
+    assert len(found) == min(calls, 30) and found[0] == 0
+    assert calls < 3 or 28 in found or 29 in found                  # the last step that matters takes the others' error back
+
+
+def test_gaps_widen_along_the_run_and_more_calls_narrow_them():
+    gaps = [following - step for step, following in itertools.pairwise(placed(8))]
+    assert gaps[0] == 1 and max(gaps) <= 8 and sorted(gaps[:-2]) == gaps[:-2]
+    assert max(following - step for step, following in itertools.pairwise(placed(20))) <= 3
+
+
+def test_no_gap_is_expected_to_err_much_more_than_another():
+    config = ToCaConfig(level="output", calls=10)
+    timeline, cycle = Timeline(SIGMAS, flow=True), ErrorCycle(config, Cycle(config))
+    moments = [timeline.moment(index, sigma, config) for index, sigma in enumerate(SIGMAS[:-1])]
+    steps = sorted(planned(10, [], 0.0, moments, 2, cycle.expected))
+
+    def added(before, start, end):
+        anchors = [moments[start].time, *([moments[before].time] if before is not None else [])]
+        return sum(cycle.expected(anchors, moments[step]) for step in range(start + 1, end))
+    costs = [added(before, start, end) for before, start, end in zip([None, *steps], steps, steps[1:], strict=False)]
+    largest = max(cycle.expected([moments[start].time, moments[before].time], moments[end])
+                  for before, start, end in zip(steps, steps[1:], steps[2:], strict=False))
+    assert max(costs) <= sum(costs) / 4 + largest
+
+
+def test_a_speed_is_a_share_of_the_evaluations():
+    config = ToCaConfig(level="output", speed=3.0)
+    timeline = Timeline(SIGMAS, flow=True)
+    assert timeline.counted(timeline.moment(0, 1.0, config), config, 0).left == 10
+    timeline.foresee([sigma for sigma in SIGMAS[:-1] for _ in range(2)])                    # a sampler that asks twice a step
+    assert timeline.counted(timeline.moment(0, 1.0, config), config, 0).left == 20
+    both = ToCaConfig(level="output", speed=3.0, calls=7)
+    assert timeline.counted(timeline.moment(0, 1.0, both), both, 2).left == 5
+
+
+def test_evaluations_that_must_be_plain_are_paid_from_the_same_purse():
+    config = ToCaConfig(level="output", calls=12)
+    timeline = Timeline(SIGMAS, sigma_range=(2.0, 0.2), flow=True)
+    moment = timeline.counted(timeline.moment(0, 1.0, config), config, 0)
+    closed = sum(sigma <= 0.2 for sigma in SIGMAS[:-1])
+    assert moment.left == 12 - closed and len(moment.ahead) == 30 - closed
+
+
+def test_a_sampler_that_comes_otherwise_than_foreseen_is_taken_step_by_step():
+    timeline = Timeline(SIGMAS, flow=True)
+    timeline.foresee([1.0, 0.7, 0.3])
+    assert timeline.ahead(1, 0.7) == [0.7, 0.3]
+    assert timeline.ahead(1, SIGMAS[10]) == SIGMAS[10:-1]

@@ -1,0 +1,75 @@
+"""The evaluations of a sampling run: the one that is asked for, and those to be expected after it."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .config import ToCaConfig
+from .keep.forecast import time_of
+from .schedule import Moment, NoiseLevels, Step
+
+PIECES = 4                      # in which a part of a step is followed along the forecast, where steps have parts
+
+
+def finer(sigmas: Sequence[float], parts: int) -> list[float]:
+    """Noise levels with every step between two of them cut into so many parts."""
+    between = (above + (below - above) * part / parts for above, below in itertools.pairwise(sigmas) for part in range(parts))
+    return [*between, *sigmas[-1:]]
+
+
+class Timeline:
+    """
+    sigmas         the run's noise levels, descending, as numbers; with its steps cut into parts, where they are
+    sigma_range    steps may be forecast for sigmas in (end, start]
+    flow           rectified flow, whose sigmas are shares of noise
+    """
+
+    def __init__(self, sigmas: Sequence[float], sigma_range: tuple[float, float] = (math.inf, -1.0), flow: bool = False):
+        self.levels, self.flow, (self.start, self.end) = NoiseLevels(list(sigmas)), flow, sigma_range
+        self.known: tuple[float, ...] = ()
+
+    def foresee(self, known: Sequence[float]):
+        """The noise levels that the sampler will ask about, in order, where that can be told before."""
+        self.known = tuple(known)
+
+    @property
+    def evaluations(self) -> int:
+        """How many there will be: without knowledge, one a step."""
+        return len(self.known) or self.levels.total
+
+    def open(self, sigma: float) -> bool:
+        """Whether steps may be forecast there."""
+        return self.end < sigma <= self.start
+
+    def ahead(self, index: int, sigma: float) -> list[float]:
+        """The noise levels from this evaluation on; one a step where they do not come as foreseen."""
+        if index < len(self.known) and abs(self.known[index] - sigma) <= 1e-3 * max(sigma, self.known[index]):
+            return list(self.known[index:])
+        return [sigma, *self.levels.below(sigma)]
+
+    def time(self, sigma: float, kind: str) -> float:
+        return time_of(sigma, kind, self.flow)
+
+    def moment(self, index: int, sigma: float, config: ToCaConfig) -> Moment:
+        """One evaluation, as settings would have it."""
+        above, below, kind = self.levels.preceding(sigma), self.levels.following(sigma), config.forecast_time
+        pieces: tuple[tuple[float, float], ...] = ((self.time(sigma, kind), above - below),)
+        if config.refine > 1:
+            width = (above - below) / PIECES
+            pieces = tuple((self.time(above - (piece + 0.5) * width, kind), width) for piece in range(PIECES))
+        share = 1 - below / max(above, 1e-9)                        # of the whole step, in its middle too
+        step = Step(index, self.levels.position(sigma), self.levels.total)
+        return Moment(step, sigma, self.time(sigma, kind), share, self.time(sigma, "sigma"), pieces)
+
+    def counted(self, moment: Moment, config: ToCaConfig, computed: int) -> Moment:
+        """The same, with what is left of a number of calls after so many were computed."""
+        sigmas = self.ahead(moment.step.index, moment.sigma)
+        ahead = [self.moment(moment.step.index + place, sigma, config) for place, sigma in enumerate(sigmas) if self.open(sigma)]
+        given = allowed(config, self.evaluations / config.refine)
+        return replace(moment, left=given - computed - (len(sigmas) - len(ahead)), ahead=tuple(ahead))
+
+
+def allowed(config: ToCaConfig, evaluations: float) -> int:
+    """How many calls of the model a run may take that would take so many without a cache."""
+    return max(1, min(count for count in (config.calls, round(evaluations / config.speed) if config.speed else 0) if count))
