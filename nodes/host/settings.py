@@ -51,6 +51,11 @@ class Settings:
             chosen = replace(chosen, max_gap=presets.longest_gap(steps))
         return chosen, (*self.remarks, *remarks)
 
+    def unmet(self, unrefined: str) -> str:
+        """Why the preset can do nothing in a run, in words; unrefined: why its steps cannot be followed in parts."""
+        meant = self.preset == "quality" and not self.custom.counted
+        return f"preset quality wants sampler euler, and {unrefined}" if meant and unrefined else ""
+
     def chosen(self, system, bound, levels, steps: int, masked: bool) -> tuple[ToCaConfig, list[str]]:
         """The settings of preset paper, auto or quality."""
         paper = system.paper(steps) if system is not None and system.paper is not None and bound is not None else None

@@ -95,6 +95,16 @@ def test_the_preset_for_quality_takes_no_longer_than_the_plain_run(demo, cached)
     assert reports[0].calls("full") == 11 and reports[0].flops_speedup > 1
 
 
+def test_the_preset_for_quality_is_the_plain_run_over_other_samplers_but_for_a_number_of_calls(tiny_dit, cached):
+    options = {"steps": 9, "sampler": "dpmpp_2m"}
+    model, reports = cached(tiny_dit, preset="quality")
+    assert torch.equal(tiny_dit.sample(model, **options), tiny_dit.plain(**options))
+    assert "preset quality wants sampler euler" in reports[0].note
+    model, reports = cached(tiny_dit, preset="quality", calls=5)
+    tiny_dit.sample(model, **options)
+    assert reports[0].calls("full") == 5
+
+
 @pytest.mark.parametrize(("sampler", "reason"), [("dpmpp_2m", "makes more of a step"), ("euler_ancestral", "adds noise")])
 def test_other_samplers_take_their_steps_as_they_are(tiny_dit, cached, sampler, reason):
     model, reports = cached(tiny_dit, level="output", calls=100, refine=4)
