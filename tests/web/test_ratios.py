@@ -336,7 +336,7 @@ def test_the_routes_foretell_the_report_and_refuse_by_name(client, server):
         status, answer = ask(server, body)
         assert status == 400 and words in answer["error"], body
     for body, words in ((b'{"widgets": {"cycle": 0}}', "cycle is 0"), (b'{"widgets": {"cycle": []}}', "cycle is []"),
-                        (b'{"widgets": {"speed": 2}}', "speed"), (b'{"widgets": {"tolerance": NaN}}', "tolerance"),
+                        (b'{"widgets": {"swiftness": 2}}', "swiftness"), (b'{"widgets": {"tolerance": NaN}}', "tolerance"),
                         (b'{"ratios": "mlp: 2"}', "block 0 is 2"), (b'{"widgets": {"preset": "fastest"}}', "fastest"),
                         (b'{"widgets": {"score": "x"}}', "score"),
                         (b'{"widgets": {"start_percent": 0.9, "end_percent": 0.1}}', "start_percent")):

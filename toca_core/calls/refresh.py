@@ -33,8 +33,8 @@ class AttendedAnchors(Anchors):
     def __init__(self, config: ToCaConfig):
         super().__init__(config.order, config.basis, trust=False)
 
-    def change(self, time: float, newest, earlier=None):
-        change = super().change(time, newest, earlier)
+    def change(self, when, newest, earlier=None):
+        change, [(time, _)] = super().change(when, newest, earlier), when
         if change is None:
             return None
         last, before = self.times[:2]
