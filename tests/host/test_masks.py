@@ -1,6 +1,5 @@
 """Masks: tokens inside are computed at every step, through the host's own sampler."""
 
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -210,8 +209,9 @@ def test_the_error_counts_inside_the_mask(tiny_dit, pack):
     level = run_inside(tiny_dit, pack, given=False, level="output").level
     output, error = torch.ones(2, 4, 16, 16), torch.zeros(2, 4, 16, 16)
     error[0, :, 0, 0], error[1, :, 4:8, 4:8] = 9.0, 0.5
-    level.begin(SimpleNamespace(step=SimpleNamespace(index=0, position=0, total=1), time=0.0, share=1.0, noise=1.0))
-    level.settle(output, error)
+    schedule = pack_module("toca_core.schedule")
+    level.begin(schedule.Moment(schedule.Step(0, 0, 1)))
+    level.hear_error(error, output, sigma=1.0)
     assert level.learn() == pytest.approx(50.0)
 
     region = run_inside(tiny_dit, pack, given=False).about.region
