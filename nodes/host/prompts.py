@@ -1,5 +1,7 @@
 """Prompts before the host checks them. It shows a value that it refuses several times and whole, however long it is."""
 
+import inspect
+
 from comfy_api.latest import io
 
 from ...toca_core.config import cut, shown
@@ -32,8 +34,9 @@ def shorten_inputs(kind, inputs: dict):
     short = {name: cut(value, LONGEST) if isinstance(value, str) else shown(value, LONGEST)
              for name, value in values.items() if not isinstance(value, list)}
     long = {name for name, words in short.items() if len(words) > LONGEST}
+    checked = inspect.signature(kind.validate_inputs).parameters if long else ()        # what a node checks itself it says in short
     for entry in kind.define_schema().inputs if long else ():
-        if entry.id in long and not taken(entry, values[entry.id]):
+        if entry.id in long and entry.id not in checked and not taken(entry, values[entry.id]):
             inputs[entry.id] = short[entry.id]
 
 

@@ -159,6 +159,9 @@ def inputs_of(info, *kinds):
     return [(name, entry[1].get("options")) for name, entry in entries.items() if entry[0] in kinds]
 
 
+OWN_WORDS = {("ToCaCache", "preset")}           # a name may come with its settings behind it, which the node looks into
+
+
 def test_a_long_value_is_refused_in_the_hosts_own_words_and_not_shown_whole(client, refusals):
     """Of every list and every number of our nodes."""
     for kind, info in client.our_nodes().items():
@@ -167,6 +170,9 @@ def test_a_long_value_is_refused_in_the_hosts_own_words_and_not_shown_whole(clie
                 errors, length = refusals(kind, {name: value})
                 assert length < 10_000, (kind, name, length)
                 error = errors[name]
+                if (kind, name) in OWN_WORDS:
+                    assert error["type"] == "custom_validation_failed" and error["details"].startswith(name)
+                    continue
                 assert error["details"].startswith(name) and len(error["extra_info"]["received_value"]) < 250
                 assert error["type"] == ("value_not_in_list" if options is not None else "invalid_input_type"), (kind, name, error)
                 assert options is None or str(options) in error["details"] or f"list of length {len(options)}" in error["details"]
