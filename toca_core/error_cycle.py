@@ -83,7 +83,7 @@ class ErrorCycle:
     def placed(self, moment: Moment, left: int) -> bool:
         """Of a run with a number of calls, of which some are left."""
         if left != self.plan[0]:
-            self.plan = left, planned(left, self.anchors, self.owed, moment.ahead, self.config.order + 1, self.expected)
+            self.plan = left, planned(left, self.anchors, self.owed, moment.ahead(), self.config.order + 1, self.expected)
         if self.anchors:
             self.owed += self.expected(self.anchors, moment)
         return moment.step.index in self.plan[1]

@@ -3,6 +3,7 @@
 import bisect
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class Moment:
     noise     share of noise in the sample, 0..1
     pieces    (time, width) of the parts in which the step is followed: what the noise level falls by in each
     left      how many of these evaluations may be computed, where a number of calls is given
-    ahead     the evaluations from this one on that may be forecast, where it is
+    ahead     () -> the evaluations from this one on that may be forecast, where it is; asked only where a plan is made
     """
     step: Step
     sigma: float = 1.0
@@ -50,7 +51,7 @@ class Moment:
     noise: float = 1.0
     pieces: tuple[tuple[float, float], ...] = ()
     left: int | None = None
-    ahead: "tuple[Moment, ...]" = ()
+    ahead: Callable[[], list["Moment"]] = list
 
     @property
     def last(self) -> bool:

@@ -64,10 +64,12 @@ class Timeline:
 
     def counted(self, moment: Moment, config: ToCaConfig, computed: int) -> Moment:
         """The same, with what is left of a number of calls after so many were computed."""
-        sigmas = self.ahead(moment.step.index, moment.sigma)
-        ahead = [self.moment(moment.step.index + place, sigma, config) for place, sigma in enumerate(sigmas) if self.open(sigma)]
-        given = allowed(config, self.evaluations / config.refine)
-        return replace(moment, left=given - computed - (len(sigmas) - len(ahead)), ahead=tuple(ahead))
+        first, sigmas = moment.step.index, self.ahead(moment.step.index, moment.sigma)
+        closed = sum(not self.open(sigma) for sigma in sigmas)
+
+        def ahead() -> list[Moment]:
+            return [self.moment(first + place, sigma, config) for place, sigma in enumerate(sigmas) if self.open(sigma)]
+        return replace(moment, left=allowed(config, self.evaluations / config.refine) - computed - closed, ahead=ahead)
 
 
 def allowed(config: ToCaConfig, evaluations: float) -> int:

@@ -68,7 +68,7 @@ def test_evaluations_that_must_be_plain_are_paid_from_the_same_purse():
     timeline = Timeline(SIGMAS, sigma_range=(2.0, 0.2), flow=True)
     moment = timeline.counted(timeline.moment(0, 1.0, config), config, 0)
     closed = sum(sigma <= 0.2 for sigma in SIGMAS[:-1])
-    assert moment.left == 12 - closed and len(moment.ahead) == 30 - closed
+    assert moment.left == 12 - closed and len(moment.ahead()) == 30 - closed
 
 
 def test_a_sampler_that_comes_otherwise_than_foreseen_is_taken_step_by_step():
