@@ -11,7 +11,7 @@ from ..toca_core.schedule import Step, fresh_ratio
 from ..toca_core.system import System, Usual
 from .host.block_ratios import parse_block_ratios
 from .host.records import RECORDS, Record
-from .host.settings import PRESETS, fit, read
+from .host.settings import OF_THE_RUN, PRESETS, fit, read
 from .host.user_files import saved_presets, split_preset
 from .models.loading import MOST_BLOCKS
 from .systems import SYSTEMS
@@ -119,7 +119,7 @@ def to_keep(node: str, system: str, widgets: dict, ratios: str | None, workflow:
     settings = settings_of(record.costs if record else Drawn(entry.layout if entry is not None else None, depths), widgets, ratios)
     if settings.preset == "paper" and record is None:
         raise ConfigError("preset is paper, whose settings depend on the model; sample once, then save.")
-    if settings.preset in ("auto", "quality", "paper"):
+    if settings.preset in OF_THE_RUN:
         config, _ = settings.resolve(entry if record else None, record and record.costs, STEPS)
     else:
         config = settings.custom

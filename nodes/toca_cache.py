@@ -9,7 +9,7 @@ from .host.calls import plain_model
 from .host.publish import place_of
 from .host.records import RECORDS
 from .host.seam import install
-from .host.settings import PRESETS, SCORES, fit, read
+from .host.settings import OF_THE_RUN, PRESETS, SCORES, fit, read
 from .host.user_files import preset_file, preset_of, saved_presets, split_preset
 from .systems import bound_of, system_of
 from .toca_ratios import Ratios
@@ -156,7 +156,7 @@ class ToCaCache(io.ComfyNode):
         system, (bound, _) = system_of(diffusion_model), bound_of(diffusion_model)
         widgets = {name: given.get(name, default) for name, default in defaults().items() if name not in ("enable", "preset")}
         settings = read(bound and bound.layout, preset, ratios=ratios, **widgets)
-        if settings.preset not in ("auto", "quality", "paper"):
+        if settings.preset not in OF_THE_RUN:
             fit(settings.custom, system, bound)
         node = cls.hidden.unique_id if cls.hidden else None
         place = place_of(node)

@@ -10,7 +10,8 @@ from ..systems import MODULES
 from .block_ratios import parse_block_ratios
 from .user_files import preset_of, split_preset
 
-PRESETS = ("auto", "quality", "paper", "custom")               # beside those that users have saved (`user_files.py`)
+OF_THE_RUN = ("auto", "quality", "paper")                      # presets whose settings follow from the model and the run, not from widgets
+PRESETS = (*OF_THE_RUN, "custom")                              # beside those that users have saved (`user_files.py`)
 BUDGET = ("calls", "speed", "refine")                          # of runs that forecast whole steps
 ALWAYS = ("start_percent", "end_percent", "memory_budget", "cache_device", "cache_dtype", *BUDGET)  # that count with every preset
 SCORES = {"self-attention": "self_attn", "cross-attention": "cross_attn", "random": "random"}
@@ -39,7 +40,7 @@ class Settings:
         masked    a mask's tokens are to be computed at every step
         """
         levels = levels_of(system, bound)
-        if self.preset in ("auto", "quality", "paper"):
+        if self.preset in OF_THE_RUN:
             chosen, remarks = self.chosen(system, bound, levels, steps, masked)
         else:
             chosen, remarks = fit(self.custom, system, bound)
@@ -116,14 +117,14 @@ def at_tolerance(config: ToCaConfig, tolerance: float | None) -> ToCaConfig:
 
 def unused(preset: str, config: ToCaConfig, ratios, tolerance: float | None):
     """What a user has set, but what does not count: it stays set from one preset and level to another."""
-    if preset not in ("auto", "quality", "paper") and tolerance is not None and not config.forecasts:
+    if preset not in OF_THE_RUN and tolerance is not None and not config.forecasts:
         yield f"The tolerance of {tolerance:g} was not used, since level is {config.level}; choose stack or output"
     if preset != "custom" and ratios is not None:
         yield f"The connected ratios were not used, since preset is {preset}; choose custom"
     elif preset == "custom" and config.block_ratios and config.level != "module":
         yield f"The ratios by block were not used, since level is {config.level}; choose module"
     budget = [name for name in BUDGET if getattr(config, name) != getattr(ToCaConfig(), name)]
-    if budget and preset not in ("auto", "quality", "paper") and config.level == "module":
+    if budget and preset not in OF_THE_RUN and config.level == "module":
         yield f"{' and '.join(budget)} did not count, since level is module; choose stack or output"
     elif config.counted and tolerance is not None:
         yield "tolerance did not count, since calls or speed says how many steps are computed"
