@@ -83,13 +83,12 @@ def foresee(node: str, system: str, widgets: dict, ratios: str | None, workflow:
     """
     record = record_of(node, system, workflow)
     entry, depths = known(record, system)
-    layout = entry.layout if entry is not None else None
-    costs = record.costs if record else Drawn(layout, depths)
+    costs = record.costs if record else drawn_of(entry, depths)
     settings, run = settings_of(costs, widgets, ratios), record.run if record else None
     drawn = settings_of(costs, widgets | {"preset": "custom", "tolerance": -1.0, "score": "random", "level": "module"}, ratios).custom
     if record is None:
         depths = as_given(depths, dict(drawn.block_ratios))
-    drawn, _ = fit(drawn, entry, Drawn(layout, depths)) if depths else (drawn, [])        # whatever the preset
+    drawn, _ = fit(drawn, entry, drawn_of(entry, depths)) if depths else (drawn, [])        # whatever the preset
     config, remarks = settings.resolve(entry, costs, run.total if run else STEPS)
     answer = {"ratios": ratios_of(drawn, depths), "preset": settings.preset, "remarks": list(remarks), "work": "", "flops": None,
               "plain_flops": None, "speedup": None, "cache_bytes": None, "steps": None, "full": None, "note": ""}
@@ -116,7 +115,7 @@ def to_keep(node: str, system: str, widgets: dict, ratios: str | None, workflow:
     """
     record = record_of(node, system, workflow)
     entry, depths = known(record, system)
-    settings = settings_of(record.costs if record else Drawn(entry.layout if entry is not None else None, depths), widgets, ratios)
+    settings = settings_of(record.costs if record else drawn_of(entry, depths), widgets, ratios)
     if settings.preset == "paper" and record is None:
         raise ConfigError("preset is paper, whose settings depend on the model; sample once, then save.")
     if settings.preset in OF_THE_RUN:
@@ -131,6 +130,10 @@ class Drawn:
     """What stands for a bound model before there is one: where its modules are, and how many blocks each has."""
     layout: Layout | None
     depths: dict
+
+
+def drawn_of(entry: System | None, depths: dict) -> Drawn:
+    return Drawn(entry.layout if entry is not None else None, depths)
 
 
 def as_given(depths: dict, ratios: dict) -> dict:

@@ -17,8 +17,9 @@ from .prediction import describe, foresee, to_keep
 
 LONGEST = 100_000       # bytes of a body
 # name -> (what it has to be, what it is by default, that in words)
-FIELDS: dict[str, tuple[Any, Any, str]] = {"node": (str, "", "text"), "system": (str, "", "text"), "widgets": (dict, {}, "an object"),
-          "ratios": ((str, type(None)), None, "text"), "workflow": ((str, type(None)), None, "text")}
+FIELDS: dict[str, tuple[Any, Any, str]] = {
+    "node": (str, "", "text"), "system": (str, "", "text"), "widgets": (dict, {}, "an object"),
+    "ratios": ((str, type(None)), None, "text"), "workflow": ((str, type(None)), None, "text")}
 
 
 def add_routes(routes):

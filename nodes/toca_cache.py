@@ -34,8 +34,8 @@ class ToCaCache(io.ComfyNode):
                 io.Boolean.Input("enable", default=True, optional=True, tooltip="Off: the model passes through untouched."),
                 io.Combo.Input("preset", options=list(dict.fromkeys((*PRESETS, *saved_presets()))), default="auto", optional=True,
                                tooltip="auto: whole steps are forecast, as far as the error measured on the way allows; tolerance says "
-                                       "how far. quality: as many steps computed as without it, each followed more finely, so that the "
-                                       "picture comes nearer to what very many steps give (sampler euler). paper: ToCa's "
+                                       "how far. quality: nearly as many calls as without it, better placed: in the same time the picture "
+                                       "comes nearer to what very many steps give (sampler euler). paper: ToCa's "
                                        "published settings to the letter. custom: the widgets below. Any other was saved with ToCa "
                                        "Calibrate."),
                 io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01, optional=True,
@@ -119,7 +119,7 @@ class ToCaCache(io.ComfyNode):
                 io.Float.Input("speed", default=0.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,
                                tooltip="The same as a speed: 2 computes half of the steps, 3 a third. 0: off."),
                 io.Int.Input("refine", default=1, min=1, max=64, optional=True,
-                             tooltip="Follows every step in so many parts, at the same number of calls: the picture comes nearer to what "
+                             tooltip="Cuts every step into so many parts, at the same number of calls: the picture comes nearer to what "
                                      "very many steps give, and differs from the plain run's. With sampler euler. 1: off."),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
