@@ -29,39 +29,12 @@ load_host(cpu=not GPU)
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-import comfy.cli_args  # noqa: E402
-
-comfy.cli_args.args.use_pytorch_cross_attention = True              # fused attention, also on a CPU
-import comfy.model_management  # noqa: E402
-import comfy.model_patcher  # noqa: E402
 import comfy.sample  # noqa: E402
-import comfy.supported_models  # noqa: E402
 
+from benchmarks.true_models import MODELS, build  # noqa: E402
 
-def pixart(depth):
-    module = pack_module("nodes.models.pixart")
-    sizes = dict(image_model="toca_pixart", in_channels=4, patch_size=2, hidden_size=1152, depth=depth, num_heads=16, caption_channels=4096,
-                 model_max_length=120, micro_condition=False, pred_sigma=True, mlp_ratio=4, position_extent=32)
-    config = module.PixArtConfig(sizes, module.VERSIONS["PixArt-alpha"].latent_format)
-    return config, (1, 4, 64, 64), 20, 4.5, [[[torch.randn(1, 120, 4096), {}]] for _ in range(2)]
-
-
-def open_sora(depth):
-    loader, stdit3 = pack_module("nodes.models.stdit3_loader"), pack_module("nodes.models.stdit3")
-    shape = stdit3.STDiT3Shape(4, 8, (1, 2, 2), 1152, depth, 16, 4608, 4096, 300)
-    return loader.STDiT3Config(shape), (1, 4, 16, 30, 53), 30, 7.0, [[[torch.randn(1, 300, 4096), {}]] for _ in range(2)]
-
-
-def flux(depth):
-    config = comfy.supported_models.Flux(dict(
-        image_model="flux", in_channels=16, out_channels=16, patch_size=2, hidden_size=3072, context_in_dim=4096, vec_in_dim=768,
-        mlp_ratio=4.0, num_heads=24, depth=depth, depth_single_blocks=2 * depth, axes_dim=[16, 56, 56], theta=10000, qkv_bias=True,
-        guidance_embed=True, txt_ids_dims=[]))
-    text = [[torch.randn(1, 256, 4096), {"pooled_output": torch.randn(1, 768), "guidance": 3.5}]]
-    return config, (1, 16, 64, 64), 28, 1.0, [text, text]
-
-
-SYSTEMS = {"pixart": (pixart, 8), "open_sora": (open_sora, 2), "flux": (flux, 2)}          # and how many blocks by default
+FLUX_SHAPE = (1, 16, 64, 64)                                        # 512 x 512, so that a CPU gets through
+SYSTEMS = {"pixart": 8, "open_sora": 2, "flux": 2}                  # and how many blocks by default
 
 
 def keep_freed_memory():
@@ -73,22 +46,12 @@ def keep_freed_memory():
         mallopt(trim_threshold, -1)
 
 
-def build(system, depth):
-    """-> (MODEL with random weights, latent shape, steps, guidance, [positive, negative])."""
-    config, *rest = SYSTEMS[system][0](depth)
-    config.set_inference_dtype(torch.bfloat16, None)
-    device = comfy.model_management.get_torch_device()
-    model = config.get_model({}, "", device=device)
-    with torch.no_grad():
-        for weight in model.diffusion_model.parameters():
-            weight.normal_(std=0.02)
-    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device), *rest
-
-
 def measure(system, depth, steps, repeats):
     torch.manual_seed(0)
-    model, shape, own_steps, cfg, (positive, negative) = build(system, depth)
-    steps, settings = steps or own_steps, pack_module("nodes.host.settings").Settings
+    sized = MODELS[system]
+    model, (positive, negative) = build(sized, depth), sized.conditioning()
+    shape = FLUX_SHAPE if system == "flux" else sized.shape
+    steps, settings = steps or sized.steps, pack_module("nodes.host.settings").Settings
     noise, reports = torch.randn(shape), []
     published = replace(pack_module("nodes.systems").SYSTEMS[system].paper(steps), layer_divisor=None)
     cached = pack_module("nodes.host.seam").install(model, settings("custom", published), reports.append)
@@ -97,7 +60,7 @@ def measure(system, depth, steps, repeats):
         torch.cuda.reset_peak_memory_stats() if GPU else None
         began = time.perf_counter()
         with torch.inference_mode():
-            comfy.sample.sample(chosen, noise, steps, cfg, "euler", "simple", positive, negative, torch.zeros(shape),
+            comfy.sample.sample(chosen, noise, steps, sized.cfg, "euler", "simple", positive, negative, torch.zeros(shape),
                                 disable_pbar=True, seed=0)
         return time.perf_counter() - began, torch.cuda.max_memory_allocated() if GPU else 0
 
@@ -127,7 +90,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="run.py widths", description=__doc__.split("\n")[0])
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--depth", type=int, help="blocks (FLUX: double blocks); default: " +
-                        ", ".join(f"{name} {depth}" for name, (_, depth) in SYSTEMS.items()))
+                        ", ".join(f"{name} {depth}" for name, depth in SYSTEMS.items()))
     parser.add_argument("--steps", type=int, help="sampling steps; default: 20, 30 and 28")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -137,7 +100,7 @@ if __name__ == "__main__":
     torch.set_num_threads(given.threads)
     report = {"torch": torch.__version__, "threads": given.threads, "repeats": given.repeats,
               "machine": torch.cuda.get_device_name() if GPU else f"CPU ({platform.machine()}), {given.threads} threads",
-              "runs": [measure(system, given.depth or SYSTEMS[system][1], given.steps, given.repeats) for system in given.systems]}
+              "runs": [measure(system, given.depth or SYSTEMS[system], given.steps, given.repeats) for system in given.systems]}
     show(report)
     if given.json:
         given.json.write_text(pack_module("toca_core.finite").dumps(report, indent=2), encoding="utf-8")

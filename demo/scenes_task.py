@@ -1,8 +1,8 @@
 """What the demo's second model learns (`demo/scenes_flux.safetensors`; python run.py train --model scenes).
 
 The host's own FLUX class (2 double and 6 single blocks of width 128; 128 tokens of 4 x 4 pixels, 6 of text) learns the pictures of
-`scenes.py` as `training.py` says. It predicts the velocity, as FLUX does. At a peak rate of 1e-3 the error fell from 0.80, over the
-first 800 pictures, to 0.17 over the 800 that ended at 2400. The file is not part of the project yet: whoever wants it trains it.
+`scenes.py` as `training.py` says. It predicts the velocity, as FLUX does. The file saw 1.73 million pictures, 512 at a time at a peak
+rate of 1e-3, in 84 seconds of one NVIDIA H200 (--minutes 1.4 --batch 512 --peak 1e-3); a CPU needs 8 at a time and hours.
 """
 
 import torch

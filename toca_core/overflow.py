@@ -1,5 +1,7 @@
 """Numbers that are not finite: which picture of a batch has them, and since when."""
 
+from itertools import groupby
+
 import torch
 
 
@@ -19,10 +21,10 @@ class Overflows:
     def first(self) -> dict[int, int]:
         """Picture -> the evaluation in which it first had one."""
         found: dict[int, int] = {}
-        for evaluation, finite in self.seen:
-            for picture, fine in enumerate(finite.tolist()):
-                if not fine:
-                    found.setdefault(picture, evaluation)
+        for _, alike in groupby(self.seen, lambda seen: (seen[1].device, len(seen[1]))):        # one wait for all
+            evaluations, finite = zip(*alike, strict=True)
+            for place, picture in torch.stack(finite).logical_not().nonzero().tolist():
+                found.setdefault(picture, evaluations[place])
         return found
 
     def sentences(self):

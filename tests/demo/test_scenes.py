@@ -122,6 +122,11 @@ def test_every_level_caches_it(tiny, level):
     assert cached.isfinite().all() and not torch.equal(cached, sample(tiny))
 
 
+def test_the_bundled_file_draws_what_it_is_asked_for():
+    asked = SCENES.ask(4)
+    assert SCENES.right((sample(SCENES.load(), asked, 20).float() + 1).div(2).clamp(0, 1), asked) == [True] * 4
+
+
 def test_another_models_file_is_refused(tmp_path):
     save_file({"weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="is no model of the demo's scenes"):
