@@ -1,4 +1,4 @@
-"""What the demo's second model learns (`demo/scenes_flux.safetensors`; python run.py train --model scenes).
+"""What the demo's second model learns (`benchmarks/scenes_flux.safetensors`; python run.py train --model scenes).
 
 The host's own FLUX class (2 double and 6 single blocks of width 128; 128 tokens of 4 x 4 pixels, 6 of text) learns the pictures of
 `scenes.py` as `training.py` says. It predicts the velocity, as FLUX does. The file saw 1.73 million pictures, 512 at a time at a peak

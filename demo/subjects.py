@@ -71,7 +71,7 @@ SHAPES = Subject(
     caption=lambda label: shapes.CLASSES[label], read=lambda picture: " ".join(checker.read(picture)[:2]).strip(),
     attending=lambda network: [block.attn.qkv for block in network.blocks], paper=published.dit)
 SCENES = Subject(
-    "scenes", ROOT / "demo/scenes_flux.safetensors", (scenes.HEIGHT, scenes.WIDTH), read_model=scenes_model.load_scenes,
+    "scenes", ROOT / "benchmarks/scenes_flux.safetensors", (scenes.HEIGHT, scenes.WIDTH), read_model=scenes_model.load_scenes,
     ask=some_scenes, conditioning=scenes_model.conditioning, nothing="",
     caption=lambda label: label, read=scene_checker.read,
     attending=lambda network: [part.qkv for block in network.double_blocks for part in (block.img_attn, block.txt_attn)],

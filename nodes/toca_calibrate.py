@@ -11,6 +11,7 @@ from ..toca_core import calibration
 from ..toca_core.config import ConfigError, ToCaConfig, number
 from ..toca_core.keep import memory
 from .calibration_picture import curve, picture, sizes
+from .choices import check_choices
 from .host import user_files
 from .host.calibrating import Calibration, Sampling
 from .host.seam import install
@@ -72,6 +73,7 @@ class ToCaCalibrate(io.ComfyNode):
     @classmethod
     def execute(cls, model, positive, negative, latent, target="2.5x", steps=20, cfg=4.0, sampler_name="euler", scheduler="simple",
                 first_seed=0, effort=2, save_as="", sensitivity=True, vae=None, **_) -> io.NodeOutput:
+        check_choices(cls, sampler_name=sampler_name, scheduler=scheduler)
         number(0, 100)("cfg", cfg)
         target = calibration.parse_target(target)
         save_as = save_as.strip() and user_files.check_name("save_as", save_as.strip(), PRESETS)

@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
+from .choices import check_choices
 from .models.dit_loader import GUIDED_CHANNELS, guide_first, load_dit
 from .models.loading import DTYPES
 
@@ -33,6 +34,7 @@ class ToCaLoadDiT(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype="default", num_heads=0, guidance_channels="all", **_) -> io.NodeOutput:
+        check_choices(cls, weight_dtype=weight_dtype, guidance_channels=guidance_channels)
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         model = load_dit(path, weight_dtype, num_heads)
         if channels := GUIDED_CHANNELS[guidance_channels]:

@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
+from .choices import check_choices
 from .models.loading import DTYPES
 from .models.stdit3_loader import load_stdit3
 
@@ -26,5 +27,6 @@ class ToCaLoadOpenSora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype="default", **_) -> io.NodeOutput:
+        check_choices(cls, weight_dtype=weight_dtype)
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         return io.NodeOutput(load_stdit3(path, weight_dtype))

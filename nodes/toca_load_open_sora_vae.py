@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
+from .choices import check_choices
 from .models.open_sora_vae import load_open_sora_vae
 
 
@@ -26,4 +27,5 @@ class ToCaLoadOpenSoraVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae_name, weight_dtype="default", **_) -> io.NodeOutput:
+        check_choices(cls, weight_dtype=weight_dtype)
         return io.NodeOutput(load_open_sora_vae(folder_paths.get_full_path_or_raise("vae", vae_name), weight_dtype))

@@ -3,6 +3,7 @@
 import folder_paths
 from comfy_api.latest import io
 
+from .choices import check_choices
 from .models.loading import DTYPES
 from .models.pixart import VERSIONS, load_pixart
 
@@ -32,5 +33,6 @@ class ToCaLoadPixArt(io.ComfyNode):
 
     @classmethod
     def execute(cls, model_name, weight_dtype="default", version="auto", num_heads=0, **_) -> io.NodeOutput:
+        check_choices(cls, weight_dtype=weight_dtype, version=version)
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         return io.NodeOutput(load_pixart(path, weight_dtype, version, num_heads))

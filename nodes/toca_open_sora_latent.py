@@ -6,6 +6,7 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
+from .choices import check_choices
 from .models.open_sora_video import RESOLUTIONS, SIZES, latent_size, pixels, whole_chunks
 from .models.stdit3_loader import CHANNELS
 
@@ -44,6 +45,7 @@ class ToCaOpenSoraLatent(io.ComfyNode):
     @classmethod
     def execute(cls, resolution="240p", aspect_ratio="16:9", frames=51, batch_size=1, start_image=None, vae=None, start_latent=None,
                 **_) -> io.NodeOutput:
+        check_choices(cls, resolution=resolution, aspect_ratio=aspect_ratio)
         (height, width), frames = pixels(resolution, aspect_ratio), whole_chunks(frames)
         size = latent_size(frames, height, width)
         latent = {"samples": torch.zeros(batch_size, CHANNELS, *size, device=comfy.model_management.intermediate_device())}

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io, ui
 
+from .choices import check_choices
 from .drawing.canvas import as_images
 from .drawing.report import draw_sentence
 from .drawing.tokens import draw_maps, over_pictures
@@ -43,6 +44,7 @@ class ToCaTokenMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, images, what="recomputed", opacity=0.6, **_) -> io.NodeOutput:
+        check_choices(cls, what=what)
         node, prompt, log = cls.hidden.unique_id, cls.hidden.prompt, log_of(model)
         logged = log.nearest(node, prompt) if log is not None else None
         if logged is None:

@@ -213,3 +213,25 @@ def test_a_hand_edited_workflow_is_rejected_before_it_runs(client, changes, name
     with pytest.raises(PromptRejected, match=named):
         client.run(graph(**changes))
     assert client.run(graph()).error is None
+
+
+def test_a_word_that_is_no_choice_is_refused_wherever_a_link_may_bring_it():
+    """The host checks what a widget holds, not what comes through a link of any type."""
+    import asyncio
+    import inspect
+
+    from comfy_api.latest import io
+
+    from tools.pack import pack_module
+    config, tried = pack_module("toca_core.config"), 0
+    for node in asyncio.run(pack_module("nodes.extension").ToCaExtension().get_node_list()):
+        needed = {name: None for name, parameter in inspect.signature(node.execute).parameters.items()
+                  if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD}
+        for entry in node.define_schema().inputs:
+            if not isinstance(entry, io.Combo.Input) or entry.id in ("model_name", "vae_name") or node.__name__ == "ToCaCache":
+                continue                                            # files are looked for; the cache's settings have their own tests
+            for odd in ("nothing like that", None, 3, ["euler"], {}):
+                tried += 1
+                refused(config.ConfigError, lambda node=node, name=entry.id, odd=odd: node.execute(**{**needed, name: odd}),
+                        f"{entry.id} is {odd!r}", "choose one of")
+    assert tried >= 5 * 10
