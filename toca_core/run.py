@@ -148,6 +148,11 @@ class SamplingRun:
             step.error = error
         if isinstance(self.level, Learning) and self.level.watched is not None:
             self.learned(self.level.found_layout())
+        if misfit := getattr(self.level, "misfit", ""):
+            self.memory.budget = None
+            self.report.remark(f"The entry of {self.report.model} does not fit what its blocks do ({misfit}): what it predicts is forecast "
+                               f"instead (level output)")
+            self.settle(replace(self.config, level="output"))
 
     def learned(self, layout):
         """The model's blocks were looked for in the last call: take them, or do without."""
@@ -310,7 +315,7 @@ class SamplingRun:
     def need(self, about: CallContext, config: ToCaConfig | None = None):
         config = config or self.config
         attended = config.level == "stack" and getattr(self.level, "attends", False)
-        return self.level_of(config).need(replace(about, config=config), self.memory.itemsize, attended)
+        return self.level_of(config).need(replace(about, config=config, linear=self.about.linear), self.memory.itemsize, attended)
 
     def level_of(self, config: ToCaConfig) -> Any:
         return self.level if config.level == self.config.level else LEVELS[config.level]

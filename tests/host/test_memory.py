@@ -45,7 +45,7 @@ def known(subject, cached, **settings):
 
 def sample(subject, cached, **settings):
     """(latent, report) of a run with these settings."""
-    options = {name: settings.pop(name) for name in ("cfg", "batch", "steps") if name in settings}
+    options = {name: settings.pop(name) for name in ("cfg", "batch", "steps", "sampler") if name in settings}
     model, reports = cached(subject, **settings)
     return subject.sample(model, **{"steps": 10, **options}), reports[0]
 
@@ -60,7 +60,7 @@ def test_the_cache_takes_what_was_predicted(subject, cached, mode):
 
 
 @pytest.mark.parametrize("settings", [{"cfg": 1.0}, {"batch": 3}, {"cache_dtype": "bf16"}, {"cache_dtype": "fp8"},
-                                      {"cache_dtype": "fp8", "level": "stack"}])
+                                      {"cache_dtype": "fp8", "level": "stack"}, {"sampler": "uni_pc", "level": "stack"}])
 def test_likewise_without_guidance_for_batches_and_in_fewer_bits(subject, cached, settings):
     _, report = sample(subject, cached, **SETTINGS, **settings)
     assert report.predicted_cache_bytes == report.cache_bytes > 0 and report.note == ""

@@ -1,5 +1,7 @@
 """Every model of the host, and ones that it has never seen: at which level they are cached, and that nothing is wrong there."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -150,6 +152,24 @@ def test_an_entry_that_no_longer_fits_leaves_level_output(tiny_dit, pack, monkey
     assert tiny_dit.sample(model, steps=12).isfinite().all()
     assert reports[0].settings["level"] == "output" and reports[0].calls("partial") > 3
     assert "does not fit this version of the model" in reports[0].note and "there is no rooms" in reports[0].note
+
+
+@pytest.mark.parametrize("name, streams, picture, named", [
+    ("qwen_image", ("hidden_states", "encoder_hidden_states"), "hidden_states", "a block takes hidden_states of .* and returns"),
+    ("wan_t2v", ("x", "context"), "x", "a block returns no x, context"),
+    ("qwen_image", "hidden_states", None, "a block returns no hidden_states")], ids=["order", "one for two", "two for one"])
+def test_an_entry_whose_streams_are_wrong_leaves_level_output(name, streams, picture, named, pack, monkeypatch):
+    """What a block returns shows in the first full step; nothing is skipped on the strength of it, and the run goes on."""
+    tiny, layout = zoo.builders()[name].make(), pack_module("toca_core.families.layout")
+    system = pack.systems.system_of(tiny.diffusion_model)
+    path = system.stacks[0].path
+    monkeypatch.setitem(system.__dict__, "layout", layout.Layout(
+        name, (pack_module("toca_core.families.tokens").TokenStack(path, streams, picture),)))
+    reports = []
+    chosen = pack.settings.Settings("custom", pack.config.ToCaConfig(level="stack", tolerance=50.0))
+    result = tiny.sample(pack.seam.install(tiny.model, chosen, reports.append), steps=12)
+    assert result.isfinite().all() and reports[0].settings["level"] == "output" and reports[0].calls("partial") > 2
+    assert re.search(f"does not fit what its blocks do \\({named}", reports[0].note)
 
 
 @pytest.mark.parametrize("name", [

@@ -232,6 +232,6 @@ def test_a_word_that_is_no_choice_is_refused_wherever_a_link_may_bring_it():
                 continue                                            # files are looked for; the cache's settings have their own tests
             for odd in ("nothing like that", None, 3, ["euler"], {}):
                 tried += 1
-                refused(config.ConfigError, lambda node=node, name=entry.id, odd=odd: node.execute(**{**needed, name: odd}),
+                refused(config.ConfigError, lambda node=node, given={**needed, entry.id: odd}: node.execute(**given),
                         f"{entry.id} is {odd!r}", "choose one of")
     assert tried >= 5 * 10

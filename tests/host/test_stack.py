@@ -100,6 +100,17 @@ def test_other_samplers_are_repaid_nothing(demo, cached, sampler):
     assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("sampler, alike", [("uni_pc", True), ("dpmpp_2m", True), ("euler", False)])
+def test_where_nothing_is_taken_back_the_error_is_that_of_the_prediction(demo, cached, sampler, alike):
+    """The first one at level stack is that at level output, since both are of the same two steps."""
+    errors = []
+    for level in ("stack", "output"):
+        model, reports = cached(demo, level=level, tolerance=20.0, trust=False)
+        demo.sample(model, steps=8, sampler=sampler)
+        errors.append(next(step.error for step in reports[0].steps if step.error is not None))
+    assert (errors[0] == pytest.approx(errors[1], rel=1e-4)) == alike
+
+
 @pytest.mark.parametrize("steps", [1, 2, 4, 8])
 def test_few_steps_are_skipped_one_at_a_time_or_not_at_all_and_the_report_says_so(subject, cached, steps):
     model, reports = cached(subject, "auto")

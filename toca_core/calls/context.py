@@ -32,6 +32,7 @@ class CallContext:
     model       whose call it is
     hindered    why no single token can be computed in this call, in words; empty where nothing hinders
     parts       of x, where they have noise levels of their own; else empty
+    linear      as in `levels.base.Run`
     ran         () -> whether the model ran in this call, where that can be told from outside: another node may answer in its place
     """
     config: ToCaConfig
@@ -45,6 +46,7 @@ class CallContext:
     model: Any = None
     hindered: str = ""
     parts: tuple[Part, ...] = ()
+    linear: bool = True
     ran: Callable[[], bool] = lambda: True
 
     @property

@@ -40,6 +40,7 @@ class StackCall:
         self.tokens: Any = None                                     # before the first block; on a skipped step those after the last;
                                                                     # after a full one what the blocks added to them
         self.reached, self.left = False, False
+        self.misfit = ""                                            # what the last block returned that the entry does not say
         self.error: torch.Tensor | None = None
         self.token_error: torch.Tensor | None = None                # (B, N), its square token by token
 
@@ -136,14 +137,14 @@ class BlockPass:
             call.enter(self.stack.picture_in(args, kwargs))
         if not call.skip:
             output = self.forward(*args, **kwargs)
-            return output if not self.last else self.left(output)
+            return output if not self.last else self.left(args, kwargs, output)
         call.left = call.left or self.last
         return self.stack.passed(args, kwargs, call.tokens if self.last else None)
 
-    def left(self, output):
+    def left(self, args, kwargs, output):
         """What the last block returned, with what is owed taken back."""
-        self.call.left = True
-        if self.call.tokens is None:                                # another node stood in for the first block
+        self.call.left, self.call.misfit = True, self.stack.misfit(args, kwargs, output)
+        if self.call.tokens is None or self.call.misfit:            # another node stood in for the first block, or the entry is wrong
             return output
         repaid = self.call.leave(self.stack.picture_out(output, self.call.tokens.shape[1]))
         return output if repaid is None else self.stack.changed(output, repaid)

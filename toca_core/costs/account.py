@@ -79,6 +79,10 @@ class StackCosts:
         """Whether a site computes every token in a call that is full for these kinds."""
         return site.kind in full
 
+    def misfit(self, args, kwargs, output) -> str:
+        """What is wrong with what a block returned, in words; "" where a family's blocks are the host's own."""
+        return ""
+
     def scored_by(self, score: str) -> Site | None:
         """The attention that gives the stack's scores."""
         return next((site for site in self.sites if site.kind == score), None)

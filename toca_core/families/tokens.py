@@ -120,6 +120,17 @@ class BoundTokens(TokenCosts):
                 "last": lambda: torch.cat((whole[:, :-count], picture), dim=1),
                 "first": lambda: torch.cat((picture, whole[:, count:]), dim=1)}[self.stack.side]()
 
+    def misfit(self, args, kwargs, output) -> str:
+        """What a block returned that its streams do not say, in words; streams keep their shapes from block to block."""
+        returned = output if isinstance(self.stack.streams, tuple) else (output,)
+        if not isinstance(returned, (tuple, list)) or len(returned) < len(self.stack.returned) or not torch.is_tensor(returned[0]):
+            return f"a block returns no {', '.join(map(str, self.stack.returned))}"
+        for name, given in zip(self.stack.returned, returned, strict=False):
+            taken = self.take(name, args, kwargs)
+            if torch.is_tensor(taken) and taken.shape != getattr(given, "shape", None):
+                return f"a block takes {name} of {tuple(taken.shape)} and returns {tuple(getattr(given, 'shape', ()))} in its place"
+        return ""
+
     def main_of(self, output):
         return output[self.stack.returned.index(self.stack.main)] if isinstance(self.stack.streams, tuple) else output
 

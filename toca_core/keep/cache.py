@@ -4,6 +4,7 @@ Every cache can be `divided` into those of the conditionings, and those can be `
 """
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 from ..config import ToCaConfig
@@ -127,25 +128,28 @@ class OutputCache:
 
 
 class StackCache:
-    """What all blocks together added to the picture's tokens at the last full steps."""
+    """What all blocks together added to the picture's tokens at the last full steps, and what the model said there, where its error decides
+    (`levels.stack`)."""
 
     def __init__(self, config: ToCaConfig):
         self.anchors = Anchors(config.order, config.basis, config.trust, Store(config.cache_dtype, config.cache_device))
+        self.said = OutputCache(replace(config, trust=False))
 
     def divided(self, count: int) -> list:
         parts = [copy.copy(self) for _ in range(count)]
-        for part, anchors in zip(parts, self.anchors.divided(count), strict=True):
-            part.anchors = anchors
+        for part, anchors, said in zip(parts, self.anchors.divided(count), self.said.divided(count), strict=True):
+            part.anchors, part.said = anchors, said
         return parts
 
     @classmethod
     def joined(cls, parts: list) -> Any:
-        whole, anchors = copy.copy(parts[0]), Anchors.joined([part.anchors for part in parts])
-        if anchors is None:
+        whole, anchors, said = copy.copy(parts[0]), *(kind.joined([getattr(part, name) for part in parts])
+                                                      for name, kind in (("anchors", Anchors), ("said", OutputCache)))
+        if anchors is None or said is None:
             return None
-        whole.anchors = anchors
+        whole.anchors, whole.said = anchors, said
         return whole
 
     @property
     def bytes(self) -> int:
-        return self.anchors.bytes
+        return self.anchors.bytes + self.said.bytes

@@ -3,9 +3,11 @@
 import torch
 
 from ..error_cycle import ErrorCycle
+from ..quality import rms
 from ..schedule import Moment
 from .base import Run
 
+NO_NOISE = 1e-6                 # noise level below which a prediction says nothing of the noise
 UNUSABLE = 1e6                  # error of a forecast that is not finite
 
 
@@ -60,6 +62,19 @@ class Forecasting:
         """
         known = torch.isfinite(truth).flatten(1).all(1)
         self.found.append(torch.nan_to_num(error.float(), nan=UNUSABLE).clamp_max(UNUSABLE).where(known, 0.0).amax())
+
+    def said(self, x, output, sigma: float):
+        """What a prediction (B, C, ...) says of the noise in x, which changes little from step to step (`output.py`)."""
+        return output if self.run.noisy else (x - output) / sigma
+
+    def hear_said(self, error, output, sigma: float):
+        """The error (B, C, ...) of a forecast of what was `said` -> that of the prediction."""
+        error = error if self.run.noisy else error * -sigma
+        region = self.run.region
+        inside = region.inside(output) if region is not None and region.fits(output) else None
+        relative = rms(error) / rms(output) if inside is None else rms(error * inside) / rms(output * inside).clamp_min(1e-12)
+        self.hear(relative, output)
+        return error
 
     def restart(self):
         self.errors.restart()

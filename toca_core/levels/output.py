@@ -12,10 +12,7 @@ from ..costs.account import ModelCosts
 from ..keep import memory
 from ..keep.cache import OutputCache
 from ..keep.memory import Need
-from ..quality import rms
-from .forecasting import Forecasting
-
-NO_NOISE = 1e-6                 # noise level below which a prediction says nothing of the noise
+from .forecasting import NO_NOISE, Forecasting
 
 
 class OutputCall:
@@ -74,7 +71,7 @@ class OutputLevel(Forecasting):
         account(OutputCall(about, False))
         if sigma < NO_NOISE:
             return output
-        said = output if self.run.noisy else (x - output) / sigma
+        said = self.said(x, output, sigma)
         error = joined(cache.at(times), slopes, x).sub_(said) if known else None
         owed = 0.0 if error is None else self.hear_error(error, output, sigma)
         if owed:                                                    # the sample is changed by it, what it says of the clean picture is not
@@ -102,10 +99,5 @@ class OutputLevel(Forecasting):
 
     def hear_error(self, error, output, sigma: float) -> float:
         """A forecast's error (B, C, ...) -> how much of it is owed: what earlier ones put into the sample, for this step to take back."""
-        error = error if self.run.noisy else error * -sigma         # of the prediction
-        self.run.record.error(error, output)
-        region = self.run.region
-        inside = region.inside(output) if region is not None and region.fits(output) else None
-        relative = rms(error) / rms(output) if inside is None else rms(error * inside) / rms(output * inside).clamp_min(1e-12)
-        self.hear(relative, output)
+        self.run.record.error(self.hear_said(error, output, sigma), output)
         return self.repayment()

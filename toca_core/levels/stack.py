@@ -3,17 +3,19 @@
 Single tokens may go through the blocks all the same (`calls.refresh`).
 """
 
+from dataclasses import replace
 from functools import partial
 
 from ..calls.context import CallContext
 from ..calls.refresh import RefreshCache, RefreshCall
 from ..calls.stack import StackCall
 from ..costs.account import ModelCosts
+from ..keep import memory
 from ..keep.memory import Need
 from ..quality import rms
 from ..swap import swapped
 from .base import Run
-from .forecasting import Forecasting
+from .forecasting import NO_NOISE, Forecasting
 from .refresh import Refresh
 
 REFRESHED_ERROR = 0.5       # error of computed tokens for that of their forecast, times the noise's share (demo model: 0.45 to 0.1)
@@ -25,6 +27,7 @@ class StackLevel(Forecasting):
     def __init__(self, run: Run):
         super().__init__(run)
         self.refresh = Refresh(run)
+        self.misfit = ""            # what the model's blocks do that its entry does not say
 
     @property
     def whole(self) -> bool:
@@ -35,7 +38,8 @@ class StackLevel(Forecasting):
 
     @staticmethod
     def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
-        return about.bound.stack_need(about.config, about.sizes, itemsize, attended)
+        need = about.bound.stack_need(about.config, about.sizes, itemsize, attended)
+        return need if about.linear else need + memory.anchored(replace(about.config, trust=False), about.sizes.numbers, 1, memory.NUMBER)
 
     @staticmethod
     def flops(costs: ModelCosts, about: CallContext) -> int:
@@ -54,15 +58,28 @@ class StackLevel(Forecasting):
         return self.refresh.new_cache(about)
 
     def call(self, run_model, about: CallContext, cache, account):
+        x = about.x.clone() if about.full and not self.run.linear else None      # other nodes may write into what they are given
         session = self.session(about, cache, skip=not about.full)
         with swapped(session.replacements()):
             output = run_model()
         account(session)
+        self.misfit = self.misfit or session.misfit
         if session.skip and not session.entered:                    # what came out of it was no answer
             return run_model()
         if session.error is not None:
             self.note(session, about.x, output)
+        if x is not None and not session.skip:
+            self.compare_said(about, cache, x, output)
         return output
+
+    def compare_said(self, about: CallContext, cache, x, output):
+        """Where no error is taken back from the tokens, what counts is that of the prediction as a whole (docs/bench/multistep.md)."""
+        if (sigma := about.moment.sigma) < NO_NOISE:
+            return
+        said = self.said(x, output, sigma).reshape(x.shape[0], -1, 1)
+        if self.compares and cache.said.fits([said]):
+            self.hear_said(cache.said.at([about.time])[0].sub_(said).view_as(x), output, sigma)
+        cache.said.add([about.time], [said])
 
     def session(self, about: CallContext, cache, skip: bool) -> StackCall:
         masked = self.refresh.masked and isinstance(cache, RefreshCache)
@@ -86,7 +103,8 @@ class StackLevel(Forecasting):
         noise = output if self.run.says_picture else x - output
         scale = rms(noise) / rms(output).clamp_min(1e-12)           # (B,), to an error relative to the prediction
         assert session.error is not None and session.token_error is not None
-        self.hear(session.error * scale, output)
+        if self.run.linear:
+            self.hear(session.error * scale, output)
         place, sizes = session.bound.stacks[0].stack.grid, session.about.sizes
         if place == "alone" and session.token_error.shape[1] == sizes.tokens:
             place = "first"
