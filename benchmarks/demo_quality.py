@@ -1,7 +1,7 @@
 """What caching gains and what it costs, on the demo model, beside everything else that makes sampling faster.
 
     python run.py bench [--quick] [--json FILE] [--out DIR] [--steps 20 30 50] [--sampler euler] [--pictures 64] [--batch 4]
-                        [--guidance 3.0] [--only NAME ...] [--model scenes]
+                        [--guidance 3.0] [--only NAME ...] [--model scenes] [--truth] [--saved FILE ...]
 
 Plain sampling with a number of steps is the reference: same seeds, same noise. Against it stand the same sampler with fewer
 steps, second-order solvers with fewer steps, the host's EasyCache and LazyCache, ToCa as published, with random tokens and
@@ -12,6 +12,7 @@ slows down slows both. FLOPs are counted by `torch.utils.flop_counter` on one ba
 import argparse
 import datetime
 import json
+import math
 import os
 import platform
 import sys
@@ -68,6 +69,33 @@ def measure(given) -> dict:
             "guidance": given.guidance, "pictures": pictures, "batch": given.batch, "references": references}
 
 
+def together(files: list[Path]) -> dict:
+    """One report of several. Raises ValueError where they are of different plain runs."""
+    reports = [read(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    first = reports[0]
+    for file, report in zip(files, reports, strict=True):
+        for name in ("model", "sampler", "scheduler", "guidance", "pictures", "batch"):
+            if report[name] != first[name]:
+                raise ValueError(f"{file} has {name} {report[name]}, and {files[0]} {first[name]}: give files of the same runs.")
+    merged = {}
+    for reference in (reference for report in reports for reference in report["references"]):
+        into = merged.setdefault(reference["steps"], {"steps": reference["steps"], "rows": [], "agreement": []})
+        known = {(row["family"], row["setting"]) for row in into["rows"]}
+        into["rows"] += [row for row in reference["rows"] if (row["family"], row["setting"]) not in known]
+        into["agreement"] = into["agreement"] or reference["agreement"]
+    for into in merged.values():
+        into.update(equal_time=figures.leads(into["rows"], SPEEDS), equal_flops=figures.leads(into["rows"], SPEEDS, "flops_speedup"))
+    machines = "; ".join(dict.fromkeys(report["machine"] for report in reports))
+    return {**first, "machine": machines, "references": list(merged.values())}
+
+
+def read(report: dict) -> dict:
+    """A report as it was before `finite`: identical pictures have an infinite PSNR."""
+    for row in (row for reference in report["references"] for row in reference["rows"]):
+        row.update({name: math.inf for name in ("psnr_mean", "psnr_worst") if row[name] is None})
+    return report
+
+
 def surroundings() -> dict:
     import comfyui_version
     cpu = f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
@@ -95,6 +123,9 @@ def save(report: dict, out: Path):
         title, name = title_of(report, reference), f"{report['sampler']}_{reference['steps']}"
         drawing.draw(reference["rows"], MAIN, title, out / f"{name}.png")
         text += [f"\n## {title}\n\n![PSNR over speed-up]({name}.png)\n\n"]
+        if reference["agreement"]:
+            drawing.draw(reference["rows"], MAIN, f"To the truth; {title}", out / f"{name}_truth.png", drawing.TRUTH)
+            text += [f"![PSNR to the truth over speed-up]({name}_truth.png)\n\n"]
         if any(row["kind"] == "ablation" for row in reference["rows"]):
             drawing.draw(reference["rows"], ABLATION, f"Ours, one thing changed; {title}", out / f"{name}_ablation.png")
             text += [f"![PSNR over speed-up, ours with one thing changed]({name}_ablation.png)\n\n"]
@@ -119,17 +150,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--truth", action="store_true", help=f"also the distance to {TRUTH.setting} of {TRUTH.sampler}, and how far that "
                                                              f"of {SECOND_TRUTH.sampler} is from it on the first pictures")
     parser.add_argument("--guidance", type=float, default=3.0, help="default 3.0")
+    parser.add_argument("--saved", type=Path, nargs="+", metavar="FILE", help="measure nothing: the tables and curves of these --json "
+                                                                              "files, put together where they are of the same plain run")
     parser.add_argument("--model", choices=SUBJECTS, default="shapes", help="which of the demo's models (default shapes)")
     return parser.parse_args()
 
 
 def main():
     given = arguments()
-    report = measure(given)
+    report = together(given.saved) if given.saved else measure(given)
     show(report)
-    save(report, given.out)
     if given.json:
         given.json.write_text(json.dumps(finite(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    save(report, given.out)
     print(f"Tables and curves are in {given.out / 'bench.md'}")
 
 

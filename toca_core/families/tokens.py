@@ -121,14 +121,17 @@ class BoundTokens(TokenCosts):
                 "first": lambda: torch.cat((picture, whole[:, count:]), dim=1)}[self.stack.side]()
 
     def misfit(self, args, kwargs, output) -> str:
-        """What a block returned that its streams do not say, in words; streams keep their shapes from block to block."""
+        """What a block returned that its streams do not say, in words.
+
+        Streams keep their shapes from block to block; the last block may end one, and returns None for it.
+        """
         returned = output if isinstance(self.stack.streams, tuple) else (output,)
-        if not isinstance(returned, (tuple, list)) or len(returned) < len(self.stack.returned) or not torch.is_tensor(returned[0]):
+        if not isinstance(returned, (tuple, list)) or len(returned) < len(self.stack.returned) or not torch.is_tensor(self.main_of(output)):
             return f"a block returns no {', '.join(map(str, self.stack.returned))}"
         for name, given in zip(self.stack.returned, returned, strict=False):
             taken = self.take(name, args, kwargs)
-            if torch.is_tensor(taken) and taken.shape != getattr(given, "shape", None):
-                return f"a block takes {name} of {tuple(taken.shape)} and returns {tuple(getattr(given, 'shape', ()))} in its place"
+            if torch.is_tensor(taken) and torch.is_tensor(given) and taken.shape != given.shape:
+                return f"a block takes {name} of {tuple(taken.shape)} and returns {tuple(given.shape)} in its place"
         return ""
 
     def main_of(self, output):
