@@ -45,11 +45,11 @@ points; a dash is a speed that one did not reach.
 """
 
 
-def compare(model, work, batches, steps: int, given) -> dict:
-    """One reference: every variant against the plain run of so many steps."""
+def compare(model, work, batches, steps: int, given, truths: dict | None) -> dict:
+    """One reference: every variant against the plain run of so many steps; truths: as `measuring.Comparison` has them."""
     variants = [variant for variant in all_variants(given.sampler, steps, given.quick, SUBJECTS[given.model].paper)
                 if not given.only or any(name in f"{variant.family} {variant.setting}" for name in given.only)]
-    comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance, given.truth)
+    comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance, truths)
     with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
         comparison.count_flops(batches[0], bar.update)
         for batch in batches:
@@ -63,8 +63,9 @@ def measure(given) -> dict:
     pictures, steps = (QUICK_PICTURES, QUICK_STEPS) if given.quick else (given.pictures, given.steps)
     subject = SUBJECTS[given.model]
     batches = measuring.make_batches(pictures, given.batch, subject)
+    truths = {} if given.truth else None
     with measuring.counted(subject.load(), subject) as (model, work):
-        references = [compare(model, work, batches, count, given) for count in steps]
+        references = [compare(model, work, batches, count, given, truths) for count in steps]
     return {**surroundings(), "model": subject.file.stem, "sampler": given.sampler, "scheduler": SCHEDULER,
             "guidance": given.guidance, "pictures": pictures, "batch": given.batch, "references": references}
 

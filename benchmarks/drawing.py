@@ -35,7 +35,8 @@ def draw(rows: list[dict], kinds: tuple[str, ...], title: str, path: Path, figur
         again, place = divmod(used[kind], len(PALETTES[kind]))       # more families than colours: the next ones are filled otherwise
         used[kind] += 1
         (colour, marker), filled = PALETTES[kind][place], FILLS[again % len(FILLS)]
-        style = {"color": colour, "marker": marker, "fillstyle": filled, "linestyle": LINES[kind], "label": family, "zorder": 3 if kind == "ours" else 2,
+        style = {"color": colour, "marker": marker, "fillstyle": filled, "linestyle": LINES[kind], "label": family,
+                 "zorder": 3 if kind == "ours" else 2,
                  "linewidth": 2.6 if kind == "ours" else 1.4, "markersize": 6}
         for line, value in zip(axes, figures, strict=True):
             for axis, speed in zip(line, AXES, strict=True):

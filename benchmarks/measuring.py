@@ -100,9 +100,10 @@ class Comparison:
     The runs take turns, and a plain one comes before every few of them, so that a machine that slows down slows both sides.
     """
 
-    def __init__(self, model, work: Work, sampler: str, steps: int, variants: list[Variant], cfg: float, truth: bool = False):
+    def __init__(self, model, work: Work, sampler: str, steps: int, variants: list[Variant], cfg: float, truths: dict | None = None):
+        """truths: of every batch's seed what very many steps come to, filled on the way; None where that is not asked."""
         self.work, self.cfg, self.plain = work, cfg, plain(sampler, steps)
-        self.model, self.truth = model, truth
+        self.model, self.truths = model, truths
         self.agreement: list[float] = []                            # of two solvers about the truth, in dB
         self.variants = variants
         self.models = {variant: variant.prepare(model) for variant in (self.plain, *variants)}
@@ -125,7 +126,7 @@ class Comparison:
     def add(self, batch: Batch, done=lambda: None):
         """One batch through all variants; `done` is called after every run."""
         reference, _ = self.run(self.plain, batch)
-        truth = self.converged(batch) if self.truth else None
+        truth = None if self.truths is None else self.converged(batch, self.truths)
         done()
         for start in range(0, max(1, len(self.variants)), TURN):
             beside = None
@@ -135,12 +136,15 @@ class Comparison:
                 self.note(self.tallies[variant], pictures, reference, truth, batch, seconds, beside / seconds)
                 done()
 
-    def converged(self, batch: Batch):
-        """What very many steps come to; the first time another solver is asked too."""
-        pictures, _ = sample(self.model, TRUTH, batch, self.cfg)
+    def converged(self, batch: Batch, truths: dict):
+        """What very many steps come to; of the first batch another solver is asked too."""
+        if batch.seed not in truths:
+            truths[batch.seed] = sample(self.model, TRUTH, batch, self.cfg)[0]
         if not self.agreement:
-            self.agreement = quality.psnr(sample(self.model, SECOND_TRUTH, batch, self.cfg)[0], pictures).tolist()
-        return pictures
+            if (again := f"{batch.seed} again") not in truths:
+                truths[again] = sample(self.model, SECOND_TRUTH, batch, self.cfg)[0]
+            self.agreement = quality.psnr(truths[again], truths[batch.seed]).tolist()
+        return truths[batch.seed]
 
     def note(self, tally: Tally, pictures, reference, truth, batch: Batch, seconds: float, ratio: float):
         tally.seconds.append(seconds)

@@ -117,10 +117,11 @@ def as_published(sampler: str, steps: int, paper: Callable = published.dit) -> l
 def own_variants(sampler: str, steps: int, paper: Callable = published.dit) -> list[Variant]:
     """Levels stack and output over the tolerance of preset auto, and level stack with one thing changed at a time."""
     auto = presets.auto(steps, base=paper(steps))
+    few = range(2, steps + 1) if steps < presets.SHORT_RUN else ()
     rows = [("ours", "ours", {}, "tolerance", TOLERANCES), ("ours", "ours, level output", OUTPUT, "tolerance", TOLERANCES),
-            ("ours", "ours, calls", OUTPUT, "calls", [count for count in CALLS if count < steps]),
+            ("ours", "ours, calls", OUTPUT, "calls", [count for count in few or CALLS if count < steps]),
             ("refined", "ours, refined", {**OUTPUT, "refine": presets.FOLLOWED}, "calls",
-             [count for count in REFINED_CALLS if count <= steps]),
+             [count for count in few or REFINED_CALLS if count <= steps]),
             *(("ablation", name, *row) for name, row in ABLATION.items())]
     return [Variant(kind, family, setting_of(knob, value, auto, changes.get("level", auto.level)), sampler, steps,
                     toca(replace(auto, **{**changes, knob: value})))

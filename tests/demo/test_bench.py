@@ -87,3 +87,28 @@ def test_the_variants_of_a_reference_are_its_own():
     assert sum("(auto)" in variant.setting for variant in every if variant.kind == "ours") == 1
     quick = variants.all_variants("dpmpp_2m", 30, quick=True)
     assert len(quick) < len(every) / 2 and {variant.kind for variant in quick} == {"solver", "cache", "ours", "refined"}
+
+
+def test_saved_figures_of_the_same_run_go_on_one_page(report, tmp_path):
+    """The plain run's row, which each of them has, comes once; other runs are refused by name."""
+    from toca_core.finite import finite
+    rows = report["references"][0]["rows"]
+    files = []
+    for index, chosen in enumerate((rows[:2], [rows[0], *rows[2:]])):
+        files.append(tmp_path / f"{index}.json")
+        files[-1].write_text(json.dumps(finite({**report, "references": [{**report["references"][0], "rows": chosen}]})))
+    whole = demo_quality.together(files)["references"][0]
+    assert [(row["family"], row["setting"]) for row in whole["rows"]] == [(row["family"], row["setting"]) for row in rows]
+    assert whole["rows"][0]["psnr_mean"] == math.inf
+    files[1].write_text(json.dumps(finite({**report, "model": "scenes_flux"})))
+    with pytest.raises(ValueError, match="1.json has model scenes_flux, and .*0.json shapes_dit"):
+        demo_quality.together(files)
+
+
+def test_the_truth_is_computed_once_for_all_references(monkeypatch):
+    asked = []
+    monkeypatch.setattr(measuring, "sample", lambda model, variant, batch, cfg: (asked.append(variant), (torch.zeros(2, 3, 8, 8), 1.0))[1])
+    [batch], truths = measuring.make_batches(2, 2), {}
+    for steps in (2, 3):
+        measuring.Comparison(None, None, "euler", steps, [], 3.0, truths).converged(batch, truths)
+    assert asked == [variants.TRUTH, variants.SECOND_TRUTH]
