@@ -22,6 +22,8 @@ const ENGLISH = {
     "state.refused": "Not run: {message}",
     "state.failed": "The last run ended in an error before this node's sampler.",
     "state.stopped": "The last run was stopped before this node's sampler.",
+    "budget.of": "{calls} of {total} calls of the model, about {times}x as fast",
+    "budget.most": "At most {calls} calls of the model",
     "run.step": "Step {done} of {total}",
     "run.soFar": "about {saved} saved so far",
     "run.instead": "{took} instead of about {plain} ({times}x as fast)",

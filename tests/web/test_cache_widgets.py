@@ -44,17 +44,17 @@ EMPTY = {
     "vue": """() => document.querySelector("[data-node-id]").getBoundingClientRect().bottom
         - document.querySelector(".toca-live").lastElementChild.getBoundingClientRect().bottom""",
 }
-AUTO = {"enable", "preset", "likeness"}
+BUDGET = {"calls", "speed", "refine"}
+AUTO = {"enable", "preset", "likeness"} | BUDGET
 ALWAYS = {"start_percent", "end_percent", "verbose", "memory_budget", "cache_device", "cache_dtype"}
 MODULE = {"fresh_ratio", "cycle", "mlp_share", "cross_attn_share", "layer_slope", "score", "level", "stale_tokens"}
 RARE = {"step_slope", "cycle_rule", "warmup_steps", "staleness_weight", "spread_bonus", "spread_cell", "block_ratios", "parallel_mlp_share",
         "cross_attn_cycle", "mlp_cycle"}
-TO_COME = {"calls", "speed", "refine"}          # shown beside the tolerance by a version that has them
 both = pytest.mark.parametrize("renderer", ["canvas", "vue"])
 
 
 def rows(page, renderer):
-    return set(page.evaluate(ROWS[renderer])) - TO_COME
+    return set(page.evaluate(ROWS[renderer]))
 
 
 @both
@@ -64,9 +64,10 @@ def test_a_preset_shows_what_counts_with_it_and_nothing_else(open_page, renderer
     before = page.evaluate(f"() => JSON.stringify({CACHE}.serialize().widgets_values)")
     for values, wanted in [
         ({}, AUTO), ({"preset": "paper"}, {"enable", "preset"}), ({"preset": "custom"}, {"enable", "preset"} | MODULE),
-        ({"level": "stack"}, AUTO | {"level", "cycle"}), ({"tolerance": 0.4}, AUTO | {"level"}),
-        ({"tolerance": 0.37}, AUTO | {"level", "tolerance"}), ({"level": "output"}, AUTO | {"level", "tolerance"}),
-        ({"level": "module"}, {"enable", "preset"} | MODULE), ({"preset": "auto"}, AUTO | {"tolerance"}),
+        ({"level": "stack"}, AUTO - {"refine"} | {"level", "cycle"}), ({"tolerance": 0.4}, AUTO - {"refine"} | {"level"}),
+        ({"tolerance": 0.37}, AUTO - {"refine"} | {"level", "tolerance"}), ({"level": "output"}, AUTO | {"level", "tolerance"}),
+        ({"preset": "quality"}, {"enable", "preset"} | BUDGET), ({"preset": "custom", "level": "module"}, {"enable", "preset"} | MODULE),
+        ({"preset": "auto"}, AUTO | {"tolerance"}),
         ({"tolerance": -1}, AUTO), ({"memory_budget": 2}, AUTO | {"memory_budget"}),
     ]:
         page.evaluate(SET, values)
@@ -213,3 +214,22 @@ def test_every_widget_has_its_place(open_page, client):
     from toca_core.config import OF_MODULES
     assert not set(OF_MODULES) & {*told["stack"], *told["output"], *told["auto"], *told["paper"]}
     assert load(page, "demo_auto")
+
+
+@both
+def test_the_panel_says_beforehand_what_a_run_will_take(open_page, renderer):
+    """By the sampler that the node feeds, and as the run itself will round."""
+    page = open_page(renderer)
+    load(page, "demo_auto")
+    told = "() => document.querySelector('.toca-live .budget:not([hidden])')?.textContent ?? ''"
+    sampler = "app.graph.nodes.find((node) => node.widgets?.some(({ name }) => name === 'steps'))"
+    page.evaluate(f"() => {{ {sampler}.widgets.find(({{ name }}) => name === 'steps').value = 30; }}")
+    for values, words in [({"calls": 0}, ""), ({"calls": 12}, "12 of 30 calls of the model, about 2.5x as fast"),
+                          ({"calls": 0, "speed": 4.0}, "8 of 30 calls of the model, about 3.8x as fast"),
+                          ({"calls": 40, "speed": 0.0}, "30 of 30 calls of the model, about 1.0x as fast"),
+                          ({"calls": 12, "preset": "paper"}, ""), ({"preset": "auto"}, "12 of 30 calls of the model, about 2.5x as fast")]:
+        page.evaluate(SET, values)
+        assert page.evaluate(told) == words, values
+    page.evaluate(f"() => {{ {sampler}.widgets.find(({{ name }}) => name === 'sampler_name').value = 'heun'; }}")
+    page.hover(".toca-live .budget")
+    page.wait_for_function("() => document.querySelector('.toca-live .budget').textContent === 'At most 12 calls of the model'")

@@ -2,6 +2,7 @@
 import { offerActions } from "../cache/presets.js";
 import { addPanel, chain, executionId, listenWhileInGraph, refit } from "../graph.js";
 import { t } from "../words.js";
+import { budget } from "./budget.js";
 import { changes, follow, stateOf } from "./prompts.js";
 import { COLOURS, drawing, figures, headline, legend, remarks } from "./timeline.js";
 
@@ -52,7 +53,7 @@ function attach(node) {
     const draw = () => {
         if (!node.graph || node.flags?.collapsed) return;
         settings.refresh();
-        view.show(stateOf(executionId(node)), settings.about);
+        view.show(stateOf(executionId(node)), settings.about, budget(node));
         keepUp();
     };
     settings.changed.add(() => queueMicrotask(draw));                   // once the node has its new height
@@ -63,6 +64,8 @@ function attach(node) {
         if (by) refit.by(node, by);
     };
     listenWhileInGraph(node, changes, { changed: draw });
+    view.root.addEventListener("pointerenter", draw);                   // the sampler's steps may be others by now
+    chain(node, "onConnectionsChange", () => queueMicrotask(draw));
     const offer = () => view.offer(settings.open ? t("more.hide") : settings.hidden() ? t("more.show") : "");
     settings.changed.add(offer);
     view.more.addEventListener("click", () => settings.toggle());
@@ -92,17 +95,19 @@ function savedHeight(node, view) {
 function liveView() {
     const root = element("toca-live");
     const [buttons, above, plot, below] = ["buttons", "above", "plot", "below"].map((name) => element(name));
-    const [head, kinds, words] = [element("words head"), element("legend"), element("words")];
+    const [promise, head, kinds, words] = [element("words budget"), element("words head"), element("legend"), element("words")];
     const more = Object.assign(element("more", "button"), { type: "button" });
     const presets = Object.assign(element("presets", "button"), { type: "button", textContent: t("preset.button") });
     buttons.append(more, presets);
-    above.append(buttons, head);
+    above.append(buttons, promise, head);
     below.append(kinds, words);
     root.append(above, plot, below);
     plot.hidden = true;
     let [shown, known] = ["", FRESH];
 
-    function tell({ state, run, count, end, error }, about) {
+    function tell({ state, run, count, end, error }, about, taken) {
+        promise.textContent = taken;
+        promise.hidden = !taken;
         plot.hidden = kinds.hidden = !run;
         plot.innerHTML = run ? drawing(run) : "";
         kinds.replaceChildren(...(run ? legend(run) : []).map(([kind, number, name]) => {
@@ -135,12 +140,12 @@ function liveView() {
             more.textContent = words;
             more.hidden = !words;
         },
-        /** about: what the preset is, in place of a run where there is none yet. */
-        show(state, about) {
-            const now = JSON.stringify([state, about, t("more.show")]);
+        /** about: what the preset is, in place of a run where there is none yet; taken: what the next one will take, where that is known. */
+        show(state, about, taken) {
+            const now = JSON.stringify([state, about, taken, t("more.show")]);
             if (now === shown) return;
             shown = now;
-            tell(state, about);
+            tell(state, about, taken);
         },
     };
 }
