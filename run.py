@@ -8,6 +8,7 @@
     python run.py bench [--quick] [--json FILE] quality and speed on a demo model, beside solvers and other caches
     python run.py widths [--json FILE]          wall-clock against counted FLOPs at the widths of PixArt, Open-Sora and FLUX
     python run.py gpu [--compile] [--json FILE] the same for FLUX, Qwen-Image and Wan at full size on a graphics card, beside EasyCache
+    python run.py compiling [--json FILE]       torch.compile before and after ToCa Cache: graphs, breaks, equality, on tiny models
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
     python run.py scoring [--json FILE]         what scores cost, and how well sampled ones rank the tokens
     python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
@@ -41,6 +42,7 @@ SCRIPTS = {
     "bench": "benchmarks/demo_quality.py",
     "widths": "benchmarks/true_widths.py",
     "gpu": "benchmarks/gpu.py",
+    "compiling": "benchmarks/compiling.py",
     "inpainting": "benchmarks/inpainting.py",
     "scoring": "benchmarks/scoring.py",
     "calibration": "benchmarks/calibration.py",

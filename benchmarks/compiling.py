@@ -1,0 +1,105 @@
+"""ToCa Cache beside torch.compile: what is compiled, how often, and whether the pictures are those of the run that is not compiled.
+
+    python run.py compiling [--models dit flux wan_t2v] [--modes auto stack paper] [--json FILE]
+
+Tiny models with random weights, the whole model or block by block, by the host's own helper and guard filter, before ToCa Cache and
+after. The eager backend traces, guards and splits as inductor does and compiles in no time. *Graphs* and *breaks* are those of the first
+run; *more* are graphs that the second and the third run still add; breaks are counted where they happen, each once.
+"""
+
+import argparse
+import json
+import sys
+from itertools import product
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tools.pack import load_host, pack_module
+
+load_host()
+from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
+from torch._dynamo.utils import counters
+
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+from demo.subjects import SHAPES
+from tools import zoo
+from tools.zoo.building import Tiny
+
+config, seam, settings = (pack_module(name) for name in ("toca_core.config", "nodes.host.seam", "nodes.host.settings"))
+MODES = {"auto": ("auto", {"speed": 2.0}), "stack": ("custom", {"level": "stack", "speed": 2.0}), "paper": ("paper", {})}
+RUNS = 3
+COLUMNS = ("model", "compiled", "ToCa Cache", "mode", "graphs", "breaks", "more", "apart", "same steps")
+
+
+def demo() -> Tiny:
+    """The bundled DiT, which is small enough."""
+    conditioning, nothing = SHAPES.conditioning(SHAPES.ask(1)), SHAPES.conditioning([SHAPES.nothing])
+    return Tiny(SHAPES.load(), lambda *_: (conditioning, nothing), (3, *SHAPES.size))
+
+
+def compiled(model, whole: bool):
+    """A MODEL with the host's wrapper for the whole diffusion model, or for each of its blocks."""
+    model = model.clone()
+    blocks = [f"diffusion_model.{name}.{index}" for name, part in model.model.diffusion_model.named_children()
+              if isinstance(part, torch.nn.ModuleList) for index in range(len(part))]
+    set_torch_compile_wrapper(model, "eager", options={"guard_filter_fn": skip_torch_compile_dict},
+                              keys=["diffusion_model"] if whole else blocks)
+    return model
+
+
+def cached(model, mode: str):
+    preset, custom = MODES[mode]
+    reports = []
+    return seam.install(model, settings.Settings(preset, config.ToCaConfig(**custom)), reports.append), reports
+
+
+def measure(tiny, name: str, mode: str, whole: bool, first: bool) -> dict:
+    """first: torch.compile comes before ToCa Cache."""
+    model, expected = cached(tiny.model, mode)
+    reference = tiny.sample(model)
+    torch._dynamo.reset()
+    counters.clear()
+    if first:
+        model, reports = cached(compiled(tiny.model, whole), mode)
+    else:
+        model, reports = cached(tiny.model, mode)
+        model = compiled(model, whole)
+    graphs, breaks = [], []
+    for _ in range(RUNS):
+        result = tiny.sample(model)
+        graphs.append(counters["stats"]["unique_graphs"])
+        breaks.append(sum(counters["graph_break"].values()))
+    return {"model": name, "compiled": "whole" if whole else "blocks", "ToCa Cache": "after" if first else "before", "mode": mode,
+            "graphs": graphs[0], "breaks": breaks[0], "more": f"{graphs[1] - graphs[0]}, {graphs[2] - graphs[1]}",
+            "apart": (result - reference).abs().max().item(),
+            "same steps": [step.kind for step in reports[-1].steps] == [step.kind for step in expected[0].steps]}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="run.py compiling", description=__doc__.split("\n")[0])
+    parser.add_argument("--models", nargs="+", choices=["dit", *zoo.builders()], default=["dit", "flux", "wan_t2v"])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    given = parser.parse_args()
+    table, rows = Table(title="tiny models, backend eager"), []
+    for column in COLUMNS:
+        table.add_column(column)
+    for name in given.models:
+        tiny = demo() if name == "dit" else zoo.builders()[name].make()
+        for mode, whole, first in product(given.modes, (True, False), (True, False)):
+            rows.append(measure(tiny, name, mode, whole, first))
+            table.add_row(*(str(rows[-1][column]) for column in COLUMNS))
+    Console(width=120).print(table)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
