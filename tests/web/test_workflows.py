@@ -28,6 +28,16 @@ ASKED = {                           # the files that a workflow asks for
     "load_open_sora_image_to_video": OPEN_SORA,
     "flux_dev": ("diffusion_models/flux1-dev.safetensors", "text_encoders/clip_l.safetensors", "text_encoders/t5xxl_fp16.safetensors",
                  "vae/ae.safetensors"),
+    "qwen_image": ("diffusion_models/qwen_image_fp8_e4m3fn.safetensors", "text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors",
+                   "vae/qwen_image_vae.safetensors"),
+    "z_image_turbo": ("diffusion_models/z_image_turbo_bf16.safetensors", "text_encoders/qwen_3_4b.safetensors", "vae/ae.safetensors"),
+    "chroma": ("diffusion_models/Chroma1-HD-fp8mixed.safetensors", "text_encoders/t5xxl_fp8_e4m3fn_scaled.safetensors",
+               "vae/ae.safetensors"),
+    "sd35_large": ("checkpoints/sd3.5_large_fp8_scaled.safetensors",),
+    "sdxl": ("checkpoints/sd_xl_base_1.0.safetensors",),
+    "wan22_text_to_video": ("diffusion_models/wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors",
+                            "diffusion_models/wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
+                            "text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors", "vae/wan_2.1_vae.safetensors"),
 }
 PICTURES = ("example.png", "other.png")                 # the first one comes with the host
 SMALL = {                           # in place of what Open-Sora's and FLUX's workflows ask for
@@ -304,6 +314,14 @@ def test_the_template_browser_has_them_with_a_picture_each(server, page):
     for name in served:
         answer = page.request.get(f"{server.url}/api/workflow_templates/{PROJECT.name}/{name}.jpg")
         assert answer.ok and Image.open(io.BytesIO(answer.body())).format == "JPEG"
+
+
+@pytest.mark.parametrize("name", [name for name in ASKED if not name.startswith("load_") and name != "flux_dev"])
+def test_it_says_where_its_files_are(name):
+    """`properties.models`, by which ComfyUI offers the downloads: every file that is asked for, under its own folder."""
+    offered = [model for node in workflow_of(name)["nodes"] for model in node["properties"].get("models", [])]
+    assert sorted(f"{model['directory']}/{model['name']}" for model in offered) == sorted(ASKED[name])
+    assert all(model["url"].startswith("https://") and model["url"].endswith("/" + model["name"]) for model in offered)
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
