@@ -35,7 +35,10 @@ def module_cache(about: CallContext, seed: int, priority=None) -> ModuleCache:
 
 
 class Call(Account):
-    """One call of the model for one group of conditionings. `replacements` are the forwards to swap in for its length."""
+    """One call of the model for one group of conditionings. `replacements` are the forwards to swap in for its length.
+
+    Where the model is compiled, what keeps account of its blocks is not: every block would make another graph of it.
+    """
 
     def __init__(self, about: CallContext, cache: ModuleCache):
         super().__init__(about.bound, about)
@@ -85,15 +88,18 @@ class Call(Account):
         selector.lay_out(scored_samples(self.config, x.shape[0], self.conds), x.shape[1], x.device)
         return selector
 
+    @torch.compiler.disable
     def received(self, stack, q, k):
         """What s1 is made of, (B, N), from an attention of a stack; q and k (B, heads, N, d)."""
         self.count_scores(stack, q.shape[2])
         return attention.received(q, k, queries_read(self.config, q.shape[2]))
 
+    @torch.compiler.disable
     def score(self, site: Site, block: int, x, basis):
         """Set what s1 or s2 is made of, (b, N), for the stream of a site; x (B, N, C) are its tokens."""
         self.ready(site, x).basis[block] = basis
 
+    @torch.compiler.disable(recursive=False)
     def run(self, site: Site, block: int, x, compute):
         """The output of a token-wise module for x (B, N, C).
 
@@ -102,6 +108,7 @@ class Call(Account):
         chosen = self.pick(site, block, x)
         return self.finish(site, block, chosen, compute(chosen.take(x), chosen.take) if chosen.count else None)
 
+    @torch.compiler.disable
     def pick(self, site: Site, block: int, x) -> "Chosen":
         """Which rows of x (B, N, C) a module computes in this call; `finish` is to be called with what it made of them."""
         kept = self.kept(site, block, x)
@@ -118,6 +125,7 @@ class Call(Account):
         self.count(site, block, x.shape[1], chosen.count)
         return chosen
 
+    @torch.compiler.disable
     def finish(self, site: Site, block: int, chosen: "Chosen", output):
         """The output of all tokens, (B, N, C), from that of the rows picked."""
         if chosen.rows is not None:
@@ -131,6 +139,7 @@ class Call(Account):
             return output
         return chosen.kept
 
+    @torch.compiler.disable(recursive=False)
     def reuse(self, site: Site, block: int, x, compute):
         """The output of an attention for x (B, N, C): computed as a whole, or reused as a whole."""
         kept = self.kept(site, block, x)
@@ -140,13 +149,16 @@ class Call(Account):
             self.keep(site, block, kept)
         return kept
 
+    @torch.compiler.disable
     def kept(self, site: Site, block: int, x):
         """What a partial step has of a module's output for x (B, N, C); None where every token has to be computed."""
         return None if site.kind in self.full else self.cache.load(site, block, x, self.time)
 
+    @torch.compiler.disable
     def keep(self, site: Site, block: int, output):
         self.cache.store(site, block, output, self.time)
 
+    @torch.compiler.disable
     def renew(self, site: Site, x):
         """A site computes every token: once per call, all its blocks' ages start again."""
         selector = self.ready(site, x)

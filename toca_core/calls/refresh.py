@@ -182,7 +182,7 @@ class RefreshPass(BlockPass):
     def __call__(self, *args, **kwargs):
         call = self.call
         if self.first:
-            call.enter(self.stack.picture_in(args, kwargs))
+            self.enter(args, kwargs)
         if call.skip:
             args, kwargs = self.stack.fresh_in(args, kwargs, call, self.first)
         args, kwargs = self.stack.stack.attending(args, kwargs, self.attend)
@@ -192,7 +192,7 @@ class RefreshPass(BlockPass):
         if call.skip:
             call.left = True
             return self.stack.fresh_out(output, call)
-        return self.left(output)
+        return self.left(args, kwargs, output)
 
     def attend(self, run, q, k, v):
         if self.call.choice == "self_attn" and not self.call.skip:

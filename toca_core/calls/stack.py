@@ -125,22 +125,35 @@ def weighted_mean(values, weights):
 
 
 class BlockPass:
-    """The forward of one block for the length of one call: it runs as it is, or is passed by."""
+    """The forward of one block for the length of one call: it runs as it is, or is passed by.
+
+    Where blocks are compiled, nothing of ours is: whether a step is skipped must not be frozen into a graph, and forecasts from one anchor,
+    from two and with a trust in them would each be one more.
+    """
 
     def __init__(self, call: StackCall, stack, block, first: bool, last: bool):
         self.call, self.stack, self.forward, self.first, self.last = call, stack, block.forward, first, last
 
-    @torch.compiler.disable(recursive=False)    # whether a step is skipped must not be frozen into a compiled graph
+    @torch.compiler.disable(recursive=False)
     def __call__(self, *args, **kwargs):
-        call = self.call
         if self.first:
-            call.enter(self.stack.picture_in(args, kwargs))
-        if not call.skip:
-            output = self.forward(*args, **kwargs)
-            return output if not self.last else self.left(args, kwargs, output)
-        call.left = call.left or self.last
-        return self.stack.passed(args, kwargs, call.tokens if self.last else None)
+            self.enter(args, kwargs)
+        if self.call.skip:
+            return self.passed(args, kwargs)
+        output = self.forward(*args, **kwargs)
+        return output if not self.last else self.left(args, kwargs, output)
 
+    @torch.compiler.disable
+    def enter(self, args, kwargs):
+        self.call.enter(self.stack.picture_in(args, kwargs))
+
+    @torch.compiler.disable
+    def passed(self, args, kwargs):
+        """What the block would have returned."""
+        self.call.left = self.call.left or self.last
+        return self.stack.passed(args, kwargs, self.call.tokens if self.last else None)
+
+    @torch.compiler.disable
     def left(self, args, kwargs, output):
         """What the last block returned, with what is owed taken back."""
         self.call.left, self.call.misfit = True, self.stack.misfit(args, kwargs, output)
