@@ -174,5 +174,6 @@ def fitted(record: Record, config: ToCaConfig, shape: Shape) -> tuple[ToCaConfig
     budget = replace(record.run.budget, device=given) if given else record.run.budget
 
     def need_of(config):
-        return sum((need_of_call(config, sizes, conds, shape.itemsize, record.costs) for sizes, conds in shape.calls), start=memory.Need())
+        return sum((need_of_call(config, sizes, conds, shape.itemsize, record.costs, linear=shape.linear) for sizes, conds in shape.calls),
+                   start=memory.Need())
     return memory.choose(config, need_of, budget)

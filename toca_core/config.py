@@ -148,6 +148,11 @@ class ToCaConfig:
         return self.fresh_ratio >= 1 or all(self.cycle_of(kind) == 1 for kind in KINDS)
 
     @property
+    def watched(self) -> bool:
+        """Whether full steps follow from the errors of forecasts, measured or expected, and from no fixed cycle."""
+        return self.tolerance is not None or self.counted
+
+    @property
     def counted(self) -> bool:
         """Whether a number of calls says which steps are full."""
         return self.calls > 0 or self.speed > 0

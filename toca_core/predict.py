@@ -18,11 +18,13 @@ class Shape:
     places     of each evaluation: (position in the sampler's list of sigmas, whether it may be partial)
     calls      of each evaluation: (Sizes, conditionings) of every call of the model
     itemsize   bytes of one number of the tokens
+    linear     as in `levels.base.Run`
     """
     total: int
     places: tuple[tuple[float, bool], ...]
     calls: tuple[tuple[Sizes, int], ...]
     itemsize: int
+    linear: bool = True
 
 
 @dataclass
@@ -62,11 +64,12 @@ def predict(costs: ModelCosts, config: ToCaConfig, shape: Shape) -> Prediction |
         found.full, found.partial = found.full + (full == kinds), found.partial + (full != kinds)
         cached = active
     if any(active for _, active in shape.places) and not config.always_full:
-        found.cache_bytes = sum(need_of(config, sizes, conds, shape.itemsize, costs).total for sizes, conds in shape.calls)
+        found.cache_bytes = sum(need_of(config, sizes, conds, shape.itemsize, costs, linear=shape.linear).total
+                                for sizes, conds in shape.calls)
     return found
 
 
-def need_of(config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int, costs: ModelCosts, attended: bool = False):
+def need_of(config: ToCaConfig, sizes: Sizes, conds: int, itemsize: int, costs: ModelCosts, attended: bool = False, linear: bool = True):
     """Bytes that the cache of one call will hold at most (`keep.memory.Need`)."""
-    about = CallContext(config, Cycle(config), Moment(Step(0, 0, 1)), sizes, conds, bound=costs)
+    about = CallContext(config, Cycle(config), Moment(Step(0, 0, 1)), sizes, conds, bound=costs, linear=linear)
     return LEVELS[config.level].need(about, itemsize, attended)

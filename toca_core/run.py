@@ -202,8 +202,8 @@ class SamplingRun:
         with self.lock:
             self.calls.append((sizes, conds))
             group, cached = self.known(model, x, sizes, conditionings)
-            about = CallContext(self.config, self.cycle, self.moment, sizes, conds, self.full if cached else self.kinds, bound, x, model,
-                                hindered, parts, ran)
+            about = CallContext(self.config, self.cycle, self.moment, sizes, conds, self.full if cached else self.kinds, bound, x=x,
+                                model=model, hindered=hindered, parts=parts, ran=ran, linear=self.about.linear)
             if self.active and not cached and self.replaced.isdisjoint(group):
                 about = self.admit(group, about) or about
         output = self.answer(run_model, about, group)

@@ -18,6 +18,7 @@ class LastRun:
     calls          (Sizes, conditionings) of every call of one evaluation
     percents       the noise level at each percent of the sampling process, 0 to 100
     masked         some tokens were computed between full steps
+    linear         its sampler's errors could be taken back
     """
     total: int
     evaluations: tuple[tuple[float, float], ...]
@@ -26,12 +27,13 @@ class LastRun:
     percents: tuple[float, ...]
     budget: Budget | None
     masked: bool
+    linear: bool
 
     def shape(self, start: float, end: float) -> Shape:
         """For a run like it, partial from start to end, in 0..1."""
         above, below = (self.percents[round(100 * percent)] for percent in (start, end))
         places = tuple((position, below < sigma <= above) for sigma, position in self.evaluations)
-        return Shape(self.total, places, self.calls, self.itemsize)
+        return Shape(self.total, places, self.calls, self.itemsize, self.linear)
 
 
 @dataclass
@@ -65,7 +67,7 @@ class Records:
             percents = tuple(float(percent_to_sigma(percent / 100)) for percent in range(101))
             steps = run.timeline.levels.total // run.config.refine
             record.run = LastRun(steps, evaluations, tuple(run.calls), run.memory.itemsize, percents, run.memory.budget,
-                                 getattr(run.level, "attends", False))
+                                 getattr(run.level, "attends", False), run.about.linear)
 
     def of(self, node) -> Record | None:
         return self.known.get(node)

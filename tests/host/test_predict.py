@@ -131,3 +131,10 @@ def test_only_the_latest_nodes_are_known(pack):
     for node in range(records.LIMIT + 5):
         kept.loaded(str(node), "model", "dit", costs)
     assert len(kept.known) == records.LIMIT and kept.of("4") is None and kept.of("5") is not None
+
+
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc"])
+def test_a_number_of_calls_at_level_stack_is_foretold_with_its_memory(tiny_dit, pack, predicted, sampler):
+    """Over a sampler whose errors are not taken back, what the model said is kept beside the tokens."""
+    found, report = predicted(tiny_dit, pack.config.ToCaConfig(level="stack", calls=5, max_gap=0), sampler=sampler)
+    assert_foretold(found, report)

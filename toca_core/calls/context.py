@@ -1,7 +1,7 @@
 """What one evaluation and one call of the model are about; handed along in place of its parts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from ..config import ToCaConfig
@@ -32,8 +32,8 @@ class CallContext:
     model       whose call it is
     hindered    why no single token can be computed in this call, in words; empty where nothing hinders
     parts       of x, where they have noise levels of their own; else empty
-    linear      as in `levels.base.Run`
     ran         () -> whether the model ran in this call, where that can be told from outside: another node may answer in its place
+    linear      as in `levels.base.Run`
     """
     config: ToCaConfig
     cycle: Cycle
@@ -42,12 +42,13 @@ class CallContext:
     conds: int = 1
     full: frozenset[str] = frozenset()
     bound: Any = None
+    _: KW_ONLY
     x: Any = None
     model: Any = None
     hindered: str = ""
     parts: tuple[Part, ...] = ()
-    linear: bool = True
     ran: Callable[[], bool] = lambda: True
+    linear: bool = True
 
     @property
     def step(self) -> Step:

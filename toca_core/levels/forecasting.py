@@ -36,7 +36,7 @@ class Forecasting:
     @property
     def compares(self) -> bool:
         """Whether a full step's forecast is held against the truth."""
-        return self.config.tolerance is not None or self.config.counted or self.repays
+        return self.config.watched or self.repays
 
     def repayment(self) -> float:
         """The share of a full step's error that is taken back from it: the forecasts since the last full step erred as its would have."""

@@ -39,7 +39,9 @@ class StackLevel(Forecasting):
     @staticmethod
     def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
         need = about.bound.stack_need(about.config, about.sizes, itemsize, attended)
-        return need if about.linear else need + memory.anchored(replace(about.config, trust=False), about.sizes.numbers, 1, memory.NUMBER)
+        if about.linear or not about.config.watched:
+            return need
+        return need + memory.anchored(replace(about.config, trust=False), about.sizes.numbers, 1, memory.NUMBER)
 
     @staticmethod
     def flops(costs: ModelCosts, about: CallContext) -> int:
@@ -58,7 +60,8 @@ class StackLevel(Forecasting):
         return self.refresh.new_cache(about)
 
     def call(self, run_model, about: CallContext, cache, account):
-        x = about.x.clone() if about.full and not self.run.linear else None      # other nodes may write into what they are given
+        tells = about.full and self.compares and not self.run.linear
+        x = about.x.clone() if tells else None                      # other nodes may write into what they are given
         session = self.session(about, cache, skip=not about.full)
         with swapped(session.replacements()):
             output = run_model()
@@ -77,7 +80,7 @@ class StackLevel(Forecasting):
         if (sigma := about.moment.sigma) < NO_NOISE:
             return
         said = self.said(x, output, sigma).reshape(x.shape[0], -1, 1)
-        if self.compares and cache.said.fits([said]):
+        if cache.said.fits([said]):
             self.hear_said(cache.said.at([about.time])[0].sub_(said).view_as(x), output, sigma)
         cache.said.add([about.time], [said])
 
