@@ -22,7 +22,7 @@ from rich.table import Table
 
 from tools.pack import load_host, pack_module
 
-load_host()
+load_host(cpu=not torch.cuda.is_available())
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 from torch._dynamo.utils import counters
 
@@ -44,12 +44,17 @@ def demo() -> Tiny:
     return Tiny(SHAPES.load(), lambda *_: (conditioning, nothing), (3, *SHAPES.size))
 
 
-def compiled(model, whole: bool):
+def stacks(model) -> list[tuple[str, torch.nn.ModuleList]]:
+    """The lists of blocks of a diffusion model."""
+    return [(name, part) for name, part in model.model.diffusion_model.named_children()
+            if isinstance(part, torch.nn.ModuleList) and name.endswith("blocks")]
+
+
+def compiled(model, whole: bool = False, backend: str = "eager"):
     """A MODEL with the host's wrapper for the whole diffusion model, or for each of its blocks."""
     model = model.clone()
-    blocks = [f"diffusion_model.{name}.{index}" for name, part in model.model.diffusion_model.named_children()
-              if isinstance(part, torch.nn.ModuleList) for index in range(len(part))]
-    set_torch_compile_wrapper(model, "eager", options={"guard_filter_fn": skip_torch_compile_dict},
+    blocks = [f"diffusion_model.{name}.{index}" for name, stack in stacks(model) for index in range(len(stack))]
+    set_torch_compile_wrapper(model, backend, options={"guard_filter_fn": skip_torch_compile_dict},
                               keys=["diffusion_model"] if whole else blocks)
     return model
 

@@ -15,7 +15,7 @@ import statistics
 import sys
 import time
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,14 +31,13 @@ from tools.pack import load_host, pack_module
 GPU = torch.cuda.is_available()
 load_host(cpu=not GPU)
 from comfy_extras.nodes_easycache import EasyCacheNode
-from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
 import comfy.sample
-from comfy_api.torch_helpers import set_torch_compile_wrapper
 
-config, presets, published, seam, settings, systems, finite = (pack_module(name) for name in (
-    "toca_core.config", "toca_core.presets", "toca_core.published", "nodes.host.seam", "nodes.host.settings", "nodes.systems",
-    "toca_core.finite"))
+from benchmarks.compiling import compiled, stacks
+
+config, presets, seam, settings, systems, finite = (pack_module(name) for name in (
+    "toca_core.config", "toca_core.presets", "nodes.host.seam", "nodes.host.settings", "nodes.systems", "toca_core.finite"))
 SPEEDS = (2, 3)
 STEPS = {"wan": 12}                     # of long ones fewer, so that a table takes minutes
 SMALL = {"flux": ((1, 16, 16, 16), 1), "wan": ((1, 16, 3, 8, 8), 3), "qwen_image": ((1, 16, 1, 16, 16), 3)}      # shape, blocks
@@ -65,7 +64,7 @@ def ours(name: str, preset: str, **custom) -> Mode:
 
 
 def modes_of(system: str, steps: int) -> list[Mode]:
-    stack = replace(presets.auto(steps, "stack"), tolerance=None)
+    stack = presets.auto(steps, "stack")
     kept = {name: getattr(stack, name) for name in ("level", "trust", "max_gap")}
     modes = [ours(f"auto, speed {speed}", "auto", speed=speed) for speed in SPEEDS]
     modes += [ours(f"level stack, speed {speed}", "custom", speed=speed, **kept) for speed in SPEEDS]
@@ -73,20 +72,6 @@ def modes_of(system: str, steps: int) -> list[Mode]:
     if systems.SYSTEMS[system].paper is not None:
         modes.insert(0, ours("paper", "paper"))
     return modes
-
-
-def compiled(model):
-    """Each block by itself, as the host's helper does it: outside what caches, since that is a wrapper too."""
-    model = model.clone()
-    blocks = [f"diffusion_model.{name}.{index}" for name, stack in stacks(model) for index in range(len(stack))]
-    set_torch_compile_wrapper(model, "inductor", options={"guard_filter_fn": skip_torch_compile_dict}, keys=blocks)
-    return model
-
-
-def stacks(model) -> list[tuple[str, torch.nn.ModuleList]]:
-    """The lists of blocks of a diffusion model."""
-    return [(name, part) for name, part in model.model.diffusion_model.named_children()
-            if isinstance(part, torch.nn.ModuleList) and name.endswith("blocks")]
 
 
 class Bench:
@@ -210,7 +195,7 @@ def measure(given) -> list[dict]:
             bench.run(modes)
             if given.compile and system == "flux" and weights == "bf16":
                 wanted = [mode for mode in modes if mode.name in ("auto, speed 3", "level stack, speed 3", "paper")]
-                bench.run(wanted, compiled(bench.model), ", blocks compiled")
+                bench.run(wanted, compiled(bench.model, backend="inductor"), ", blocks compiled")
             rows += bench.rows
             del bench, modes
             torch.cuda.empty_cache() if GPU else None

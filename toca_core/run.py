@@ -309,13 +309,14 @@ class SamplingRun:
         bound = next(iter(self.bound.values()), None)
         if self.abandoned or self.config.always_full or bound is None and self.config.level != "output":
             return Need()
-        about = CallContext(self.config, self.cycle, Moment(Step(0, 0, self.timeline.levels.total)), sizes, full=self.kinds, bound=bound)
+        about = CallContext(self.config, self.cycle, Moment(Step(0, 0, self.timeline.levels.total)), sizes, full=self.kinds, bound=bound,
+                            linear=self.about.linear)
         return self.need(about) * conditionings
 
     def need(self, about: CallContext, config: ToCaConfig | None = None):
         config = config or self.config
         attended = config.level == "stack" and getattr(self.level, "attends", False)
-        return self.level_of(config).need(replace(about, config=config, linear=self.about.linear), self.memory.itemsize, attended)
+        return self.level_of(config).need(replace(about, config=config), self.memory.itemsize, attended)
 
     def level_of(self, config: ToCaConfig) -> Any:
         return self.level if config.level == self.config.level else LEVELS[config.level]

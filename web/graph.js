@@ -78,6 +78,22 @@ export function sourceOf(node, input) {
     return face && sourceOf(face, face.inputs.find((other) => other.name === name));
 }
 
+export const FARTHEST = 50;                                             // links followed, since a graph may be wrong
+
+/** The nearest node that is wanted, of a node and those that it feeds through first outputs; undefined where there is none. */
+export function nearestAfter(node, wanted) {
+    const waiting = [node];
+    for (let hops = 0; waiting.length && hops < FARTHEST; hops++) {
+        const next = waiting.shift();
+        if (wanted(next)) return next;
+        for (const id of next.outputs?.[0]?.links ?? []) {
+            const target = next.graph?.getNodeById(next.graph.getLink(id)?.target_id);
+            if (target) waiting.push(target);
+        }
+    }
+    return undefined;
+}
+
 /** The widget that says what a widget of a node is in a run: its own, or the one on the face of the subgraph that it is in. */
 export function effective(node, name) {
     const own = node?.widgets?.find((widget) => widget.name === name);

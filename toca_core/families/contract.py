@@ -42,6 +42,9 @@ class Stack(Protocol):
     def changed(self, output, picture):
         """What a block returned, with these tokens of the picture in place of its own."""
 
+    def misfit(self, args, kwargs, output) -> str:
+        """What a block returned that the entry does not say, in words."""
+
     def plain_flops(self, sizes) -> int:
         """One call of all blocks for all tokens."""
 

@@ -143,12 +143,9 @@ class StackCache:
 
     @classmethod
     def joined(cls, parts: list) -> Any:
-        whole, anchors, said = copy.copy(parts[0]), *(kind.joined([getattr(part, name) for part in parts])
-                                                      for name, kind in (("anchors", Anchors), ("said", OutputCache)))
-        if anchors is None or said is None:
-            return None
-        whole.anchors, whole.said = anchors, said
-        return whole
+        whole = copy.copy(parts[0])
+        whole.anchors, whole.said = Anchors.joined([part.anchors for part in parts]), OutputCache.joined([part.said for part in parts])
+        return None if whole.anchors is None or whole.said is None else whole
 
     @property
     def bytes(self) -> int:

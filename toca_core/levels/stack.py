@@ -71,7 +71,7 @@ class StackLevel(Forecasting):
             return run_model()
         if session.error is not None:
             self.note(session, about.x, output)
-        if x is not None and not session.skip:
+        if tells and session.entered:
             self.compare_said(about, cache, x, output)
         return output
 

@@ -1,14 +1,13 @@
 /** What a run will take where `calls` or `speed` says so, before it runs. */
-import { effective, valueOf } from "../graph.js";
+import { effective, nearestAfter, valueOf } from "../graph.js";
 import { t } from "../words.js";
 
-const FARTHEST = 50;                                                    // nodes looked at, since a graph may be wrong
 const ONE_CALL = ["euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "dpmpp_2m", "dpmpp_2m_cfg_pp", "dpmpp_2m_sde",
     "dpmpp_2m_sde_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "lms", "ipndm", "ipndm_v", "deis", "res_multistep", "res_multistep_cfg_pp",
     "res_multistep_ancestral", "gradient_estimation", "er_sde", "uni_pc", "uni_pc_bh2", "lcm", "ddpm", "ddim"];
 
 /** How many calls of the model a run of so many may take, as `toca_core/timeline.py` has it; undefined where nothing says. */
-export function allowed(calls, speed, total) {
+function allowed(calls, speed, total) {
     const counts = [calls, speed && total ? halfToEven(total / speed) : 0].filter(Boolean);
     return counts.length ? Math.max(1, Math.min(...counts)) : undefined;
 }
@@ -22,7 +21,7 @@ function halfToEven(number) {
 /** In words; "" where neither of the two is set, or where they do not count. */
 export function budget(node) {
     if (effective(node, "calls")?.hidden) return "";
-    const [calls, speed] = [valueOf(node, "calls"), valueOf(node, "speed")], total = callsOf(samplerAfter(node));
+    const [calls, speed] = [valueOf(node, "calls"), valueOf(node, "speed")], total = callsOf(nearestAfter(node, saysSteps));
     const most = allowed(calls, speed, total);
     if (!most) return "";
     if (!total) return t("budget.most", { calls: most });
@@ -30,19 +29,7 @@ export function budget(node) {
     return t("budget.of", { calls: spent, total, times: (total / spent).toFixed(1) });
 }
 
-/** The nearest node after this one that says how many steps there are; undefined where there is none. */
-function samplerAfter(node) {
-    const waiting = [node];
-    for (let hops = 0; waiting.length && hops < FARTHEST; hops++) {
-        const next = waiting.shift();
-        if (next !== node && Number.isFinite(valueOf(next, "steps"))) return next;
-        for (const output of next.outputs ?? []) for (const id of output.links ?? []) {
-            const target = next.graph?.getNodeById(next.graph.getLink(id)?.target_id);
-            if (target) waiting.push(target);
-        }
-    }
-    return undefined;
-}
+const saysSteps = (node) => Number.isFinite(valueOf(node, "steps"));
 
 /** How often a sampler asks the model without a cache; 0 where that is not one call a step, or is not known. */
 function callsOf(sampler) {

@@ -1,22 +1,10 @@
 /** What the graph says around a node: which ToCa Cache it belongs to, and which model that has. */
-import { sourceOf, valueOf } from "../graph.js";
+import { FARTHEST, nearestAfter, sourceOf, valueOf } from "../graph.js";
 
 const LOADERS = { ToCaLoadDiT: "dit", ToCaLoadPixArt: "pixart", ToCaLoadOpenSora: "open_sora" };
-const FARTHEST = 50;                                                    // links followed, since a graph may be wrong
 
 /** The ToCa Cache that a node is, or that its first output feeds, through reroutes; undefined where there is none. */
-export function cacheOf(node) {
-    const waiting = [node];
-    for (let hops = 0; waiting.length && hops < FARTHEST; hops++) {
-        const next = waiting.shift();
-        if (next.comfyClass === "ToCaCache") return next;
-        for (const id of next.outputs?.[0]?.links ?? []) {
-            const target = next.graph?.getNodeById(next.graph.getLink(id)?.target_id);
-            if (target) waiting.push(target);
-        }
-    }
-    return undefined;
-}
+export const cacheOf = (node) => nearestAfter(node, (next) => next.comfyClass === "ToCaCache");
 
 /** The system of the model that comes into a ToCa Cache, "" where its loader does not tell. */
 export function systemOf(cache) {
