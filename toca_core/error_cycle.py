@@ -32,10 +32,12 @@ class ErrorCycle:
     worthwhile whether the forecast of this step errs enough for that
     owed       what the forecasts since the last full step are expected to have added to the sample
     skipped    (time, width) of those steps' pieces
+    relative   what they put into the sample counts by its noise level there, so that earlier steps leave less to be taken back: measured
+               to keep closer where tokens are forecast, not the prediction
     """
 
-    def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0):
-        self.config, self.fixed, self.drawn = config, fixed, drawn
+    def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0, relative: bool = False):
+        self.config, self.fixed, self.drawn, self.relative = config, fixed, drawn, relative
         self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
         self.anchors: list[float] = []
         self.last_full: int | None = None
@@ -55,8 +57,12 @@ class ErrorCycle:
             self.anchors = [moment.time, *(anchor for anchor in self.anchors if anchor != moment.time)][:self.config.order + 1]
             self.repaid, self.owed, self.skipped = self.skipped, 0.0, []
         if not full or self.config.refine > 1:                      # a full step goes on along the forecast too
-            self.skipped = [*self.skipped, *moment.pieces]
+            self.skipped = [*self.skipped, *self.put_in(moment)]
         return full
+
+    def put_in(self, moment: Moment) -> Sequence[tuple[float, float]]:
+        """(time, how much of a forecast's error goes into the sample) of a step's pieces."""
+        return ((moment.time, moment.share),) if self.relative else moment.pieces
 
     def weight(self, noise: float) -> float:
         """How much an error counts, by the share of noise; the same in the mean over all shares, whatever is drawn."""
@@ -106,11 +112,12 @@ class ErrorCycle:
         self.anchors, self.earlier = self.anchors[:1] if self.was_full else [], []
         self.error, self.owed, self.skipped, self.repaid = None, 0.0, [], []
 
-    def debt(self) -> float:
-        """What the forecasts before this full step have put into the sample: the error a forecast has here, times a noise level."""
-        if not (self.repaid and self.earlier):
+    def debt(self, moment: Moment) -> float:
+        """What the forecasts before this full step have put into the sample, in units of what one would put in here."""
+        here = sum(width for _, width in self.put_in(moment))
+        if not (self.repaid and self.earlier and here):
             return 0.0
-        unit = growth(self.earlier, self.anchors[0])
+        unit = growth(self.earlier, self.anchors[0]) * here
         return sum(growth(self.earlier, time) * width for time, width in self.repaid) / unit if unit else 0.0
 
 

@@ -1,5 +1,8 @@
 """The controller by hand: errors are told to it, times are the steps' numbers."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 
 from toca_core.config import ConfigError, ToCaConfig
@@ -90,7 +93,23 @@ def test_the_debt_is_each_skipped_steps_share_of_the_error_found():
     assert not cycle.is_full(at(3, 30, 0.1)) and not cycle.is_full(at(4, 30, 0.2))
     cycle.config = ToCaConfig(level="stack", tolerance=100.0, max_gap=3)
     assert cycle.is_full(at(5, 30, 0.1))
-    assert cycle.debt() == pytest.approx((1 * 2 * 0.1 + 2 * 3 * 0.2) / (3 * 4))         # distances to the anchors at 2 and 1
+    found = (1 * 2 * 0.1 + 2 * 3 * 0.2) / (3 * 4)                       # distances to the anchors at 2 and 1
+    assert cycle.debt(at(5, 30, 0.1)) == pytest.approx(found / 0.1)     # in units of what this step would put in
+
+
+def test_where_tokens_are_forecast_the_debt_counts_by_each_steps_noise_level():
+    """The same steps, each of its share and not of its width: earlier ones, of more noise, leave less."""
+    def debt(relative):
+        config = ToCaConfig(level="stack", tolerance=100.0, max_gap=3)
+        cycle = ErrorCycle(config, Cycle(config), relative=relative)
+        moments = [replace(at(index, 30, 0.0), sigma=sigma, share=1 - after / sigma, pieces=((float(index), sigma - after),))
+                   for index, (sigma, after) in enumerate(pairwise([10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.0]))]
+        for index, moment in enumerate(moments):
+            assert cycle.is_full(moment) == (index not in (3, 4))
+            cycle.measured(0.0)
+        return cycle.debt(moments[-1])
+    assert debt(False) == pytest.approx((1 * 2 * 1.0 + 2 * 3 * 1.0) / (3 * 4) / 1.0)
+    assert debt(True) == pytest.approx((1 * 2 / 5 + 2 * 3 / 4) / (3 * 4) / (1 / 3))
 
 
 def test_without_a_tolerance_the_fixed_cycle_holds():

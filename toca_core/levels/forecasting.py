@@ -15,10 +15,11 @@ class Forecasting:
     """Decides for every evaluation whether it is full, and on full ones hears what skipping it would have given."""
 
     moment: Moment                                                  # this evaluation
+    relative = False                                                # as in `error_cycle.ErrorCycle`
 
     def __init__(self, run: Run):
         self.run, self.config = run, run.config
-        self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn)
+        self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn, self.relative)
         self.found: list[torch.Tensor] = []                         # errors of this evaluation's forecasts, relative to the prediction
 
     def begin(self, moment: Moment) -> frozenset[str]:
@@ -40,8 +41,7 @@ class Forecasting:
 
     def repayment(self) -> float:
         """The share of a full step's error that is taken back from it: the forecasts since the last full step erred as its would have."""
-        debt = self.errors.debt() if self.repays else 0.0
-        return self.config.repayment * debt / self.moment.width if debt else 0.0
+        return self.config.repayment * self.errors.debt(self.moment) if self.repays else 0.0
 
     def computed_share(self) -> float:
         """Share of a forecast's error that stays in what is computed between full steps; 1 where nothing is."""

@@ -23,6 +23,7 @@ REFRESHED_ERROR = 0.5       # error of computed tokens for that of their forecas
 
 class StackLevel(Forecasting):
     """Skips the blocks, or runs them and learns what skipping them would have given."""
+    relative = True
 
     def __init__(self, run: Run):
         super().__init__(run)
