@@ -228,7 +228,7 @@ class SamplingRun:
             cache = self.caches.find(group) if self.active else None
         if cache is not None:
             try:
-                return self.level.call(run_model, about, cache, lambda session: self.account(about, group, session))
+                return self.level.call(about.counting(run_model), about, cache, lambda session: self.account(about, group, session))
             except BaseException as error:
                 with self.lock:
                     held = self.caches.bytes

@@ -38,6 +38,7 @@ class System:
     says_picture    (model) -> whether its blocks end in the clean picture, not in the noise or the velocity that nearly all models say
     plain       why such a model is run plainly, in words; empty where it is cached
     paper       published settings by the number of steps, where there are any
+    paper_of    whose they are, where nothing was published for this system: the nearest one's, in words
     usual       its released size
     loader      the node that loads it
     notes       for the table in the documents: what comes with it, what is left out
@@ -54,6 +55,7 @@ class System:
     says_picture: Callable[..., bool] | None = None
     plain: str = ""
     paper: Callable[[int], ToCaConfig] | None = None
+    paper_of: str = ""
     usual: Usual | None = None
     loader: str = "Load Diffusion Model"
     notes: str = ""

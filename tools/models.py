@@ -7,6 +7,7 @@ Every model of `tools/zoo` is sampled plainly and at each level that it offers. 
     identity     a tolerance of 0, and at level module a fresh_ratio of 1 and a cycle of 1, give the plain run's result bit for bit;
                  with `enable` off the model passes through
     variations   so do batches, odd sizes, no guidance, texts of two lengths, a reference picture
+    flops        at level module what a run says it computed is what torch counts, within 2%, with either score, in all these variations
     faster       with a large tolerance, or by a fixed cycle, steps are skipped, and the result is finite
     repeats      a second run gives the same
     clean        afterwards the model's modules, hooks and options are as before, and the plain run gives what it gave
@@ -24,6 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
 FAST, EXACT = 20.0, 0.0         # tolerances, in percent
+EVERY = {"warmup_steps": 100, "score": "random"}                # at level module: every step is full, and every module's output is kept
+PARTIAL = {"cycle": 3, "fresh_ratio": 0.3}
+MISCOUNT = 0.02
 CYCLE = 3                       # for models whose predictions, of random weights, change too wildly from step to step to skip any by error
 STEPS, FEW = 8, 4
 VARIATIONS = {"batch": {"batch": 2}, "odd": {"odd": True}, "no guidance": {"cfg": 1.0}, "texts": {"texts": (9, 5)},
@@ -65,7 +69,8 @@ class Checked:
         from tools.pack import pack_module
         self.pack = {name: pack_module(path) for name, path in (
             ("seam", "nodes.host.seam"), ("settings", "nodes.host.settings"), ("config", "toca_core.config"), ("systems", "nodes.systems"),
-            ("node", "nodes.toca_cache"))}
+            ("node", "nodes.toca_cache"),
+            ("sizes", "nodes.systems.sizes"), ("module", "toca_core.calls.module"))}
         self.tiny = builder.make()
         self.row = ModelRow(builder.name, builder.of)
 
@@ -97,12 +102,11 @@ class Checked:
 
     def level(self, level: str, plain) -> LevelRow:
         row = LevelRow(level)
-        exact = [{"fresh_ratio": 1.0}, {"cycle": 1}] if level == "module" else [{"tolerance": EXACT}, {"cycle": 1}]
+        exact = [{"fresh_ratio": 1.0}, {"cycle": 1}, EVERY] if level == "module" else [{"tolerance": EXACT}, {"cycle": 1}]
         for settings in exact:
             if not same(self.tiny.sample(self.cached(level=level, **settings)[0], steps=STEPS), plain):
                 row.wrong.append(f"identity {settings}")
-        modules = [{"cycle": CYCLE, "fresh_ratio": 0.3, "score": "random"}]
-        for fast in modules if level == "module" else [{"tolerance": FAST}, {"cycle": CYCLE}]:
+        for fast in [{**PARTIAL, "score": "random"}] if level == "module" else [{"tolerance": FAST}, {"cycle": CYCLE}]:
             model, reports = self.cached(level=level, **fast)
             first = self.tiny.sample(model, steps=STEPS)
             if reports[0].calls("partial"):
@@ -115,7 +119,25 @@ class Checked:
             row.wrong.append("finite")
         if not same(first, second):
             row.wrong.append("repeats")
+        if level == "module":
+            row.wrong += [f"score {score}: {wrong}" for score in self.scores() for wrong in self.modules({"score": score})]
         return row
+
+    def scores(self) -> tuple[str, ...]:
+        """Those that the model gives, or else random ones."""
+        return self.pack["systems"].bound_of(self.tiny.diffusion_model)[0].layout.scores or ("random",)
+
+    def modules(self, settings: dict, **given):
+        """What is wrong with a run at level module in which some steps are partial."""
+        from torch.utils.flop_counter import FlopCounterMode
+        model, reports = self.cached(level="module", **PARTIAL, **settings)
+        with FlopCounterMode(display=False) as counter:
+            result = self.tiny.sample(model, steps=FEW, **given)
+        if not result.isfinite().all():
+            yield "finite"
+        counted = counter.get_total_flops()
+        if not reports[0].calls("partial") or abs(reports[0].flops / counted - 1) > MISCOUNT:
+            yield f"flops {reports[0].flops / counted:.3f}"
 
     def auto(self):
         """Preset auto, and the node itself, off."""
@@ -141,6 +163,10 @@ class Checked:
                 self.row.wrong.append(f"{name}: identity")
             if not self.tiny.sample(self.cached(tolerance=FAST, level=level)[0], steps=STEPS, **given).isfinite().all():
                 self.row.wrong.append(f"{name}: finite")
+            if any(row.level == "module" for row in self.row.levels):
+                if not same(self.tiny.sample(self.cached(level="module", **EVERY)[0], steps=FEW, **given), plain):
+                    self.row.wrong.append(f"{name}: identity, module")
+                self.row.wrong += [f"{name}: {wrong}" for wrong in self.modules({"score": self.scores()[0]}, **given)]
         except Exception as error:                                  # one model's failure is a row, and the others go on
             self.row.wrong.append(f"{name}: {failure(error)}")
 

@@ -63,10 +63,13 @@ class Settings:
         remarks = []
         if self.preset == "paper" and paper is not None:
             chosen = paper
+            if system.paper_of:
+                remarks.append(f"Nothing was published for {system.words}: the settings are those published for {system.paper_of}")
         else:
             if self.preset == "paper":
                 remarks.append(f"Nothing was published for {system.words if system else 'this model'}: the settings are those of auto")
-            chosen = presets.auto(steps, presets.level_for(levels, masked), paper or ToCaConfig())
+            own = None if system is None or system.paper_of else paper
+            chosen = presets.auto(steps, presets.level_for(levels, masked), own or ToCaConfig())
             if self.tolerance is not None:
                 chosen = replace(chosen, tolerance=self.tolerance)
         chosen = replace(chosen, **{name: getattr(self.custom, name) for name in ALWAYS})

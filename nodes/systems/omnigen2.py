@@ -1,9 +1,13 @@
 """OmniGen2; text and references come before the picture, and the refiners run on every step."""
 
-from ...toca_core.families.tokens import TokenStack
+from ...toca_core import published
+from ...toca_core.families.parts import Part
 from ...toca_core.system import System
+from .attention import parts
 from .sizes import joined_sizes
 
 OMNIGEN2 = System(
     "omnigen2", "OmniGen2", ("comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel",),
-    (TokenStack("layers", "hidden_states", grid="last"),), sizes=joined_sizes)
+    (parts("layers", "hidden_states", grid="last", parts=(Part("self_attn", "attn"), Part("mlp", "feed_forward"))),),
+    sizes=joined_sizes,
+    paper=lambda steps: published.FLUX, paper_of="FLUX.1")

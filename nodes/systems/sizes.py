@@ -7,7 +7,7 @@ from ...toca_core.costs.account import Sizes
 
 def patch_of(diffusion_model) -> tuple[int, int, int]:
     """(frames, rows, columns) of a latent that make one token; 1 where a model does not say."""
-    patch = getattr(diffusion_model, "patch_size", None)
+    patch = getattr(diffusion_model, "patch_size", getattr(diffusion_model, "patch", None))
     if patch is None:
         side = getattr(diffusion_model, "patch_spatial", 1)
         patch = (getattr(diffusion_model, "patch_temporal", 1), side, side)

@@ -50,6 +50,10 @@ class CallContext:
     ran: Callable[[], bool] = lambda: True
     linear: bool = True
 
+    def counting(self, run_model):
+        """The call of the model, counted where that is still to be done (`families.layout`)."""
+        return run_model if self.bound is None else self.bound.counting(self.sizes, run_model)
+
     @property
     def step(self) -> Step:
         return self.moment.step

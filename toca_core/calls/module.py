@@ -91,7 +91,7 @@ class Call(Account):
     @torch.compiler.disable
     def received(self, stack, q, k):
         """What s1 is made of, (B, N), from an attention of a stack; q and k (B, heads, N, d)."""
-        self.count_scores(stack, q.shape[2])
+        self.count_scores(stack, q.shape[2], q.shape[2])
         return attention.received(q, k, queries_read(self.config, q.shape[2]))
 
     @torch.compiler.disable

@@ -104,7 +104,10 @@ class RefreshCall(StackCall):
         self.fresh: Any = None
         if skip:
             self.fresh = cache.plan.at(since)
-            self.flops = self.bound.refreshed_flops(about.sizes, self.fresh.shape[-1])
+
+    @property
+    def flops(self) -> int:
+        return self.bound.refreshed_flops(self.about.sizes, self.fresh.shape[-1]) if self.skip else self.plain_flops
 
     @property
     def fresh_per_block(self) -> dict[str, list[float]]:

@@ -35,14 +35,20 @@ class StackCall:
         self.about, self.bound, self.cache, self.time, self.skip = about, about.bound, cache, about.time, skip
         self.compares, self.repayment, self.inside, self.owed = compares and not skip, repayment, inside, owed
         self.first, self.last = (self.bound.stacks[0], 0), (self.bound.stacks[-1], self.bound.stacks[-1].depth - 1)
-        self.plain_flops = self.bound.plain_flops(about.sizes)
-        self.flops = self.bound.skipped_flops(about.sizes) if skip else self.plain_flops
         self.tokens: Any = None                                     # before the first block; on a skipped step those after the last;
                                                                     # after a full one what the blocks added to them
         self.reached, self.left = False, False
         self.misfit = ""                                            # what the last block returned that the entry does not say
         self.error: torch.Tensor | None = None
         self.token_error: torch.Tensor | None = None                # (B, N), its square token by token
+
+    @property
+    def plain_flops(self) -> int:
+        return self.bound.plain_flops(self.about.sizes)
+
+    @property
+    def flops(self) -> int:
+        return self.bound.skipped_flops(self.about.sizes) if self.skip else self.plain_flops
 
     @property
     def fresh_per_block(self) -> dict[str, list[float]]:
@@ -76,7 +82,7 @@ class StackCall:
         """The picture's tokens (B, N, C) before the first block."""
         self.reached = True
         if self.skip and not self.cache.anchors.fits(tokens):
-            self.skip, self.flops = False, self.plain_flops
+            self.skip = False
         self.tokens = self.cache.anchors.onto(tokens, self.time) if self.skip else tokens.clone()   # which the host may change in place
 
     def leave(self, tokens):

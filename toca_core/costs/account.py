@@ -5,7 +5,7 @@ Plain numbers; no module and no tensor is held, so that costs outlive the model 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import ToCaConfig
@@ -79,6 +79,10 @@ class StackCosts:
         """Whether a site computes every token in a call that is full for these kinds."""
         return site.kind in full
 
+    def has(self, site: Site, block: int) -> bool:
+        """Whether a block has that module."""
+        return True
+
     def misfit(self, args, kwargs, output) -> str:
         """What is wrong with what a block returned, in words; "" where a family's blocks are the host's own."""
         return ""
@@ -91,11 +95,14 @@ class StackCosts:
         """How many tokens of one sample attend to each other, where s1 is read."""
         return sizes.tokens
 
-    def score_flops(self, config: ToCaConfig, sizes: Sizes, rows: int) -> int:
-        """An attention of one block is read for the scores: for s1 some of its queries, for s2 `rows` tokens of each sample."""
+    def score_flops(self, config: ToCaConfig, sizes: Sizes, rows: int, among: int = 0) -> int:
+        """An attention of one block is read for the scores: for s1 some of its queries, for s2 `rows` tokens of each sample.
+
+        among: how many tokens attend to each other, where that is seen
+        """
         if config.score == "cross_attn":
             return flops.attention_map(sizes.batch, rows, sizes.context_each, self.width)
-        tokens = self.attending(sizes)
+        tokens = among or self.attending(sizes)
         return flops.attention_map(sizes.batch, queries_read(config, tokens), tokens, self.width)
 
     def plain_flops(self, sizes: Sizes) -> int:
@@ -111,14 +118,18 @@ class ModelCosts:
     outside       multiply-adds outside the stacks per sample, per token and per context token
     modulation    of what all blocks compute once per sample
     side          per token, of the blocks that run between those of the stacks
+    counted       FLOPs outside the stacks in a call of these sizes, where they were counted (`outside`)
     """
 
     def __init__(self, layout, stacks, outside: tuple[int, int, int], modulation: int, side: int = 0):
         self.layout, self.stacks, self.outside, self.modulation, self.side = layout, stacks, outside, modulation, side
+        self.counted: dict[Sizes, int] = {}
         self.stack_of = {site: stack for stack in stacks for site in stack.sites}
         self.depths = {site: stack.depth for site, stack in self.stack_of.items()}
 
     def outside_flops(self, sizes: Sizes) -> int:
+        if sizes in self.counted:
+            return self.counted[sizes] + 2 * sizes.batch * self.modulation
         sample, token, context = self.outside
         return 2 * (sizes.batch * sample + sizes.batch * sizes.tokens * token + sizes.context * context)
 
@@ -171,9 +182,18 @@ class Account:
 
     def __init__(self, costs: ModelCosts, about):
         self.costs, self.about, self.config, self.sizes, self.full = costs, about, about.config, about.sizes, about.full
-        self.flops = self.plain_flops = costs.outside_flops(self.sizes) + costs.side_flops(self.sizes)
+        self.inside = self.plain_inside = costs.side_flops(self.sizes)
         self.fresh = {site: [0.0] * depth for site, depth in costs.depths.items()}     # share of fresh tokens per block
         self.lengths: dict[Site, int] = {}                          # number of tokens that it works on
+        self.contexts: dict[Site, int] = {}                         # context tokens of the whole batch, where that is seen in the call
+
+    @property
+    def flops(self) -> int:
+        return self.inside + self.costs.outside_flops(self.sizes)
+
+    @property
+    def plain_flops(self) -> int:
+        return self.plain_inside + self.costs.outside_flops(self.sizes)
 
     @property
     def kind(self) -> str:
@@ -205,12 +225,13 @@ class Account:
         """A module computes `fresh` of each sample's `tokens`."""
         stack = self.costs.stack_of[site]
         self.fresh[site][block], self.lengths[site] = fresh / tokens, tokens
-        self.flops += stack.module_flops(site, self.sizes.batch, fresh, tokens, self.sizes)
-        self.plain_flops += stack.module_flops(site, self.sizes.batch, tokens, tokens, self.sizes)
+        sizes = replace(self.sizes, context=self.contexts[site]) if site in self.contexts else self.sizes
+        self.inside += stack.module_flops(site, sizes.batch, fresh, tokens, sizes)
+        self.plain_inside += stack.module_flops(site, sizes.batch, tokens, tokens, sizes)
 
-    def count_scores(self, stack: StackCosts, rows: int):
-        """An attention of the stack is read for the scores, s2 of `rows` of each sample's tokens."""
-        self.flops += stack.score_flops(self.config, self.sizes, rows)
+    def count_scores(self, stack: StackCosts, rows: int, among: int = 0):
+        """An attention of the stack is read for the scores, s2 of `rows` of each sample's tokens; among: as in `score_flops`."""
+        self.inside += stack.score_flops(self.config, self.sizes, rows, among)
 
 
 def scored_samples(config: ToCaConfig, batch: int, conds: int) -> int:

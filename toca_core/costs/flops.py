@@ -9,8 +9,12 @@ from torch import nn
 
 
 def macs(module: nn.Module) -> int:
-    """Multiply-adds per token of all linear and convolution layers inside a module."""
-    return sum(layer_macs(layer) for layer in module.modules())
+    """Multiply-adds per token of all linear and convolution layers inside a module; of experts those that a token goes through."""
+    own, active = layer_macs(module), getattr(module, "num_activated_experts", None)
+    for name, child in module.named_children():
+        found = macs(child)
+        own += found * active // len(child) if name == "experts" and isinstance(active, int) and isinstance(child, nn.ModuleList) else found
+    return own
 
 
 def layer_macs(layer: nn.Module) -> int:

@@ -86,14 +86,25 @@ class Claims:
         except AttributeError:
             self.refuse(f"there is no {where}{path}")
 
-    def blocks(self, path: str) -> list[nn.Module]:
-        """The members of a list of blocks, of which there is at least one and which are of one class."""
+    def modules(self, path: str) -> list[nn.Module]:
+        """Those at a path; where it says *, of every member of that list: "refiner.*.mlp"."""
+        before, star, after = path.partition("*")
+        if not star:
+            return [self.module(path)]
+        return [self.module(after[1:], member) for member in self.module(before.rstrip(".")).children()]
+
+    def blocks(self, path: str, left_out: str = "") -> list[nn.Module]:
+        """The members of a list of blocks, of which there is at least one, without those of the indices in this attribute of the model."""
         found = self.module(path)
         if not isinstance(found, (nn.ModuleList, nn.ModuleDict, nn.Sequential)):
             self.refuse(f"{path} is {type(found).__name__}, not a list of blocks")
         members = list(found.values() if isinstance(found, nn.ModuleDict) else found)
         if not members:
             self.refuse(f"{path} has no blocks")
+        indices = getattr(self.model, left_out, ()) if left_out else ()
+        members = [block for index, block in enumerate(members) if index not in indices]
+        if not members:
+            self.refuse(f"{left_out} leaves none of the blocks")
         return members
 
     def arguments(self, block: nn.Module) -> tuple[dict[str, int], bool]:
@@ -108,6 +119,11 @@ class Claims:
         known = name in named if isinstance(name, str) else more or name < len(named)
         if not known:
             self.refuse(f"a block ({type(block).__name__}) takes no argument {name}; it takes {', '.join(named) or 'none by name'}")
+
+    def keyword(self, owner: nn.Module, name: str):
+        """A module takes this argument by name."""
+        if not any(one.kind == one.VAR_KEYWORD for one in inspect.signature(type(owner).forward).parameters.values()):
+            self.argument(owner, name)
 
     def projections(self, owner: nn.Module, paths: tuple[str, ...], where: str):
         """Linear layers that make queries, keys and values: one fused, a query layer and a fused rest, or three of them."""

@@ -27,12 +27,15 @@ class JointStack:
 
     attending    as in sequential.py
     watch    (the block's keyword arguments, seen) -> them again, so that the attention inside calls seen(q, k), (B, heads, N, d)
+    grid, left_out    as in tokens.py
     """
     name: str
     path: str
     watch: Callable
     attending: Callable
-    scores, modular, grid = ("self_attn",), True, "first"
+    grid: str = "first"
+    left_out: str = ""
+    scores, modular = ("self_attn",), True
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -73,7 +76,7 @@ class JointCosts(StackCosts):
 class BoundJoint(JointCosts):
     def __init__(self, stack: JointStack, model: nn.Module):
         claims = Claims(model, stack.name)
-        self.blocks = claims.blocks(stack.path)
+        self.blocks = claims.blocks(stack.path, stack.left_out)
         first: Any = self.blocks[0]
         for name in ("img", "txt"):
             claims.argument(first, name)

@@ -6,14 +6,17 @@ from typing import Generic, Protocol
 from torch import nn
 
 from ..costs import flops
-from ..costs.account import ModelCosts
+from ..costs.account import ModelCosts, Sizes
+from ..costs.outside import Outside
+from ..swap import swapped
 from .contract import Claims, ModuleStack, Stack
 
 
 @dataclass(frozen=True)
 class Layout:
     """
-    per_token, per_context    modules outside the stacks that run once per token or per context token (for the FLOPs)
+    per_token, per_context    modules outside the stacks that run once per token or per context token (for the FLOPs); "refiner.*.mlp"
+                              is that of every member of a list
     beside     side stacks, whose blocks run between those of the stacks and are skipped with them
     """
     system: str
@@ -78,8 +81,8 @@ class BoundModel(ModelCosts):
         for stack in stacks:
             check(stack, claims)
         self.sides = [(side, block) for side in layout.beside for block in side.bind(model, stacks[-1].depth)]
-        token = sum(flops.macs(claims.module(path)) for path in layout.per_token)
-        context = sum(flops.macs(claims.module(path)) for path in layout.per_context)
+        token, context = (sum(flops.macs(module) for path in paths for module in claims.modules(path))
+                          for paths in (layout.per_token, layout.per_context))
         side = sum(flops.macs(block) for _, block in self.sides)
         inside = sum(flops.macs(block) for stack in stacks for block in stack.blocks)
         sample = flops.macs(model) - inside - token - context - side
@@ -89,7 +92,24 @@ class BoundModel(ModelCosts):
     @property
     def costs(self) -> ModelCosts:
         """The numbers alone, without the model."""
-        return ModelCosts(self.layout, [stack.costs for stack in self.stacks], self.outside, self.modulation, self.side)
+        costs = ModelCosts(self.layout, [stack.costs for stack in self.stacks], self.outside, self.modulation, self.side)
+        costs.counted |= self.counted
+        return costs
+
+    def counting(self, sizes: Sizes, run_model):
+        """The call of the model, in which what runs outside the stacks is counted, if the entry does not say and no call did yet."""
+        if self.layout.per_token or sizes in self.counted:
+            return run_model
+
+        def run():
+            blocks = [block for stack in self.stacks for block in stack.blocks]
+            outside = Outside(self.model, [*blocks, *(block for _, block in self.sides)])
+            with swapped(outside.replacements()):
+                output = run_model()
+            if outside.flops:                                       # else another node answered in the model's place
+                self.counted[sizes] = outside.flops
+            return output
+        return run
 
 
 def check(stack, claims: Claims):

@@ -27,6 +27,7 @@ class ParallelStack:
 
     later_outputs    (linear layer, start) -> a function that gives the layer's outputs from `start` on, or None where it has to be run
                      as it is
+    grid, left_out    as in tokens.py
 
     What is kept per token: the attention's output before `linear2`, and what `linear2` returns.
     """
@@ -35,7 +36,9 @@ class ParallelStack:
     watch: Callable
     attending: Callable
     later_outputs: Callable
-    scores, modular, grid = ("self_attn",), True, "first"
+    grid: str = "first"
+    left_out: str = ""
+    scores, modular = ("self_attn",), True
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -79,7 +82,7 @@ class ParallelCosts(StackCosts):
 class BoundParallel(ParallelCosts):
     def __init__(self, stack: ParallelStack, model: nn.Module):
         claims = Claims(model, stack.name)
-        self.blocks = claims.blocks(stack.path)
+        self.blocks = claims.blocks(stack.path, stack.left_out)
         first: Any = self.blocks[0]
         for name in ("linear1", "linear2", "pre_norm", "mlp_act"):
             claims.module(name, first, "block's ")

@@ -61,7 +61,7 @@ class TokenCosts(StackCosts):
         return 2 * batch * fresh * self.block_macs + flops.attention(batch, fresh, total, self.width)
 
     def tokens_of(self, site: Site, sizes: Sizes) -> int:
-        return sizes.stream
+        return sizes.stream if self.stack.side == "all" else sizes.tokens + sizes.context_each
 
 
 class BoundTokens(TokenCosts):
@@ -69,10 +69,7 @@ class BoundTokens(TokenCosts):
 
     def __init__(self, stack: TokenStack, model: nn.Module):
         claims = Claims(model, stack.path)
-        left_out = getattr(model, stack.left_out, ()) if stack.left_out else ()
-        self.blocks = [block for index, block in enumerate(claims.blocks(stack.path)) if index not in left_out]
-        if not self.blocks:
-            claims.refuse(f"{stack.left_out} leaves none of the blocks")
+        self.blocks = claims.blocks(stack.path, stack.left_out)
         first = self.blocks[0]
         for name in stack.returned:
             claims.argument(first, name)

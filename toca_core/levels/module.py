@@ -37,7 +37,7 @@ class ModuleLevel:
             for site in stack.sites:
                 tokens, whole = stack.tokens_of(site, about.sizes), stack.whole(site, about.full)
                 counts = [tokens] * stack.depth if whole else call.fresh_counts(site, tokens)
-                for block, count in enumerate(counts):
+                for block, count in ((block, count) for block, count in enumerate(counts) if stack.has(site, block)):
                     call.count(site, block, tokens, count)
                     if site == scored_by and (scoring[block] if whole else count):
                         call.count_scores(stack, count)

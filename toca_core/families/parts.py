@@ -1,0 +1,401 @@
+"""Blocks whose attentions and MLPs can be told apart, in whatever block they are: nearly every model of today.
+
+The host's block runs as it is, with its modulations, gates and norms before or behind. On a partial step an attention gives what is kept of
+it, and an MLP computes its fresh rows. An attention that is written out in the block's own forward is kept where it leaves through a layer:
+then the layers that make its queries, keys and values give zeros, and the attention over them is left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import nn
+
+from ..calls.module import BlockForward, Call
+from ..costs import flops
+from ..costs.account import Site, Sizes
+from ..select import attention
+from ..swap import swapped
+from .contract import Claims
+from .tokens import BoundTokens, TokenCosts, TokenStack
+
+SHORT = {"self_attn": "attn", "mlp": "mlp"}             # of a module with several streams, behind the stream's name: img_attn, img_mlp
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attention or MLP of a block.
+
+    kind       "self_attn", "cross_attn" or "mlp"
+    path       attribute of a block, by default of that name
+    streams    whose tokens it works on -> the argument that brings them, by name or position, in the order in which it returns them; what
+               is not the picture's is called "txt"
+    among      these streams in the order in which their tokens lie in the attention, where it is another
+    text       paths of its layers that work on the stream "txt", and in cross-attention on the context
+    beside     of further ones that work on the context in place of those, where a block has them
+    context    the argument of cross-attention that brings the context; or (module, arguments, named ones) -> how many tokens of it all
+               samples have
+    name       of its sites, where the block has two of a kind
+    seen       its attention can be read for scores: it takes the host's options by name
+    optional   not every block has it
+    """
+    kind: str
+    path: str = ""
+    streams: dict[str, str | int] = field(default_factory=lambda: {"": 0})
+    among: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    context: str | int | Callable[..., int] = 1
+    name: str = ""
+    seen: bool = True
+    optional: bool = False
+
+    @property
+    def place(self) -> str:
+        return self.path or self.kind
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return self.among or tuple(self.streams)
+
+    def sites(self, stack: str) -> dict[str, Site]:
+        """The site of every stream."""
+        named = {stream: self.name or (f"{stream}_{SHORT[self.kind]}" if stream else self.kind) for stream in self.streams}
+        return {stream: Site(stack, name, self.kind, stream) for stream, name in named.items()}
+
+    def module(self, block: nn.Module, claims: Claims) -> nn.Module:
+        return claims.module(self.place, block, "block's ")
+
+    def macs(self, block: nn.Module, claims: Claims) -> dict[str, int]:
+        """Multiply-adds per token of each stream, and of the context."""
+        if self.optional and not found(block, self.place):
+            return {}
+        module = self.module(block, claims)
+        text = sum(flops.macs(claims.module(path, module, f"{self.place}'s ")) for path in self.text)
+        own = next((stream for stream in self.streams if stream != "txt"), "txt")
+        macs = {own: flops.macs(module) - text - sum(flops.macs(layer) for path in self.beside if (layer := found(module, path)))}
+        return {**macs, "context" if self.kind == "cross_attn" else "txt": text} if text else macs
+
+    def check(self, block: nn.Module, claims: Claims):
+        module = self.module(block, claims)                         # the first block is a whole one
+        for argument in self.streams.values():
+            claims.argument(module, argument)
+        if self.seen and self.kind != "mlp":
+            claims.keyword(module, "transformer_options")
+
+
+@dataclass(frozen=True)
+class Inline:
+    """A self-attention that is written out in the block's forward.
+
+    begins, ends    stream -> path of the layer that makes its queries, keys and values, and of that through which the attention's output
+                    leaves, in the order in which the streams' tokens lie in the attention; a stream ends with a block that lacks the latter
+    streams         -> the block's argument that brings the tokens
+    optional        not every block has it, nor every model
+    """
+    begins: dict[str, str]
+    ends: dict[str, str]
+    streams: dict[str, str | int]
+    name: str = ""
+    optional: bool = False
+    kind = "self_attn"
+    seen = True
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return tuple(self.ends)
+
+    def sites(self, stack: str) -> dict[str, Site]:
+        return {stream: Site(stack, self.name or f"{stream}_attn", self.kind, stream) for stream in self.streams}
+
+    def module(self, block: nn.Module, claims: Claims) -> nn.Module:
+        """Whose first layer takes the tokens."""
+        return claims.module(next(iter(self.begins.values())), block, "block's ")
+
+    def macs(self, block: nn.Module, claims: Claims) -> dict[str, int]:
+        return {stream: sum(flops.macs(layer) for path in (self.begins[stream], self.ends[stream]) if (layer := found(block, path)))
+                for stream in self.streams}
+
+    def check(self, block: nn.Module, claims: Claims):
+        for path in () if self.optional else (*self.begins.values(), *self.ends.values()):
+            claims.module(path, block, "block's ")
+        claims.keyword(block, "transformer_options")
+
+
+def found(block: nn.Module, path: str) -> nn.Module | None:
+    """The module at a path, where a block has one."""
+    try:
+        return block.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+@dataclass(frozen=True)
+class PartStack(TokenStack):
+    """
+    parts    what the modules of a block are
+    watch    (keyword arguments, seen) -> them again, so that an attention called with them calls seen(q, k, mask), q and k
+             (B, heads, N, d), mask (B, 1, m) added to the logits or None, before it runs
+    leave_out    (keyword arguments) -> them again, so that such an attention is not computed
+    """
+    parts: tuple[Part | Inline, ...] = ()
+    watch: Callable = field(default=lambda kwargs, seen: kwargs)
+    leave_out: Callable = field(default=lambda kwargs: kwargs)
+    modular = True
+
+    @property
+    def scores(self) -> tuple[str, ...]:    # type: ignore[override]
+        return tuple(dict.fromkeys(part.kind for part in self.parts if part.kind != "mlp" and part.seen))
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        return tuple(site for part in self.parts for site in part.sites(self.name).values())
+
+    def bind(self, model: nn.Module) -> "BoundParts":
+        return BoundParts(self, model)
+
+
+@dataclass(eq=False)
+class PartCosts(TokenCosts):
+    """
+    macs_of       multiply-adds per token of each site, the mean of the blocks that have it
+    context_of    per context token in cross-attention
+    present       which blocks have it
+    """
+    stack: PartStack
+    macs_of: dict[Site, float] = field(default_factory=dict)
+    context_of: dict[Site, float] = field(default_factory=dict)
+    present: dict[Site, tuple[bool, ...]] = field(default_factory=dict)
+
+    def has(self, site: Site, block: int) -> bool:
+        return self.present[site][block]
+
+    def plain_flops(self, sizes: Sizes) -> int:
+        return sum(sum(self.present[site]) * self.module_flops(site, sizes.batch, tokens, tokens, sizes)
+                   for site in self.sites for tokens in [self.tokens_of(site, sizes)])
+
+    def module_flops(self, site: Site, batch: int, fresh: int, total: int, sizes: Sizes) -> int:
+        linear = round(2 * batch * fresh * self.macs_of[site])
+        if site.kind == "mlp" or fresh == 0:
+            return linear
+        if site.kind == "cross_attn":
+            context = round(2 * sizes.context * self.context_of[site])
+            return linear + context + flops.attention(batch, fresh, sizes.context_each, self.width)
+        return linear + flops.attention(batch, fresh, total + self.others(site, sizes), self.width)
+
+    def others(self, site: Site, sizes: Sizes) -> int:
+        """How many tokens of one sample an attention has beside those of a site's own stream."""
+        own = next(part.sites(self.stack.name) for part in self.stack.parts if site in part.sites(self.stack.name).values())
+        return sum(self.tokens_of(one, sizes) for one in own.values() if one != site)
+
+    def attending(self, sizes: Sizes) -> int:
+        first = next(site for site in self.sites if site.kind == "self_attn")
+        return self.tokens_of(first, sizes) + self.others(first, sizes)
+
+    def tokens_of(self, site: Site, sizes: Sizes) -> int:
+        return sizes.context_each if site.stream == "txt" else super().tokens_of(site, sizes)
+
+
+class BoundParts(BoundTokens, PartCosts):
+    def __init__(self, stack: PartStack, model: nn.Module):
+        super().__init__(stack, model)
+        claims = Claims(model, stack.path)
+        for part in stack.parts:
+            part.check(self.blocks[0], claims)
+        self.macs, first = 0, next(part for part in stack.parts if part.kind == "self_attn")
+        self.width = flops.width_of(first.module(self.blocks[0], claims))       # a block's first layer may be a modulation
+        for part in stack.parts:
+            macs = [part.macs(block, claims) for block in self.blocks]
+            for stream, site in part.sites(stack.name).items():
+                own = [of_block.get(stream, 0) for of_block in macs]
+                self.present[site] = tuple(map(bool, own))
+                self.macs_of[site] = sum(own) / max(sum(self.present[site]), 1)
+                self.context_of[site] = sum(of_block.get("context", 0) for of_block in macs) / self.depth
+            self.macs += sum(sum(of_block.values()) for of_block in macs)
+
+    @property
+    def costs(self) -> PartCosts:
+        return PartCosts(self.stack, self.depth, self.width, self.block_macs, self.macs_of, self.context_of, self.present)
+
+    def replacements(self, call: Call):
+        scoring = call.scoring(self)
+        for part in self.stack.parts:
+            forward = InlineForward if isinstance(part, Inline) else PartForward
+            for index, block in enumerate(self.blocks):
+                owner = block if isinstance(part, Inline) else found(block, part.place)
+                if owner is not None:
+                    yield owner, forward(self, call, index, owner, scoring[index], part)
+
+    def scored_streams(self, part) -> list[Site]:
+        """One site of every stream that an attention's s1 is for, which shares its scores with the stream's others."""
+        sites = {site.stream: site for site in self.sites if site.kind != "self_attn"}
+        return [sites[stream] for stream in part.order if stream in sites]
+
+
+class Standing(BlockForward):
+    """What stands in for one part, or for the block that it is written out in, in one block for the length of one call."""
+
+    def __init__(self, stack: BoundParts, call: Call, index: int, owner: nn.Module, scoring: bool, part):
+        super().__init__(stack, call, index, owner, scoring and part.kind == call.config.score and part.seen)
+        self.part, self.sites = part, part.sites(stack.stack.name)
+        self.named, _ = Claims(owner, part.kind).arguments(owner)
+        if part is not next(one for one in stack.stack.parts if one.kind == part.kind):
+            self.scoring = False                                    # the first attention of its kind gives the scores
+
+    def given(self, args, kwargs) -> dict[str, torch.Tensor]:
+        """Stream -> its tokens (B, N, C)."""
+        return {stream: self.stack.flat(self.argument(name, args, kwargs)) for stream, name in self.part.streams.items()}
+
+    def argument(self, name, args, kwargs):
+        if name in kwargs:
+            return kwargs[name]
+        at = name if isinstance(name, int) else self.named[name]
+        return args[at] if at < len(args) else kwargs[next(word for word, place in self.named.items() if place == at)]
+
+    def kept(self, tokens) -> dict[str, torch.Tensor] | None:
+        """What there is of every stream's output; None where something is missing, so that all is computed."""
+        kept = {stream: self.call.kept(self.sites[stream], self.index, x) for stream, x in tokens.items()}
+        if any(output is None for output in kept.values()):
+            return None
+        for stream, x in tokens.items():
+            self.call.count(self.sites[stream], self.index, x.shape[1], 0)
+        return kept
+
+    def keep(self, stream: str, x, output):
+        """x, output: (B, N, C) of a stream before and after."""
+        self.call.keep(self.sites[stream], self.index, output)
+        self.call.count(self.sites[stream], self.index, x.shape[1], x.shape[1])
+
+    def seen(self, tokens: dict, q, k, mask=None):
+        """s1 of every stream from the attention of all of them."""
+        lengths = [tokens[stream].shape[1] for stream in self.part.order]
+        if k.shape[2] != sum(lengths):
+            return                                                  # of something else than these tokens
+        if q.shape[1] != k.shape[1]:
+            k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+        received = dict(zip(self.part.order, self.call.received(self.stack, q, k).split(lengths, dim=-1), strict=True))
+        for site in self.stack.scored_streams(self.part):
+            self.call.score(site, self.index, tokens[site.stream], received[site.stream])
+
+
+class PartForward(Standing):
+    """The forward of a module."""
+
+    @torch.compiler.disable(recursive=False)    # as in sequential.py
+    def __call__(self, *args, **kwargs):
+        if self.part.kind == "self_attn":
+            return self.attention(args, kwargs)
+        name = next(iter(self.part.streams.values()))
+        whole = self.argument(name, args, kwargs)
+        x, site = self.stack.flat(whole), next(iter(self.sites.values()))
+        if site.kind == "cross_attn":
+            context = self.part.context
+            self.call.contexts[site] = (context(self.block, args, kwargs) if callable(context)
+                                        else self.argument(context, args, kwargs).shape[:-1].numel())
+
+        def compute(rows, take):
+            """Whatever else an MLP is given for each token is cut to the same rows."""
+            if rows is x:
+                return self.stack.flat(self.forward(*args, **kwargs))
+            changed = [take(one) if site.kind == "mlp" and per_token(one, x) else one for one in args]
+            more = {key: take(one) if site.kind == "mlp" and per_token(one, x) else one for key, one in kwargs.items()}
+            place(rows, name, changed, more, self.named)
+            return self.forward(*changed, **more)
+
+        if self.scoring or site.kind == self.call.config.score and self.part.seen:
+            output = self.call.run(site, self.index, x, lambda rows, take: self.scored_rows(site, x, rows, args, kwargs, name))
+        else:
+            output = self.call.run(site, self.index, x, compute)
+        return output.unflatten(1, whole.shape[1:-1])
+
+    def scored_rows(self, site, x, rows, args, kwargs, name):
+        """Cross-attention of rows (B, n, C) of x, with s2's basis: of all tokens, or renewed for the fresh ones (as in sequential.py)."""
+        every, found = rows is x, []
+        given, more = list(args), dict(kwargs)
+        if not every:
+            place(rows, name, given, more, self.named)
+        if every and not self.scoring:
+            return self.stack.flat(self.forward(*given, **more))
+        output = self.forward(*given, **self.stack.stack.watch(more, lambda q, k, mask=None: found.append((q, k, mask))))
+        q, k, mask = found[-1]                                      # of several attentions the text's comes last
+        self.call.count_scores(self.stack, rows.shape[1])
+        entropy = attention.entropy(q, k, self.call.conds, mask)
+        if every:
+            self.call.score(site, self.index, x, entropy)
+        else:
+            self.call.selector(site).basis[self.index].scatter_(-1, self.call.selected[site, self.index], entropy)
+        return self.stack.flat(output)
+
+    def attention(self, args, kwargs):
+        tokens = self.given(args, kwargs)
+        kept = self.kept(tokens)
+        if kept is None:
+            if self.scoring:
+                kwargs = self.stack.stack.watch(kwargs, partial(self.seen, tokens))
+            output = self.forward(*args, **kwargs)
+            for (stream, x), given in zip(tokens.items(), output if len(tokens) > 1 else (output,), strict=False):
+                self.keep(stream, x, self.stack.flat(given))
+            return output
+        outputs = tuple(output.unflatten(1, self.argument(name, args, kwargs).shape[1:-1])
+                        for output, name in zip(kept.values(), self.part.streams.values(), strict=True))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+class InlineForward(Standing):
+    """The forward of a block that an attention is written out in."""
+
+    @torch.compiler.disable(recursive=False)    # as in sequential.py
+    def __call__(self, *args, **kwargs):
+        tokens, stack = self.given(args, kwargs), self.stack.stack
+        ends = {stream: module for stream, path in self.part.ends.items() if (module := found(self.block, path))}
+        if not ends:
+            return self.forward(*args, **kwargs)
+        kept = self.kept({stream: x for stream, x in tokens.items() if stream in ends})
+        if kept is None:
+            if self.scoring:
+                kwargs = stack.watch(kwargs, partial(self.seen, tokens))
+            watched = [(module, partial(self.run_end, stream, tokens[stream], module.forward)) for stream, module in ends.items()]
+            self.count_ended(tokens, ends, 1)
+            with swapped(watched):
+                return self.forward(*args, **kwargs)
+        self.count_ended(tokens, ends, 0)
+        begins = [(module, partial(nothing, module)) for path in self.part.begins.values() if (module := found(self.block, path))]
+        with swapped([*begins, *((module, partial(given, kept[stream])) for stream, module in ends.items())]):
+            return self.forward(*args, **stack.leave_out(kwargs))
+
+    def count_ended(self, tokens, ends, share: int):
+        """A stream that ends with this block has its queries, keys and values yet."""
+        for stream in (stream for stream in tokens if stream not in ends and self.stack.has(self.sites[stream], self.index)):
+            self.call.count(self.sites[stream], self.index, tokens[stream].shape[1], share * tokens[stream].shape[1])
+
+    def run_end(self, stream, x, forward, attended):
+        output = forward(attended)
+        self.keep(stream, x, output)
+        return output
+
+
+def given(kept, attended):
+    """In place of the layer through which an attention leaves."""
+    return kept
+
+
+def nothing(layer, x):
+    """In place of the layer that makes queries, keys and values, of which none are wanted."""
+    return x.new_zeros(*x.shape[:-1], layer.out_features)
+
+
+def per_token(value, x) -> bool:
+    """Whether an argument has a row for every token of x (B, N, C), as a modulation may."""
+    return torch.is_tensor(value) and value.ndim == 3 and value.shape[:2] == x.shape[:2]
+
+
+def place(rows, name, args: list, kwargs: dict, named: dict):
+    """Puts rows in the place of the tokens among a module's arguments."""
+    at = name if isinstance(name, int) else named[name]
+    if name in kwargs:
+        kwargs[name] = rows
+    elif at < len(args):
+        args[at] = rows
+    else:
+        kwargs[next(word for word, place in named.items() if place == at)] = rows
