@@ -25,7 +25,7 @@
 
     --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
 
-Tests run in two processes, unless the arguments name test files, say how many (-n 4), or want one (-p no:xdist, --pdb, -s).
+Tests run in three processes, unless the arguments name test files, say how many (-n 4), or want one (-p no:xdist, --pdb, -s).
 
 The ComfyUI used is the one in the environment variable COMFYUI_PATH, else the one whose custom_nodes folder holds
 this project, else the downloaded one.
@@ -59,7 +59,7 @@ SCRIPTS = {
 
 
 MATRIX, MATRIX_SCRIPT = "--matrix", "tools/matrix/run_matrix.py"
-PARALLEL = ["-n", "2"]  # tests/conftest.py says which tests stay together
+PARALLEL = ["-n", "3"]  # one of them mostly waits for a browser; tests/conftest.py says which tests stay together
 ALONE = ("-n", "--numprocesses", "no:xdist", "-pno:xdist", "--pdb", "-s", "--collect-only")  # each rules them out
 
 

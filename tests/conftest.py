@@ -2,10 +2,11 @@
 
 Markers: smoke - the tests that must pass on every supported version of the host (python run.py test --host VERSION runs these).
 
-Where several processes share the tests (pytest-xdist), each computes on one thread, and whatever asks for the server stays in one process:
-the server and the browser are started once, and what one test leaves in them no other process sees.
+Where several processes share the tests (pytest-xdist), each computes on one thread. Whatever opens a page stays in one of them, with a
+server and the browser of its own; whatever else asks for the server, in another one: what one test leaves in them no other process sees.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -23,25 +24,48 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 # By the paths of the tests, which is all that the process that hands them out knows. (pytest-xdist's own groups need an older pytest.)
-WITH_SERVER = ("tests/web/", "tests/tools/", "tests/host/test_compare.py", "tests/host/test_refusals.py", "tests/host/test_prompts.py",
-               "tests/host/test_open_sora_vae.py::test_the_nodes_are_registered")
+GROUPS = {
+    "browser": ("tests/web/",),
+    "server": ("tests/web/test_calibrate.py", "tests/web/test_demo_graph.py", "tests/web/test_model_workflows.py",
+               "tests/host/test_compare.py", "tests/host/test_refusals.py", "tests/host/test_prompts.py",
+               "tests/host/test_open_sora_vae.py::test_the_nodes_are_registered", "tests/tools/test_documents.py",
+               "tests/tools/test_hostile_prompts.py", "tests/tools/test_locales.py", "tests/tools/test_server.py",
+               "tests/tools/test_server_faults.py", "tests/tools/test_templates.py"),
+}
+BY_FILE = ("tests/demo/", "tests/tools/")            # what their tests share takes longer than they do
+
+
+def group_of(nodeid: str) -> str:
+    """Tests of one group run one after the other in one process."""
+    for group in ("server", "browser"):
+        if nodeid.startswith(GROUPS[group]):
+            return group
+    return nodeid.split("::")[0] if nodeid.startswith(BY_FILE) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneServer(LoadScopeScheduling):
+    class Groups(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "server" if nodeid.startswith(WITH_SERVER) else nodeid
+            return group_of(nodeid)
 
-    return OneServer(config, log)
+    return Groups(config, log)
 
 
 def pytest_collection_modifyitems(items):
-    strays = [item.nodeid for item in items if "server" in item.fixturenames and not item.nodeid.startswith(WITH_SERVER)]
+    wanting = {"browser": "open_page", "server": "server"}
+    strays = [item.nodeid for item in items for group, fixture in wanting.items()
+              if fixture in item.fixturenames and group_of(item.nodeid) not in (group, "browser")]
     if strays:
-        raise pytest.UsageError(f"These tests ask for the server, so WITH_SERVER in tests/conftest.py has to name them: {strays}")
+        raise pytest.UsageError(f"These tests ask for the server or a page, so GROUPS in tests/conftest.py has to name them: {strays}")
+
+
+def pytest_collection_finish():
+    """What is loaded by now stays: to look for what a test has left lying about then takes a small part of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 class RootIsNoPackage:

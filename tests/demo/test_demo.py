@@ -1,25 +1,30 @@
-"""The demo command, with few steps."""
+"""The demo command, with few steps, in what the registry would publish."""
 
 import json
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from PIL import Image
 
+from tests.tools.test_archive import archived
 from tools.server import PROJECT
 
 RUNS = ("baseline", "paper", "auto")
-STEPS = 14
+STEPS = 9
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """(folder, standard output) of one run of the demo."""
-    out = tmp_path_factory.mktemp("demo")
+    """(folder, standard output) of one run of the demo, unpacked under another name, in a host that has nothing else."""
+    folder, out = tmp_path_factory.mktemp("archive"), tmp_path_factory.mktemp("demo")
+    pack = folder / "custom_nodes" / "toca-unpacked"
+    with zipfile.ZipFile(archived(folder / "node.zip")) as file:
+        file.extractall(pack)
     command = [sys.executable, "demo/run_demo.py", "--steps", str(STEPS), "--seed", "3", "--out", str(out)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, cwd=pack, capture_output=True, encoding="utf-8", errors="replace", check=False)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 

@@ -67,7 +67,7 @@ class Subject:
 
     def plain(self, **options):
         """What the model gives without the node, sampled once for all tests that compare with it."""
-        return self.once(("plain", options), lambda: self.sample(**options)).clone()
+        return self.once(("plain", sorted(options.items())), lambda: self.sample(**options)).clone()
 
     def once(self, key, run):
         """What run() gives, or has given for the same key."""

@@ -74,9 +74,9 @@ def test_more_calls_come_closer(demo, cached):
 
 
 def test_followed_steps_come_nearer_to_what_many_give(demo, cached):
-    """Of 12 calls in 12 steps; the truth is 100 of heun's."""
+    """Of 12 calls in 12 steps; the truth is 50 of heun's."""
     options = {**SIDE, "scheduler": "simple"}
-    truth = demo.plain(**options, steps=100, sampler="heun")
+    truth = demo.plain(**options, steps=50, sampler="heun")
     model, reports = cached(demo, level="output", trust=False, calls=12, refine=4)
     followed, seen = demo.sample(model, **options, steps=12), []
     assert psnr(followed, truth).mean() > psnr(demo.plain(**options, steps=12), truth).mean() + 5
@@ -90,7 +90,7 @@ def test_followed_steps_come_nearer_to_what_many_give(demo, cached):
 def test_the_preset_for_quality_takes_no_longer_than_the_plain_run(demo, cached):
     options = {**SIDE, "steps": 12, "scheduler": "simple"}
     model, reports = cached(demo, preset="quality")
-    truth = demo.plain(**SIDE, steps=100, sampler="heun", scheduler="simple")
+    truth = demo.plain(**SIDE, steps=50, sampler="heun", scheduler="simple")
     assert psnr(demo.sample(model, **options), truth).mean() > psnr(demo.plain(**options), truth).mean() + 5
     assert reports[0].calls("full") == 11 and reports[0].flops_speedup > 1
 

@@ -140,7 +140,7 @@ def test_two_samplers_of_the_example_workflow(client):
     prompt = to_prompt(workflow, client.object_info())
     for content in prompt.values():
         if content["class_type"] == "KSampler":
-            content["inputs"]["steps"] = 12
+            content["inputs"]["steps"] = 8
     [node] = [name for name, content in prompt.items() if content["class_type"] == "ToCaCompare"]
     result = client.run(prompt | {"text": {"class_type": TEXT, "inputs": {"source": [node, 1]}}})
     *_, last = shown(result, "text").splitlines()

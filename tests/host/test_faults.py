@@ -63,7 +63,8 @@ def alive() -> list[str]:
     gc.collect()
     parts = ("toca_core.run.SamplingRun", "toca_core.keep.cache", "toca_core.keep.storage", "toca_core.keep.forecast", "toca_core.levels",
              "toca_core.calls")
-    names = {f"{type(thing).__module__}.{type(thing).__qualname__}" for thing in gc.get_objects() if not issubclass(type(thing), type)}
+    kinds = {type(thing) for thing in gc.get_objects()}
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds if not issubclass(kind, type)}
     return sorted(name for name in names if any(part in name for part in parts))
 
 

@@ -1,12 +1,10 @@
 """We are ToCa: the recordings of the authors' own code, replayed through the real path."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tools import replay
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT.parent / "shared" / "golden"
@@ -17,9 +15,6 @@ def test_recording_is_replayed_exactly(family, steps):
     weights, io = GOLDEN / f"{family}.weights.safetensors", GOLDEN / f"{family}.io.safetensors"
     if not io.exists():
         pytest.skip(f"the recordings are not here: {GOLDEN}")
-    command = [sys.executable, str(ROOT / "tools/replay.py"), str(weights), str(io), "--json"]
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=600)
-    assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout.splitlines()[-1])
+    result = replay.replay(str(weights), str(io))               # the command itself: tests/host/test_open_sora_vae.py
     assert result["family"] == family and result["steps"] == steps
     assert result["max_rel"] <= 1e-4 and result["mask_mismatches"] == 0 and result["full_step_mismatches"] == 0

@@ -63,7 +63,7 @@ def test_skipped_steps_run_no_block(subject, cached, monkeypatch, pack):
 
 def test_auto_is_close_and_fast_on_the_demo_model(demo, cached):
     model, reports = cached(demo, "auto")
-    fast, plain = (run(steps=30, batch=4, size=(64, 64), scheduler="simple") for run in (partial(demo.sample, model), demo.plain))
+    fast, plain = (run(steps=30, batch=2, size=(64, 64), scheduler="simple") for run in (partial(demo.sample, model), demo.plain))
     assert reports[0].flops_speedup > 1.9
     assert psnr(fast, plain).min() > 30 and psnr(fast, plain).mean() > 38
 
@@ -77,7 +77,7 @@ def test_each_part_can_be_switched(demo, cached, part):
 
 @pytest.mark.parametrize("level", ["stack", "output"])
 def test_repayment_brings_the_sample_back_towards_the_truth(demo, cached, level):
-    options = {"steps": 30, "batch": 4, "size": (64, 64), "scheduler": "simple"}
+    options = {"steps": 30, "batch": 2, "size": (64, 64), "scheduler": "simple"}
     plain = demo.plain(**options)
     errors = {share: (demo.sample(cached(demo, level=level, tolerance=0.2, repayment=share)[0], **options) - plain).norm().item()
               for share in (0.0, 1.0)}

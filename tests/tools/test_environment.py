@@ -230,16 +230,16 @@ def test_the_host_option_stands_anywhere():
 
 
 def test_other_hosts_run_the_smoke_tests_unless_told_otherwise():
-    two = run.PARALLEL
-    assert run.command_line("test", ["-x"], smoke=False) == ["-m", "pytest", *two, "-x"]
-    assert run.command_line("test", ["-x"], smoke=True) == ["-m", "pytest", *two, "-m", "smoke", "-x"]
-    assert run.command_line("test", ["-m", "web"], smoke=True) == ["-m", "pytest", *two, "-m", "web"]
+    several = run.PARALLEL
+    assert run.command_line("test", ["-x"], smoke=False) == ["-m", "pytest", *several, "-x"]
+    assert run.command_line("test", ["-x"], smoke=True) == ["-m", "pytest", *several, "-m", "smoke", "-x"]
+    assert run.command_line("test", ["-m", "web"], smoke=True) == ["-m", "pytest", *several, "-m", "web"]
 
 
 @pytest.mark.parametrize("arguments, parallel", [
     ([], True), (["tests/core", "-q"], True), (["-p", "no:randomly"], True), (["tests/core/test_memory.py"], False),
     (["tests/core/test_memory.py::test_readable", "-x"], False), (["-n0"], False), (["-p", "no:xdist"], False), (["--pdb"], False)])
-def test_tests_run_in_two_processes_where_that_pays(arguments, parallel):
+def test_tests_run_in_several_processes_where_that_pays(arguments, parallel):
     command = run.command_line("test", arguments, smoke=False)
     assert command == ["-m", "pytest", *(run.PARALLEL if parallel else []), *arguments]
 

@@ -42,10 +42,11 @@ def test_an_interrupt(client, expected):
     assert np.array_equal(pixels(client, again), expected)
 
 
-def test_a_server_that_is_killed_in_mid_run(expected, tmp_path):
-    """And started again on the same folder."""
-    with ComfyServer(folder=tmp_path / "server") as server:
-        client = server.client()
+def test_hosts_that_keep_less_and_one_of_them_killed_in_mid_run(expected, tmp_path):
+    """Started again on the same folder, with another way to keep less."""
+    folder = tmp_path / "server"
+    with ComfyServer(folder=folder, arguments=["--cache-lru", "1"]) as server:
+        assert_runs_repeat(client := server.client(), expected)
 
         def kill(event):
             if in_mid_run(event):
@@ -53,21 +54,18 @@ def test_a_server_that_is_killed_in_mid_run(expected, tmp_path):
         with pytest.raises(Exception, match="closed the connection|Cannot write|Server disconnected|Connection"):
             client.run(demo_prompt(seed=2, steps=200, **CACHED), on_event=kill, timeout=120)
         assert server.process.wait(30) == -signal.SIGKILL
-    with ComfyServer(folder=tmp_path / "server") as server:
-        assert np.array_equal(picture(server.client(), demo_prompt(seed=1, **CACHED)), expected)
+    with ComfyServer(folder=folder, arguments=["--cache-none"]) as server:
+        assert_runs_repeat(server.client(), expected)
 
 
-@pytest.mark.parametrize("arguments", [["--cache-none"], ["--cache-lru", "1"]], ids=" ".join)
-def test_a_host_that_keeps_less(expected, arguments):
-    """Whatever it throws away, runs repeat, and the report's node finds the run that came before it."""
-    with ComfyServer(arguments=arguments) as server:
-        client = server.client()
-        prompt = demo_prompt(seed=1, report=True, **CACHED)
-        for index in range(2):
-            prompt["save"]["inputs"]["filename_prefix"] = f"run{index}"     # or the host would have nothing to do
-            assert np.array_equal(picture(client, prompt), expected)
-        other = client.run(demo_prompt(seed=3, report=True, **CACHED))
-        assert not np.array_equal(pixels(client, other), expected)
-        [report] = other.of_type("toca.report")
-        assert report["calls"]["partial"] > 0
-        assert "evaluations" in other.outputs["text"]["text"][0]
+def assert_runs_repeat(client, expected):
+    """Whatever the host throws away, and the report's node finds the run that came before it."""
+    prompt = demo_prompt(seed=1, report=True, **CACHED)
+    for index in range(2):
+        prompt["save"]["inputs"]["filename_prefix"] = f"run{index}"     # or the host would have nothing to do
+        assert np.array_equal(picture(client, prompt), expected)
+    other = client.run(demo_prompt(seed=3, report=True, **CACHED))
+    assert not np.array_equal(pixels(client, other), expected)
+    [report] = other.of_type("toca.report")
+    assert report["calls"]["partial"] > 0
+    assert "evaluations" in other.outputs["text"]["text"][0]

@@ -1,14 +1,16 @@
-"""A headless Chromium on the real front end: one browser, and in it one page for each renderer, which the tests take turns with."""
+"""A headless Chromium on the real front end: one browser, and in it a page for each renderer and language, which tests take turns with."""
 
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tools.browser import RUN, chromium, launched, open_front_end
 from tools.server import PROJECT
 
 RENDERERS = {"canvas": False, "vue": True}
+PICTURES = ("example.png", "other.png")                 # the first one comes with the host
 
 # An empty graph in a workflow of its own, and nothing left of what a test has put in the page: tests give their listeners the signal
 # `testing`, and what they lay over the front end's functions are properties of the object that has them from its class.
@@ -41,19 +43,23 @@ class Pages:
         if self.browser is None:
             self.browser = self.open.enter_context(launched(chromium()))
         page = self.browser.new_page(viewport={"width": 2200, "height": 1200})
-        page.complaints = []
+        page.complaints, page.asked = [], set()
+        page.on("request", lambda request: page.asked.add(request) if "/toca/" in request.url else None)
+        for ended in ("requestfinished", "requestfailed"):
+            page.on(ended, lambda request: page.asked.discard(request))
         page.on("console", lambda message: page.complaints.append(message.text) if is_complaint_of_ours(message) else None)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         open_front_end(page, server.url, **{"Comfy.VueNodes.Enabled": RENDERERS[renderer], "Comfy.Locale": "en", **settings})
         return page
 
-    def shared(self, server, renderer):
-        """The renderer's page, empty."""
-        page = self.kept.get(renderer)
+    def shared(self, server, renderer, **settings):
+        """The page of the renderer and the settings, empty."""
+        key = (renderer, *sorted(settings.items()))
+        page = self.kept.get(key)
         if page is None or page.evaluate(RESET) != [0, 0]:
             if page:
                 page.close()
-            page = self.kept[renderer] = self.new(server, renderer)
+            page = self.kept[key] = self.new(server, renderer, **settings)
             page.evaluate(RESET)
         page.mouse.move(0, 0)
         page.complaints.clear()
@@ -76,25 +82,36 @@ def fresh_pages():
     PAGES.close()
 
 
+@pytest.fixture(scope="module")
+def pictures(server):
+    """What the workflows load, in the server's input folder."""
+    files = [server.folder / "input" / name for name in PICTURES]
+    for file, colour in zip(files, ("orange", "navy"), strict=True):
+        Image.new("RGB", (96, 80), colour).save(file)
+    yield
+    for file in files:
+        file.unlink()
+
+
 @pytest.fixture
 def open_page(request, server):
-    """open_page("canvas" or "vue", **settings of the host) -> the front end with that renderer; with settings, in a page of its own.
+    """open_page("canvas" or "vue", **settings of the host) -> the front end with that renderer; `own`, in a page of the test's own.
 
-    page.complaints: what its console said about this pack, and every uncaught error.
+    page.complaints: what its console said about this pack, and every uncaught error. page.asked: what it asks our routes just now.
     """
     pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
     if chromium() is None:
         pytest.skip("no Chromium on this machine")
-    own, failed = [], request.session.testsfailed
+    opened, failed = [], request.session.testsfailed
 
-    def open_page(renderer, **settings):
-        if not settings:
-            return PAGES.shared(server, renderer)
-        own.append(PAGES.new(server, renderer, **settings))
-        return own[-1]
+    def open_page(renderer, own=False, **settings):
+        if not own:
+            return PAGES.shared(server, renderer, **settings)
+        opened.append(PAGES.new(server, renderer, **settings))
+        return opened[-1]
 
     yield open_page
-    for page in own:
+    for page in opened:
         page.close()
     if request.session.testsfailed > failed:
         PAGES.close()                   # what a test that failed has left, the next one is not to meet

@@ -4,27 +4,25 @@ import json
 
 import pytest
 
+from tests.web.settling import settle
 from tests.web.test_workflows import SET_SAMPLERS, load, workflow_of
 from tools.browser import RUN
 from tools.server import PROJECT
 from tools.workflow import to_prompt
 
 CACHE = "app.graph.nodes.find((node) => node.type === 'ToCaCache')"
-ADD = f"""async (size) => {{
+ADD = """(size) => {
     const node = LiteGraph.createNode("ToCaCache");
     node.pos = [300, 120];
     app.graph.add(node);
     if (size) node.setSize(size);
-    await new Promise((resolve) => setTimeout(resolve, 600));
-    return [...{CACHE}.size];
-}}"""
-SET = f"""async (values) => {{
+}"""
+SET = f"""(values) => {{
     for (const [name, value] of Object.entries(values)) {{
         const widget = {CACHE}.widgets.find((widget) => widget.name === name);
         widget.value = value;
         widget.callback?.(value);
     }}
-    await new Promise((resolve) => setTimeout(resolve, 400));
 }}"""
 # The labels of the rows of widgets that are drawn; those of the pack's own panels are left out.
 ROWS = {
@@ -53,6 +51,11 @@ RARE = {"step_slope", "cycle_rule", "warmup_steps", "staleness_weight", "spread_
 both = pytest.mark.parametrize("renderer", ["canvas", "vue"])
 
 
+def do(page, script, values=None):
+    page.evaluate(script, values)
+    settle(page)
+
+
 def rows(page, renderer):
     return set(page.evaluate(ROWS[renderer]))
 
@@ -60,7 +63,7 @@ def rows(page, renderer):
 @both
 def test_a_preset_shows_what_counts_with_it_and_nothing_else(open_page, renderer):
     page = open_page(renderer)
-    page.evaluate(ADD, None)
+    do(page, ADD)
     before = page.evaluate(f"() => JSON.stringify({CACHE}.serialize().widgets_values)")
     for values, wanted in [
         ({}, AUTO), ({"preset": "paper"}, {"enable", "preset"}), ({"preset": "custom"}, {"enable", "preset"} | MODULE),
@@ -70,9 +73,9 @@ def test_a_preset_shows_what_counts_with_it_and_nothing_else(open_page, renderer
         ({"preset": "auto"}, AUTO | {"tolerance"}),
         ({"tolerance": -1}, AUTO), ({"memory_budget": 2}, AUTO | {"memory_budget"}),
     ]:
-        page.evaluate(SET, values)
+        do(page, SET, values)
         assert rows(page, renderer) == wanted, values
-    page.evaluate(SET, {"memory_budget": 0})
+    do(page, SET, {"memory_budget": 0})
     assert page.evaluate(f"() => JSON.stringify({CACHE}.serialize().widgets_values)") == before
     assert page.complaints == []
 
@@ -80,16 +83,16 @@ def test_a_preset_shows_what_counts_with_it_and_nothing_else(open_page, renderer
 @both
 def test_rare_settings_are_a_click_away(open_page, renderer):
     page = open_page(renderer)
-    page.evaluate(ADD, None)
+    do(page, ADD)
     page.locator(".toca-live .more:visible").click()
-    page.wait_for_timeout(400)
+    settle(page)
     assert rows(page, renderer) == AUTO | ALWAYS
-    page.evaluate(SET, {"preset": "custom"})
+    do(page, SET, {"preset": "custom"})
     assert rows(page, renderer) == {"enable", "preset"} | MODULE | RARE | ALWAYS
-    page.evaluate(SET, {"stale_tokens": "forecast"})
+    do(page, SET, {"stale_tokens": "forecast"})
     assert rows(page, renderer) == {"enable", "preset", "order"} | MODULE | RARE | ALWAYS
     page.locator(".toca-live .more:visible").click()
-    page.wait_for_timeout(400)
+    settle(page)
     assert rows(page, renderer) == {"enable", "preset"} | MODULE
     assert page.complaints == []
 
@@ -98,23 +101,22 @@ def test_rare_settings_are_a_click_away(open_page, renderer):
 def test_the_tolerance_has_names_and_minus_one_is_never_seen(open_page, renderer):
     """The list writes the number; a number of one's own has its widget beside the list."""
     page = open_page(renderer)
-    page.evaluate(ADD, None)
+    do(page, ADD)
     said = f"() => ['likeness', 'tolerance'].map((wanted) => {CACHE}.widgets.find(({{ name }}) => name === wanted).value)"
-    choose = f"""async (start) => {{
+    choose = f"""(start) => {{
         const widget = {CACHE}.widgets.find(({{ name }}) => name === "likeness");
         widget.value = widget.options.values.find((words) => words.startsWith(start));
         widget.callback(widget.value);
-        await new Promise((resolve) => setTimeout(resolve, 300));
     }}"""
     assert page.evaluate(said) == ["As fast as looks the same (0.2%)", -1]
-    page.evaluate(choose, "Fastest")
+    do(page, choose, "Fastest")
     assert page.evaluate(said)[1] == 0.8 and "tolerance" not in rows(page, renderer)
-    page.evaluate(choose, "A number")
+    do(page, choose, "A number")
     assert page.evaluate(said)[1] == 0.8 and "tolerance" in rows(page, renderer)
-    page.evaluate(choose, "As fast")
-    page.evaluate(choose, "A number")
+    do(page, choose, "As fast")
+    do(page, choose, "A number")
     assert page.evaluate(said)[1] == 0.2 and "tolerance" in rows(page, renderer)
-    page.evaluate(choose, "As fast")
+    do(page, choose, "As fast")
     assert page.evaluate(said)[1] == -1 and "tolerance" not in rows(page, renderer)
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
     assert not {"likeness", "toca_live"} & next(iter(prompt.values()))["inputs"].keys()
@@ -124,9 +126,9 @@ def test_the_tolerance_has_names_and_minus_one_is_never_seen(open_page, renderer
 def test_a_fresh_node_has_no_empty_space(open_page, renderer):
     for width in (None, 260, 400, 900):
         page = open_page(renderer)
-        page.evaluate(ADD, None if width is None else [width, 40])
+        do(page, ADD, width and [width, 40])
         for preset in ("auto", "custom", "auto", "paper"):
-            page.evaluate(SET, {"preset": preset})
+            do(page, SET, {"preset": preset})
             if preset != "custom":
                 assert -8 <= page.evaluate(EMPTY[renderer]) < {"canvas": 45, "vue": 60}[renderer], (width, preset)   # Vue has a badge there
 
@@ -140,14 +142,14 @@ def test_an_old_workflow_opens_with_its_values_and_without_empty_space(open_page
     node["properties"].pop("toca_layout", None)
     node["widgets_values"] = node["widgets_values"][:16]            # of the first version
     page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
-    page.wait_for_timeout(800)
+    settle(page)
     assert page.evaluate(f"() => {CACHE}.size[1]") < 330
     saved = json.loads(page.evaluate(f"() => JSON.stringify({CACHE}.serialize())"))
     assert saved["widgets_values"][:16] == node["widgets_values"] and saved["size"][1] < 330
     page.evaluate(f"() => {{ {CACHE}.setSize([420, 500]); }}")
     saved = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))
     page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)
-    page.wait_for_timeout(600)
+    settle(page)
     assert page.evaluate(f"() => {CACHE}.size[1]") == pytest.approx(500, abs=1)     # what a user has made higher stays so
     assert page.complaints == []
 
@@ -170,15 +172,16 @@ def test_what_a_run_shows_is_no_edit(open_page, renderer):
     page.evaluate(state, 4)
     before = page.evaluate(f"() => {CACHE}.serialize().size[1]")
     page.evaluate(RUN, 300_000)
-    page.wait_for_timeout(600)
+    settle(page)
     assert page.evaluate(f"() => {CACHE}.size[1]") > before + 40 and page.evaluate(f"() => {CACHE}.serialize().size[1]") == before
     page.evaluate(state, 5)
     page.evaluate(state, 6)
-    for key, wanted in (("z", 5), ("z", 4), ("y", 5), ("y", 6)):
-        page.mouse.click(2000, 1000)
-        page.keyboard.press(f"Control+{key}")
-        page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
-        page.wait_for_timeout(2300)
+    for key, *values in (("z", 5, 4), ("y", 5, 6)):
+        for wanted in values:
+            page.mouse.click(2000, 1000)
+            page.keyboard.press(f"Control+{key}")
+            page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
+        page.wait_for_timeout(2300)         # by then web/toca.js has laid the panels anew for the last time
     assert page.evaluate(state)[2] == 0
     element = f"{CACHE}.widgets.find(({{ name }}) => name === 'toca_live').element"
     assert page.evaluate(f"() => {element}.isConnected && {element}.querySelectorAll('rect').length") == 4
@@ -188,6 +191,7 @@ def test_a_tolerance_left_from_auto_stops_no_run(client):
     prompt = to_prompt(workflow_of("demo_auto"), client.object_info())
     inputs = {content["class_type"]: content["inputs"] for content in prompt.values()}
     inputs["KSampler"].update(steps=6, seed=91)
+    inputs["EmptyLatentImage"].update(batch_size=1)
     inputs["ToCaCache"].update(preset="custom", tolerance=0.5)
     result = client.run(prompt)
     assert result.error is None
@@ -216,10 +220,8 @@ def test_every_widget_has_its_place(open_page, client):
     assert load(page, "demo_auto")
 
 
-@both
-def test_the_panel_says_beforehand_what_a_run_will_take(open_page, renderer):
+def test_the_panel_says_beforehand_what_a_run_will_take(page):
     """By the sampler that the node feeds, and as the run itself will round."""
-    page = open_page(renderer)
     load(page, "demo_auto")
     told = "() => document.querySelector('.toca-live .budget:not([hidden])')?.textContent ?? ''"
     sampler = "app.graph.nodes.find((node) => node.widgets?.some(({ name }) => name === 'steps'))"
@@ -228,7 +230,7 @@ def test_the_panel_says_beforehand_what_a_run_will_take(open_page, renderer):
                           ({"calls": 0, "speed": 4.0}, "8 of 30 calls of the model, about 3.8x as fast"),
                           ({"calls": 40, "speed": 0.0}, "30 of 30 calls of the model, about 1.0x as fast"),
                           ({"calls": 12, "preset": "paper"}, ""), ({"preset": "auto"}, "12 of 30 calls of the model, about 2.5x as fast")]:
-        page.evaluate(SET, values)
+        do(page, SET, values)
         assert page.evaluate(told) == words, values
     page.evaluate(f"() => {{ {sampler}.widgets.find(({{ name }}) => name === 'sampler_name').value = 'heun'; }}")
     page.hover(".toca-live .budget")

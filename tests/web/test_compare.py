@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.web.settling import settle
+
 # Two batches of three pictures, 64x48, one 51 levels brighter than the other.
 BUILD = """() => {
     const add = (type, values) => {
@@ -35,7 +37,7 @@ def compared(request, open_page, run_graph):
     """A page on which two batches have been compared."""
     page = open_page(request.param)
     page.evaluate(BUILD)
-    page.wait_for_timeout(500)
+    settle(page)
     run_graph(page)
     page.wait_for_function("""() => {
         const pictures = [...document.querySelectorAll(".toca-compare img")];
@@ -101,6 +103,6 @@ def test_it_leaves_no_trace_in_workflow_and_prompt_and_goes_with_the_node(compar
     [inputs] = [content["inputs"] for content in prompt.values() if content["class_type"] == "ToCaCompare"]
     assert inputs.keys() == {"baseline", "accelerated", "gain"}
     page.evaluate("() => app.graph.remove(app.graph.nodes.find((node) => node.type === 'ToCaCompare'))")
-    page.wait_for_timeout(500)
+    settle(page)
     assert page.locator(".toca-compare").count() == 0
     assert page.complaints == []

@@ -10,7 +10,7 @@ from tools.server import PROJECT
 from tools.workflow import to_prompt
 
 pytestmark = pytest.mark.smoke
-STEPS = 20
+STEPS = 12
 
 
 def test_the_demo_workflow_gives_pictures_and_a_report(client):

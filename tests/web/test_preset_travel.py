@@ -6,6 +6,7 @@ import urllib.request
 
 import pytest
 
+from tests.web.settling import settle
 from tests.web.test_workflows import SET_SAMPLERS, load, workflow_of
 from tools.browser import RUN
 from tools.workflow import to_prompt
@@ -59,7 +60,7 @@ def test_saved_renamed_and_deleted_from_the_node_and_run_without_its_file(open_p
     load(page, "demo_auto")
     page.evaluate(f"() => {{ const [x, y] = {CACHE}.pos; app.canvas.ds.scale = 1; app.canvas.ds.offset = [300 - x, 200 - y];"
                   f" app.canvas.setDirty(true, true); }}")
-    page.wait_for_timeout(600)
+    settle(page)
     page.evaluate(f"() => {{ const widget = {CACHE}.widgets.find(({{ name }}) => name === 'tolerance'); widget.value = 0.4; }}")
     choose(page, "Save these settings as a preset")
     confirm(page, "first name")
@@ -81,7 +82,7 @@ def test_saved_renamed_and_deleted_from_the_node_and_run_without_its_file(open_p
     confirm(page)
     page.wait_for_function("async () => !Object.keys(await (await fetch('/toca/presets')).json()).length")
     page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)       # as on a machine that has no such file
-    page.wait_for_timeout(600)
+    settle(page)
     assert page.evaluate(f"() => [{PRESET}.value, {PRESET}.options.values.includes({PRESET}.value)]") == [NAME, True]
     assert page.locator("[aria-invalid=true]").count() == 0
     page.evaluate(SET_SAMPLERS, {"steps": 10, "seed": 701 + len(renderer)})
@@ -98,6 +99,7 @@ def test_through_the_api_the_workflows_settings_count_and_nonsense_is_refused(cl
     prompt = to_prompt(workflow_of("demo_auto"), client.object_info())
     inputs = {content["class_type"]: content["inputs"] for content in prompt.values()}
     inputs["KSampler"].update(steps=6)
+    inputs["EmptyLatentImage"].update(batch_size=1)
     assert presets(action="save", name="mine", node="", system="dit", widgets={"preset": "auto", "tolerance": 0.1})["name"] == "mine"
 
     def noted(preset, seed):

@@ -6,6 +6,7 @@ import urllib.request
 
 import pytest
 
+from tests.web.settling import settle
 from tools.server import PROJECT
 from tools.workflow import to_prompt
 
@@ -18,9 +19,9 @@ NODE = "app.graph.nodes.find((node) => node.type === '{}')".format
 TEXT = f"() => {NODE('ToCaRatios')}?.widgets[0].value"
 READING = "() => document.querySelector('.toca-ratios:not([hidden]) .words')?.textContent"
 RUN = """async ([steps, seed]) => {
-    const values = { steps, seed };
-    const sampler = app.graph.nodes.find((node) => node.type === "KSampler");
-    for (const widget of sampler.widgets) widget.value = values[widget.name] ?? widget.value;
+    const values = { steps, seed, batch_size: 1 };
+    const ours = app.graph.nodes.filter((node) => ["EmptyLatentImage", "KSampler"].includes(node.type));
+    for (const widget of ours.flatMap(({ widgets }) => widgets)) widget.value = values[widget.name] ?? widget.value;
     const report = new Promise((resolve, reject) => {
         app.api.addEventListener("toca.report", (event) => resolve(event.detail), { once: true });
         setTimeout(() => reject(new Error("no report came")), 120_000);
@@ -60,7 +61,7 @@ def charted(open_page):
         page.evaluate("(workflow) => app.loadGraphData(workflow)", WORKFLOW)
         wait_for_reading(page, "of 8")
         page.evaluate("() => { app.canvas.ds.scale = 1; app.canvas.ds.offset = [-300, 60]; app.canvas.setDirty(true, true); }")
-        page.wait_for_timeout(500)
+        settle(page)
         return page
     return call
 
@@ -216,7 +217,7 @@ def test_ratios_that_do_not_count_are_dimmed_and_a_click_makes_them_count(charte
     assert page.complaints == []
 
 
-ON_THE_FACE = """async () => {
+ON_THE_FACE = ("""() => {
     const nodes = new Set(app.graph.nodes.filter(({ type }) => ["ToCaRatios", "ToCaCache"].includes(type)));
     const { node } = app.graph.convertToSubgraph(nodes);
     window.face = node;
@@ -224,25 +225,26 @@ ON_THE_FACE = """async () => {
         const inner = node.subgraph.nodes.find((inner) => inner.type === type);
         node.subgraph.addInput(name, kind).connect(inner.inputs.find((input) => input.name === name), inner);
     }
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    const preset = node.widgets.find(({ name }) => name === "preset");
+}""", """() => {
+    const preset = face.widgets.find(({ name }) => name === "preset");
     preset.value = "auto";
     preset.callback?.("auto");
-    app.canvas.setGraph(node.subgraph);
-    await new Promise((resolve) => setTimeout(resolve, 800));
-    const inner = node.subgraph.nodes.find(({ type }) => type === "ToCaRatios");
+    app.canvas.setGraph(face.subgraph);
+}""", """() => {
+    const inner = face.subgraph.nodes.find(({ type }) => type === "ToCaRatios");
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [400 - inner.pos[0], 200 - inner.pos[1]];
     app.canvas.setDirty(true, true);
-    await new Promise((resolve) => setTimeout(resolve, 600));
-}"""
+}""")
 
 
 @pytest.mark.parametrize("renderer", ["canvas", "vue"])
 def test_on_the_face_of_a_subgraph_painting_edits_what_runs(charted, renderer):
     """And the chart knows what the face says, and the model that comes in from outside."""
     page = charted(renderer)
-    page.evaluate(ON_THE_FACE)
+    for script in ON_THE_FACE:
+        page.evaluate(script)
+        settle(page)
     page.wait_for_function("""() => [...document.querySelectorAll('.toca-ratios .why')].some((why) =>
         why.textContent.includes('Preset auto'))""")
     labels = page.evaluate("() => [...document.querySelectorAll('.toca-ratios [role=radio]')].map((tab) => tab.textContent.split(' ')[0])")
@@ -255,7 +257,7 @@ def test_on_the_face_of_a_subgraph_painting_edits_what_runs(charted, renderer):
 
 
 def test_a_deleted_node_leaves_no_listener(open_page):
-    page = open_page("canvas", **{"Comfy.Locale": "en"})            # one of its own, since every listener in it is watched
+    page = open_page("canvas", own=True)        # one of its own, since every listener in it is watched
     page.evaluate(WATCH)
     page.evaluate("""() => {
         for (const type of ["ToCaRatios", "ToCaCache"]) app.graph.add(LiteGraph.createNode(type));
@@ -281,6 +283,7 @@ def prompt_with(client, ratios, **cache):
     inputs["ToCaRatios"]["ratios"] = ratios
     inputs["ToCaCache"].update(cache)
     inputs["KSampler"].update(steps=STEPS, seed=73)
+    inputs["EmptyLatentImage"].update(batch_size=1)
     return prompt
 
 
