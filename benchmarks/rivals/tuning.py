@@ -31,11 +31,11 @@ NEAR = 0.5                          # calls that a setting may take beyond the n
 # method -> (its rule, its settings, of which every combination is tried)
 ONLINE = {
     "TaylorSeer": (online.TaylorSeer, {"order": (1, 2), "cycle": (2, 3, 4)}),
-    "SpeCa": (online.SpeCa, {"order": (1, 2), "longest": (8,), "threshold": (0.05, 0.1, 0.2, 0.4), "decay": (1.0,)}),
-    "DBCache": (online.DBCache, {"order": (0, 1, 2), "longest": (8,), "threshold": (0.05, 0.1, 0.2, 0.4)}),
-    "MagCache": (online.MagCache, {"longest": (3, 5), "threshold": (0.03, 0.06, 0.12, 0.24)}),
-    "DiCache": (online.DiCache, {"minus_input": (False, True), "longest": (30,), "threshold": (0.1, 0.2, 0.4, 0.8)}),
-    "Spectrum": (online.Spectrum, {"share": (0.5, 1.0), "window": (2.0,), "growth": (0.0, 0.25, 0.5, 0.75)}),
+    "SpeCa": (online.SpeCa, {"order": (1, 2), "longest": (4, 8), "threshold": (0.05, 0.1, 0.15, 0.3), "decay": (1.0,)}),
+    "DBCache": (online.DBCache, {"order": (0, 1, 2), "longest": (8,), "threshold": (0.08, 0.11, 0.15, 0.3)}),
+    "MagCache": (online.MagCache, {"longest": (3, 5), "threshold": (0.03, 0.05, 0.08, 0.24)}),
+    "DiCache": (online.DiCache, {"minus_input": (False, True), "longest": (30,), "threshold": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)}),
+    "Spectrum": (online.Spectrum, {"share": (0.25, 0.5), "window": (2.0,), "growth": (0.0, 0.25, 0.5, 0.75)}),
 }
 PLANNED = {
     "MeanCache": (planned.MeanCache, {"by_outcome": (False, True), "power": (1.0, 2.0)}),
