@@ -1,12 +1,15 @@
 """What caching gains and what it costs, on the demo model, beside everything else that makes sampling faster.
 
     python run.py bench [--quick] [--json FILE] [--out DIR] [--steps 20 30 50] [--sampler euler] [--pictures 64] [--batch 4]
-                        [--guidance 3.0] [--only NAME ...] [--model scenes] [--truth] [--saved FILE ...]
+                        [--guidance 3.0] [--only NAME ...] [--model scenes] [--truth] [--rivals [CALLS ...]] [--ablation] [--saved FILE ...]
 
 Plain sampling with a number of steps is the reference: same seeds, same noise. Against it stand the same sampler with fewer
 steps, second-order solvers with fewer steps, the host's EasyCache and LazyCache, ToCa as published, with random tokens and
-with none, and ours. Seconds are medians; every run is timed, and plain runs take turns with the others, so that a machine that
-slows down slows both. FLOPs are counted by `torch.utils.flop_counter` on one batch. bench.md with tables and curves goes to DIR.
+with none, and ours. --rivals adds other published caches, each with the settings that do best on other pictures, and --ablation
+ours with one thing changed at a time. --only leaves what it names by kind, run or setting.
+
+Seconds are medians; every run is timed, and plain runs take turns with the others, so that a machine that slows down slows both.
+FLOPs are counted by `torch.utils.flop_counter` on one batch. bench.md with tables and curves goes to DIR.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import math
 import os
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,12 +29,14 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import drawing, figures, measuring, tables
-from benchmarks.variants import SCHEDULER, SECOND_TRUTH, TRUTH, all_variants
+from benchmarks.ablation import ablations
+from benchmarks.rivals import tuning
+from benchmarks.variants import SCHEDULER, SECOND_TRUTH, TRUTH, Variant, all_variants
 from demo.subjects import SUBJECTS
 from toca_core.finite import finite
 
 SPEEDS = (2.0, 2.5, 3.0)
-MAIN, ABLATION = ("solver", "cache", "ours", "refined"), ("ours", "ablation")
+MAIN, RIVALS, ABLATION = ("solver", "cache", "ours", "refined"), ("rival", "ours"), ("ours", "ablation")
 EQUAL = {"equal_time": "At equal wall-clock time", "equal_flops": "At equal FLOPs"}
 QUICK_PICTURES, QUICK_STEPS = 8, [30]
 INTRODUCTION = """# The bundled model {model}, cached and otherwise made faster
@@ -47,8 +53,7 @@ points; a dash is a speed that one did not reach.
 
 def compare(model, work, batches, steps: int, given, truths: dict | None) -> dict:
     """One reference: every variant against the plain run of so many steps; truths: as `measuring.Comparison` has them."""
-    variants = [variant for variant in all_variants(given.sampler, steps, given.quick, SUBJECTS[given.model].paper)
-                if not given.only or any(name in f"{variant.family} {variant.setting}" for name in given.only)]
+    variants = chosen(model, work, steps, given)
     comparison = measuring.Comparison(model, work, given.sampler, steps, variants, given.guidance, truths)
     with tqdm(total=comparison.runs(len(batches)), desc=f"{given.sampler} {steps}", unit="run") as bar:
         comparison.count_flops(batches[0], bar.update)
@@ -57,6 +62,25 @@ def compare(model, work, batches, steps: int, given, truths: dict | None) -> dic
     rows = comparison.rows()
     return {"steps": steps, "rows": rows, "agreement": comparison.agreement, "equal_time": figures.leads(rows, SPEEDS),
             "equal_flops": figures.leads(rows, SPEEDS, "flops_speedup")}
+
+
+def chosen(model, work, steps: int, given) -> list[Variant]:
+    """What was asked for; rivals are tried on other pictures first."""
+    subject = SUBJECTS[given.model]
+    variants = all_variants(given.sampler, steps, given.quick, subject.paper)
+    if given.ablation:
+        variants += ablations(given.sampler, steps, subject.paper)
+    variants = [variant for variant in variants if wanted(f"{variant.kind} {variant.family} {variant.setting}", given.only)]
+    if given.rivals is not None:
+        methods = [method for method in tuning.METHODS if wanted(f"rival {method}", given.only)]
+        trial = tuning.Trial(model, work, subject, given.sampler, steps, given.batch, given.guidance)
+        calls = given.rivals or (tuning.CALLS[::2] if given.quick else tuning.CALLS)
+        variants += tuning.rivals(trial, methods, calls, partial(tqdm, desc="rivals' settings", unit="setting"))
+    return variants
+
+
+def wanted(words: str, only: list[str]) -> bool:
+    return not only or any(name in words for name in only)
 
 
 def measure(given) -> dict:
@@ -127,6 +151,9 @@ def save(report: dict, out: Path):
         if reference["agreement"]:
             drawing.draw(reference["rows"], MAIN, f"To the truth; {title}", out / f"{name}_truth.png", drawing.TRUTH)
             text += [f"![PSNR to the truth over speed-up]({name}_truth.png)\n\n"]
+        if any(row["kind"] == "rival" for row in reference["rows"]):
+            drawing.draw(reference["rows"], RIVALS, f"Ours beside published rules; {title}", out / f"{name}_rivals.png")
+            text += [f"![PSNR over speed-up, ours beside published rules]({name}_rivals.png)\n\n"]
         if any(row["kind"] == "ablation" for row in reference["rows"]):
             drawing.draw(reference["rows"], ABLATION, f"Ours, one thing changed; {title}", out / f"{name}_ablation.png")
             text += [f"![PSNR over speed-up, ours with one thing changed]({name}_ablation.png)\n\n"]
@@ -144,7 +171,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="also write every figure here")
     parser.add_argument("--out", type=Path, default=ROOT / "output" / "bench", help="where tables and curves go (default output/bench)")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 30, 50], help="steps of the plain runs to compare with")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only what contains one of these in run and setting")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME",
+                        help="only what contains one of these in kind, run and setting; kinds: solver, cache, rival, ours, refined, "
+                             "ablation")
+    parser.add_argument("--rivals", type=int, nargs="*", metavar="CALLS",
+                        help="also published caches of others, written anew, with their best settings at these numbers of calls (default "
+                             f"{' '.join(map(str, tuning.CALLS))})")
+    parser.add_argument("--ablation", action="store_true", help="also ours with one thing changed at a time")
     parser.add_argument("--sampler", default="euler", help="of the plain run and of all that cache (default euler)")
     parser.add_argument("--pictures", type=int, default=64, help="number of pictures (default 64)")
     parser.add_argument("--batch", type=int, default=4, help="pictures at a time (default 4)")

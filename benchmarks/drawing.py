@@ -6,13 +6,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-LINES = {"solver": "--", "cache": "-", "ours": "-", "refined": "-", "ablation": "-."}
+LINES = {"solver": "--", "cache": "-", "rival": "-", "ours": "-", "refined": "-", "ablation": "-."}
 # Colours after Okabe and Ito, which the colour-blind tell apart; line and marker say the same again.
 SOLVERS = (("#0072B2", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#7F7F7F", "D"), ("#004D40", "v"))
 CACHES = (("#E69F00", "o"), ("#B8860B", "s"), ("#D55E00", "^"), ("#CC79A7", "D"), ("#882255", "v"), ("#332288", "P"))
 ABLATIONS = (("#E69F00", "o"), ("#56B4E9", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#0072B2", "v"), ("#D55E00", "P"), ("#7F7F7F", "X"))
-PALETTES = {"solver": SOLVERS, "cache": CACHES, "ours": (("black", "o"), ("#555555", "D"), ("#AA0000", "s")), "ablation": ABLATIONS,
-            "refined": (("#0000AA", "o"),)}
+PALETTES = {"solver": SOLVERS, "cache": CACHES, "rival": CACHES, "ours": (("black", "o"), ("#555555", "D"), ("#AA0000", "s")),
+            "ablation": ABLATIONS, "refined": (("#0000AA", "o"),)}
 FILLS = ("full", "none", "left", "top")
 AXES = {"speedup": "speed-up, wall-clock", "flops_speedup": "speed-up, FLOPs"}
 FIGURES = {"psnr_mean": "PSNR to the plain run, mean [dB]", "psnr_worst": "PSNR, worst 5% [dB]"}

@@ -6,6 +6,7 @@ import statistics
 from toca_core.quality import IDENTICAL
 
 WORST = 0.05                        # share of the pictures that "worst" is the mean of
+SIDES = {"cache": ("cache", "rival"), "solver": ("solver",), "ours": ("ours",)}          # of which kinds the best is taken
 
 
 def mean_and_worst(decibels: list[float]) -> tuple[float, float]:
@@ -43,16 +44,16 @@ def leads(rows: list[dict], speeds: tuple[float, ...], by: str = "speedup") -> l
     found = []
     for speed in speeds:
         for key in ("psnr_mean", "psnr_worst"):
-            sides = {kind: best_at(rows, kind, key, speed, by) for kind in ("cache", "solver", "ours")}
+            sides = {side: best_at(rows, kinds, key, speed, by) for side, kinds in SIDES.items()}
             rival = max((sides[kind]["psnr"] for kind in ("cache", "solver") if sides[kind]), default=None)
             lead = sides["ours"]["psnr"] - rival if sides["ours"] and rival is not None else None
             found.append({"speedup": speed, "figure": key, **sides, "lead": lead})
     return found
 
 
-def best_at(rows: list[dict], kind: str, key: str, speed: float, by: str) -> dict | None:
-    """The family of a kind with the highest curve at a speed-up: {"family", "psnr"}, None where no curve reaches there."""
-    families = dict.fromkeys(row["family"] for row in rows if row["kind"] == kind)
+def best_at(rows: list[dict], kinds: tuple[str, ...], key: str, speed: float, by: str) -> dict | None:
+    """The family of these kinds with the highest curve at a speed-up: {"family", "psnr"}, None where no curve reaches there."""
+    families = dict.fromkeys(row["family"] for row in rows if row["kind"] in kinds)
     reached = {family: at_speed([(row[by], row[key]) for row in rows if row["family"] == family], speed) for family in families}
     reached = {family: value for family, value in reached.items() if value is not None}
     best = max(reached, key=reached.get, default=None)

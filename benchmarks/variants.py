@@ -29,29 +29,15 @@ QUICK = {"solver": slice(1, None, 2), **dict.fromkeys(("cache", "ours", "refined
 CALLS = (8, 9, 10, 12, 15, 18)
 REFINED_CALLS = (10, 12, 15, 20, 27, 30)
 TOLERANCES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2)
-ABLATED = (0.2, 0.4)
-REFRESHED = 0.1                 # share of tokens computed between full steps
-FIXED = {"tolerance": None, "cycle_rule": "fixed"}
 OUTPUT = {"level": "output", "trust": "output" in presets.TRUSTED}
-ABLATION = {                                                        # name -> (what differs from ours, the knob of its curve, its values)
-    "fixed cycle": (FIXED, "cycle", (2, 3)),
-    "no trust": ({"trust": False}, "tolerance", ABLATED),
-    "no repayment": ({"repayment": 0.0}, "tolerance", ABLATED),
-    "forecast in sigma": ({"forecast_time": "sigma"}, "tolerance", ABLATED),
-    "order 0": ({"order": 0}, "tolerance", ABLATED),
-    "order 2": ({"order": 2}, "tolerance", ABLATED),
-    "smooth fit": ({"basis": "chebyshev"}, "tolerance", ABLATED),
-    "token refresh": ({"refresh_ratio": REFRESHED}, "tolerance", ABLATED),
-    "token refresh, random": ({"refresh_ratio": REFRESHED, "refresh": "random"}, "tolerance", ABLATED),
-    "modules forecast, fixed cycle": ({**FIXED, "level": "module", "stale_tokens": "forecast"}, "cycle", (2, 3)),
-}
 
 
 @dataclass(frozen=True)
 class Variant:
     """One point of one curve.
 
-    kind       "plain", "solver" (fewer steps), "cache", "ours", "refined" (ours over finer steps), "ablation" or "truth"
+    kind       "plain", "solver" (fewer steps), "cache", "rival" (`rivals`), "ours", "refined" (ours over finer steps), "ablation"
+               (`ablation`) or "truth"
     family     the curve it belongs to; `setting` is what tells it from the others of its family
     prepare    MODEL -> the MODEL that is sampled with
     """
@@ -80,11 +66,11 @@ def all_variants(sampler: str, steps: int, quick: bool, paper: Callable = publis
 
 
 def thinned(variants: list[Variant]) -> list[Variant]:
-    """Of each curve the points in `QUICK`, and no ablation."""
+    """Of each curve the points in `QUICK`."""
     families = {}
     for variant in variants:
         families.setdefault((variant.kind, variant.family), []).append(variant)
-    return [variant for (kind, _), members in families.items() if kind in QUICK for variant in members[QUICK[kind]]]
+    return [variant for (kind, _), members in families.items() for variant in members[QUICK[kind]]]
 
 
 def fewer_steps(sampler: str, steps: int) -> list[Variant]:
@@ -115,14 +101,13 @@ def as_published(sampler: str, steps: int, paper: Callable = published.dit) -> l
 
 
 def own_variants(sampler: str, steps: int, paper: Callable = published.dit) -> list[Variant]:
-    """Levels stack and output over the tolerance of preset auto, and level stack with one thing changed at a time."""
+    """Levels stack and output over the tolerance of preset auto, and level output over numbers of calls."""
     auto = presets.auto(steps, base=paper(steps))
     few = range(2, steps + 1) if steps < presets.SHORT_RUN else ()
     rows = [("ours", "ours", {}, "tolerance", TOLERANCES), ("ours", "ours, level output", OUTPUT, "tolerance", TOLERANCES),
             ("ours", "ours, calls", OUTPUT, "calls", [count for count in few or CALLS if count < steps]),
             ("refined", "ours, refined", {**OUTPUT, "refine": presets.FOLLOWED}, "calls",
-             [count for count in few or REFINED_CALLS if count <= steps]),
-            *(("ablation", name, *row) for name, row in ABLATION.items())]
+             [count for count in few or REFINED_CALLS if count <= steps])]
     return [Variant(kind, family, setting_of(knob, value, auto, changes.get("level", auto.level)), sampler, steps,
                     toca(replace(auto, **{**changes, knob: value})))
             for kind, family, changes, knob, values in rows for value in values]

@@ -10,6 +10,7 @@ from .drawing.canvas import INK, as_images, font, paper, ramp, scale
 
 WIDE = 256                          # pixels that a difference picture is enlarged to, in whole multiples, or its legend could not be read
 SMALLEST = quality.WINDOW           # pixels a side, which SSIM's window needs
+EQUAL = 0.05                        # dB below which nobody is nearer: it would be written as 0.0
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,7 @@ def similarity(value: float) -> str:
 def table(found: Likeness, floor: Likeness | None, unit: str) -> str:
     """Lines to read: each picture (or frame: `unit`), the mean, the worst, and what a picture of another seed scores."""
     sides = [found] if floor is None else [found, floor]
-    heading = "".join(f"{title:>12}{'SSIM':>8}" for title in ("PSNR (dB)", "other seed")[:len(sides)])
-    lines = [f"{unit:<8}{heading}"]
-    lines += [line(str(index + 1), [(one.decibels[index], one.ssim[index]) for one in sides]) for index in range(len(found.ssim))]
-    lines += [line("mean", [one.mean for one in sides]), line("worst", [one.lowest for one in sides])]
+    lines = columns(dict(zip(("PSNR (dB)", "other seed"), sides, strict=False)), unit)
     if found.broken or min(found.decibels) < quality.IDENTICAL:
         lines.append(f"Least alike: {unit} {found.worst + 1}.")
     lines += [left_out(one, unit, where) for one, where in zip(sides, ("", " of another seed"), strict=False) if one.broken]
@@ -95,11 +93,40 @@ def table(found: Likeness, floor: Likeness | None, unit: str) -> str:
     return "\n".join(lines)
 
 
-def left_out(found: Likeness, unit: str, where: str) -> str:
+def truth_table(baseline: Likeness, accelerated: Likeness, unit: str) -> str:
+    """Lines to read: how far from the truth either run is, and which is nearer to it, by the pictures that are finite in both."""
+    sides = {"baseline": baseline, "accelerated": accelerated}
+    lines = ["To the truth, PSNR (dB):", *columns(sides, unit)]
+    lines += [left_out(one, unit, f" in {name}", "the truth") for name, one in sides.items() if one.broken]
+    pairs = [pair for pair in zip(baseline.decibels, accelerated.decibels, strict=True) if not any(map(math.isnan, pair))]
+    return "\n".join([*lines, verdict(pairs, unit)] if pairs else lines)
+
+
+def verdict(pairs: list[tuple[float, float]], unit: str) -> str:
+    """Which run is nearer to the truth. pairs: of each picture the PSNR without and with ToCa."""
+    without, cached = (quality.mean_psnr(side) for side in zip(*pairs, strict=True))
+    lead = cached - without
+    if abs(lead) < EQUAL:
+        return "Both runs are equally near to the truth."
+    name, nearer = ("with", sum(after > before for before, after in pairs)) if lead > 0 else (
+        "without", sum(before > after for before, after in pairs))
+    often = f", in {nearer} of {len(pairs)} {unit}s" if len(pairs) > 1 else ""
+    return f"The run {name} ToCa is nearer to the truth by {abs(lead):.1f} dB{often}."
+
+
+def left_out(found: Likeness, unit: str, where: str, reference: str = "its baseline") -> str:
     """Which pairs do not count in a mean, and why."""
     numbers = ", ".join(str(index + 1) for index in found.broken)
     rest = "so the means are 0" if len(found.broken) == len(found.decibels) else "so the means leave them out"
-    return f"Not finite{where} (NaN or infinite pixels in it or in its baseline): {unit} {numbers}, {rest}."
+    return f"Not finite{where} (NaN or infinite pixels in it or in {reference}): {unit} {numbers}, {rest}."
+
+
+def columns(sides: dict[str, Likeness], unit: str) -> list[str]:
+    """A heading, a line for each picture, and the mean and the worst. sides: title -> the figures of two columns."""
+    lines = [f"{unit:<8}" + "".join(f"{title:>12}{'SSIM':>8}" for title in sides)]
+    figures = [list(zip(one.decibels, one.ssim, strict=True)) for one in sides.values()]
+    lines += [line(str(index + 1), list(row)) for index, row in enumerate(zip(*figures, strict=True))]
+    return [*lines, line("mean", [one.mean for one in sides.values()]), line("worst", [one.lowest for one in sides.values()])]
 
 
 def line(name: str, figures: list[tuple[float, float]]) -> str:

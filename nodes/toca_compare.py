@@ -20,8 +20,9 @@ class ToCaCompare(io.ComfyNode):
             display_name="ToCa Compare",
             category="image",
             description="How much caching changed: PSNR and SSIM of every picture or frame, a picture of the differences, and a slider "
-                        "between the two. Take the same seed for both; a third run of another seed shows what just another picture scores.",
-            search_aliases=["PSNR", "SSIM", "difference", "quality", "image compare", "A/B", "before after"],
+                        "between the two. Take the same seed for both; a third run of another seed shows what just another picture scores, "
+                        "and one of very many steps which of the two came nearer to it.",
+            search_aliases=["PSNR", "SSIM", "difference", "quality", "image compare", "A/B", "before after", "truth", "reference"],
             is_output_node=True,
             inputs=[
                 io.MultiType.Input("baseline", PICTURES, tooltip="Pictures or a video made without caching."),
@@ -31,10 +32,14 @@ class ToCaCompare(io.ComfyNode):
                 io.Float.Input("gain", default=8.0, min=1.0, max=255.0, step=1.0, optional=True,
                                tooltip="How many times the differences are amplified in their picture. At 8 the lightest colour stands "
                                        "for 32 levels of 255, or more."),
+                io.MultiType.Input("truth", PICTURES, optional=True,
+                                   tooltip="Of the same seed, made without caching in very many steps, 100 or more: what all these runs "
+                                           "come near to. The text then says how far from it either run is, and which is nearer."),
             ],
             outputs=[
                 io.Image.Output(display_name="difference", tooltip="Where the pictures differ, with a legend: the lighter, the more."),
-                io.String.Output(display_name="text", tooltip="A table: PSNR and SSIM of each picture or frame, mean and worst."),
+                io.String.Output(display_name="text", tooltip="A table: PSNR and SSIM of each picture or frame, mean and worst. With a "
+                                                                "truth a second one: how far from it either run is."),
                 io.Float.Output(display_name="psnr", tooltip="Mean PSNR in dB. An identical picture counts as 99; one with values that are "
                                                             "not finite does not count."),
                 io.Float.Output(display_name="ssim", tooltip="Mean SSIM; 1 is identical."),
@@ -42,17 +47,20 @@ class ToCaCompare(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, baseline, accelerated, gain=8.0, other_seed=None, **_) -> io.NodeOutput:
+    def execute(cls, baseline, accelerated, gain=8.0, other_seed=None, truth=None, **_) -> io.NodeOutput:
         unit = "frame" if is_video(baseline) else "picture"
-        given = {"accelerated": accelerated, "other_seed": other_seed}
+        given = {"accelerated": accelerated, "other_seed": other_seed, "truth": truth}
         baseline, others = frames(baseline), {name: frames(value) for name, value in given.items() if value is not None}
         if problem := comparison.refusal(baseline, others):
             raise ValueError(problem)
-        found = {name: comparison.likeness(pictures, baseline) for name, pictures in others.items()}
-        accelerated, close, floor = others["accelerated"], found["accelerated"], found.get("other_seed")
-        psnr, ssim = close.mean
-        return io.NodeOutput(comparison.difference_picture(baseline, accelerated, gain, close, floor),
-                             comparison.table(close, floor, unit), psnr, ssim, ui=cls.slider(baseline, accelerated, close))
+        accelerated, other, truth = others["accelerated"], others.get("other_seed"), others.get("truth")
+        close, floor = comparison.likeness(accelerated, baseline), None if other is None else comparison.likeness(other, baseline)
+        text, (psnr, ssim) = comparison.table(close, floor, unit), close.mean
+        if truth is not None:
+            far, cached_far = (comparison.likeness(run, truth) for run in (baseline, accelerated))
+            text += "\n\n" + comparison.truth_table(far, cached_far, unit)
+        return io.NodeOutput(comparison.difference_picture(baseline, accelerated, gain, close, floor), text, psnr, ssim,
+                             ui=cls.slider(baseline, accelerated, close))
 
     @classmethod
     def slider(cls, baseline, accelerated, close) -> dict:

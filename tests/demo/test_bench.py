@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import demo_quality, figures, measuring, variants
+from benchmarks import ablation, demo_quality, figures, measuring, variants
 from demo.subjects import SHAPES
 
 STEPS = 6
@@ -19,7 +19,8 @@ def report():
     chosen = [variants.Variant("solver", "euler, fewer steps", f"{steps} steps", "euler", steps) for steps in (3, 4)]
     chosen += [variant for variant in variants.host_caches("euler", STEPS) if variant.setting == "threshold 1"]
     chosen += [variant for variant in variants.as_published("euler", STEPS) if variant.setting == "N = 3"]
-    chosen += [variant for variant in variants.own_variants("euler", STEPS) if variant.setting in ("tolerance 1.2", "cycle 2")]
+    chosen += [variant for variant in variants.own_variants("euler", STEPS) if variant.setting == "tolerance 1.2"]
+    chosen += [variant for variant in ablation.ablations("euler", STEPS) if variant.setting == "cycle 2"]
     batches = measuring.make_batches(3, 2)
     with measuring.counted(SHAPES.load()) as (model, work):
         comparison = measuring.Comparison(model, work, "euler", STEPS, chosen, cfg=3.0)
@@ -78,9 +79,9 @@ def test_everything_is_written(report, tmp_path):
 
 
 def test_the_variants_of_a_reference_are_its_own():
-    every = variants.all_variants("dpmpp_2m", 30, quick=False)
+    every = [*variants.all_variants("dpmpp_2m", 30, quick=False), *ablation.ablations("dpmpp_2m", 30)]
     names = {(variant.family, variant.setting) for variant in every}
-    assert len(names) == len(every) and {variant.kind for variant in every} >= {"solver", "cache", "ours", "ablation"}
+    assert len(names) == len(every) and {variant.kind for variant in every} == {"solver", "cache", "ours", "refined", "ablation"}
     assert all(variant.sampler == "dpmpp_2m" and variant.steps == 30 for variant in every if variant.kind != "solver")
     assert all(variant.steps <= 30 for variant in every if variant.kind == "solver")
     assert not any(variant.family.startswith("euler") for variant in every)
@@ -112,3 +113,75 @@ def test_the_truth_is_computed_once_for_all_references(monkeypatch):
     for steps in (2, 3):
         measuring.Comparison(None, None, "euler", steps, [], 3.0, truths).converged(batch, truths)
     assert asked == [variants.TRUTH, variants.SECOND_TRUTH]
+
+
+def test_only_names_kinds_runs_and_settings():
+    words = "rival SpeCa order 1, threshold 0.1"
+    assert all(demo_quality.wanted(words, only) for only in ([], ["rival"], ["SpeCa"], ["ours", "threshold 0.1"]))
+    assert not demo_quality.wanted(words, ["ours", "cache"])
+
+
+# ---- ablations ----
+
+LOOSE = ablation.replace(ablation.presets.auto(12), tolerance=50.0, max_gap=12)         # skips whatever it may
+
+
+def prepared(family, setting, sampler="euler"):
+    [one] = [variant for variant in ablation.ablations(sampler, 30) if (variant.family, variant.setting) == (family, setting)]
+    return one
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """sampled(what is put on a MODEL, sampler) -> (the run's report, its pictures): two pictures in 12 steps."""
+    [batch] = measuring.make_batches(2, 2)
+
+    def sampled(prepare, sampler="euler"):
+        model, reports = prepare(SHAPES.load()), []
+        model.get_wrappers("outer_sample", "toca")[-1].__self__.on_report = reports.append
+        pictures, _ = measuring.sample(model, variants.plain(sampler, 12), batch, 3.0)
+        return reports[0], pictures
+    return sampled
+
+
+def test_every_sampler_has_its_own_ablations():
+    euler, other = ({variant.family for variant in ablation.ablations(sampler, 30)} for sampler in ("euler", "uni_pc"))
+    assert {"no trust", "trust per element", "trust per channel", "no repayment", "output, no repayment", "output, refine 4",
+            "output, last step as any other", "output, very last step full"} <= euler
+    assert not any("refine" in family or "no repayment" in family for family in other)
+    assert {"repayment as over euler", "output, repayment as over euler"} == other - euler
+
+
+def test_the_last_step_is_full_as_an_ablation_says(sampled):
+    """The last of 12 steps is from next to no noise; the one before it is the last that matters."""
+    def last_two(family):
+        return [step.kind for step in sampled(prepared(family, "tolerance 0.4").prepare)[0].steps[-2:]]
+    assert last_two("output, forecast in sigma") == ["full", "partial"]
+    assert last_two("output, very last step full") == ["full", "full"]
+    loose = ablation.changed(ablation.replace(LOOSE, **variants.OUTPUT), ablation.last_as_any_other)
+    assert [step.kind for step in sampled(loose)[0].steps[-2:]] == ["partial", "partial"]
+
+
+def test_trust_is_measured_over_other_axes():
+    anchors = ablation.forecast.Anchors(order=1)
+    features = torch.rand(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
+    for time, feature in enumerate(features[:2]):
+        anchors.add(float(time), feature)
+    change, followed = features[1] - features[0], features[2] - features[1]
+    for axes, expected in (((), followed / change), ((1,), (followed * change).sum(1, keepdim=True) / change.square().sum(1, keepdim=True)),
+                           ((2,), (followed * change).sum(2, keepdim=True) / change.square().sum(2, keepdim=True))):
+        anchors.trust = None
+        ablation.learn(anchors, axes, features[2], 2.0)
+        assert torch.allclose(anchors.trust, expected.clamp(*ablation.forecast.TRUST_RANGE).expand_as(change), atol=1e-5)
+    by_token = anchors.trust[..., :1]
+    anchors.trust = None
+    anchors.learn(features[2], 2.0)
+    assert torch.allclose(anchors.trust, by_token, atol=1e-5)       # over the channels it is the pack's own
+
+
+def test_trust_and_repayment_change_the_run(sampled):
+    ours = sampled(variants.toca(ablation.presets.auto(12)))[1]
+    element, channel = (sampled(prepared(f"trust per {one}", "tolerance 0.2").prepare)[1] for one in ("element", "channel"))
+    assert not torch.equal(ours, element) and not torch.equal(ours, channel) and not torch.equal(element, channel)
+    assert prepared("repayment as over euler", "tolerance 0.2", "uni_pc").prepare
+    assert not torch.equal(*(sampled(ablation.changed(LOOSE, change), "uni_pc")[1] for change in (None, ablation.repaid)))

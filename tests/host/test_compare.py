@@ -37,9 +37,10 @@ def load(name):
     return {"class_type": "LoadImage", "inputs": {"image": name}}
 
 
-def comparing(baseline, accelerated, other_seed=None, **sources):
+def comparing(baseline, accelerated, other_seed=None, truth=None, **sources):
     """A prompt that compares outputs of the nodes in `sources` and shows the text; the difference is saved."""
-    links = {"baseline": baseline, "accelerated": accelerated, **({"other_seed": other_seed} if other_seed else {})}
+    links = {"baseline": baseline, "accelerated": accelerated, "other_seed": other_seed, "truth": truth}
+    links = {name: node for name, node in links.items() if node}
     return {**sources, "compare": {"class_type": "ToCaCompare", "inputs": {**{key: [node, 0] for key, node in links.items()}, "gain": 8.0}},
             "text": {"class_type": TEXT, "inputs": {"source": ["compare", 1]}},
             **{name: {"class_type": TEXT, "inputs": {"source": ["compare", 2 + slot]}} for slot, name in enumerate(FIGURES)},
@@ -99,6 +100,20 @@ def test_a_batch_says_which_picture_is_worst_and_what_another_seed_scores(client
     assert len(output["a_images"]) == len(output["b_images"]) == len(result.outputs["save"]["images"]) == 2
 
 
+def test_the_truth_says_how_far_either_run_is_and_which_is_nearer(client, picture):
+    """Levels 100 and 120 of 255, the truth 115: 15 and 5 apart."""
+    sources = {"a": load(picture("a.png", 100)), "b": load(picture("b.png", 120)), "t": load(picture("t.png", 115))}
+    text = shown(client.run(comparing("a", "b", truth="t", **sources)), "text")
+    far, near = (20 * math.log10(255 / apart) for apart in (15, 5))
+    first, second = text.split("\n\n")
+    assert first == shown(client.run(comparing("a", "b", a=sources["a"], b=sources["b"])), "text")
+    title, heading, *rows, last = second.splitlines()
+    assert title == "To the truth, PSNR (dB):" and heading.split() == ["picture", "baseline", "SSIM", "accelerated", "SSIM"]
+    for row, name in zip(rows, ("1", "mean", "worst"), strict=True):
+        assert row.split()[0] == name and row.split()[1::2] == [f"{far:.2f}", f"{near:.2f}"] and 0 < float(row.split()[2]) < 1
+    assert last == f"The run with ToCa is nearer to the truth by {near - far:.1f} dB."
+
+
 @pytest.mark.parametrize("changed, words", [
     ({"size": (32, 48)}, ("64 x 48", "accelerated 32 x 48", "same size")),
     ({"count": 2}, ("1 pictures", "accelerated 2", "batch size")),
@@ -110,6 +125,13 @@ def test_what_does_not_fit_is_refused_with_both_sizes(client, picture, changed, 
     sources["twice"] = {"class_type": "RepeatImageBatch", "inputs": {"image": ["b", 0], "amount": changed.get("count", 1)}}
     error = client.run(comparing("a", "twice", **sources)).error
     assert error is not None and all(word in error for word in words), error
+
+
+@pytest.mark.parametrize("name", ["other_seed", "truth"])
+def test_what_may_be_left_open_has_to_fit_too(client, picture, name):
+    sources = {"a": load(picture("a.png", 9)), "b": load(picture("b.png", 9)), "c": load(picture("c.png", 9, (32, 48)))}
+    error = client.run(comparing("a", "b", **{name: "c"}, **sources)).error
+    assert error is not None and f"{name} 32 x 48" in error and "same size" in error
 
 
 def test_videos_are_compared_frame_by_frame(client, picture):
@@ -216,3 +238,39 @@ def test_another_seed_that_is_not_finite_is_no_floor(compare):
         _, text, psnr, _, figures = compare(plain, plain + 0.1, other_seed=broken(*floor) / 2)
         assert words in text and ("dB above another seed" in text) == (None in floor)
         assert psnr == pytest.approx(20, abs=1e-3) and all(figure["psnr"] is not None for figure in figures)
+
+
+# ---- the truth ----
+
+
+@pytest.mark.parametrize("apart, words", [
+    ((0.1, 0.01), "The run with ToCa is nearer to the truth by 20.0 dB, in 2 of 2 pictures."),
+    ((0.01, 0.1), "The run without ToCa is nearer to the truth by 20.0 dB, in 2 of 2 pictures."),
+    ((0.1, 0.1), "Both runs are equally near to the truth."),
+    ((0.0, 0.1), "The run without ToCa is nearer to the truth by 79.0 dB, in 2 of 2 pictures."),       # identical counts 99
+])
+def test_which_run_is_nearer_to_the_truth(compare, apart, words):
+    truth = broken(None, None)
+    text = compare(*(truth + by for by in apart), truth=truth)[1]
+    assert text.splitlines()[-1] == words and "not finite" not in text
+
+
+def test_the_verdict_counts_the_pictures_that_are_finite_on_both_sides(compare):
+    """Of four, one without ToCa and one with it are not finite; in one of the others it is nearer, in one farther."""
+    plain = torch.rand(4, 20, 24, 3, generator=torch.Generator().manual_seed(0))
+    baseline, cached = (plain + torch.tensor(by).view(4, 1, 1, 1) for by in ([0.1, 0.1, 0.1, 0.01], [0.001, 0.1, 0.0001, 0.1]))
+    baseline[0, 3, 5, 1], cached[1, 3, 5, 1] = math.nan, math.inf
+    _, text, *_ = compare(baseline, cached, truth=plain)
+    assert text.splitlines()[-1] == "The run with ToCa is nearer to the truth by 20.0 dB, in 1 of 2 pictures."
+    for name, number in (("baseline", 1), ("accelerated", 2)):
+        assert f"Not finite in {name} (NaN or infinite pixels in it or in the truth): picture {number}, so the means leave them" in text
+
+
+def test_a_truth_that_is_not_finite_says_nothing(compare):
+    plain = broken(None, None)
+    for values, last in (((math.nan, None), "The run with ToCa is nearer to the truth by 20.0 dB."),
+                         ((math.nan, math.inf), "Not finite in accelerated (NaN or infinite pixels in it or in the truth): picture 1, 2, "
+                                                "so the means are 0.")):
+        _, text, psnr, _, figures = compare(plain + 0.1, plain + 0.01, truth=broken(*values))
+        assert text.splitlines()[-1] == last
+        assert psnr == pytest.approx(20 * math.log10(1 / 0.09), abs=1e-3) and all(figure["psnr"] is not None for figure in figures)

@@ -42,6 +42,8 @@ def test_leads_are_over_the_better_of_both_sides():
     mean, worst, beyond, _ = figures.leads(rows, (2.0, 3.0))
     assert mean["cache"] == {"family": "one", "psnr": pytest.approx(40.0)} and mean["lead"] == pytest.approx(6.0)
     assert worst["cache"]["family"] == "other" and worst["solver"]["psnr"] == 35.0 and worst["lead"] == pytest.approx(-2.0)
+    rival = {**rows[1], "kind": "rival", "family": "SpeCa", "psnr_mean": 60.0}
+    assert figures.leads([*rows, rival, {**rival, "speedup": 4.0}], (2.0,))[0]["cache"]["family"] == "SpeCa"
     by_flops = figures.leads([{**one, "flops_speedup": one["speedup"] ** 2, "speedup": 9.0} for one in rows], (4.0,), "flops_speedup")
     assert by_flops[0]["lead"] == pytest.approx(6.0)
     assert beyond["ours"] is None and beyond["lead"] is None and beyond["solver"]["family"] == "fewer"
