@@ -14,11 +14,9 @@ from .calibration_picture import curve, picture, sizes
 from .choices import check_choices
 from .host import user_files
 from .host.calibrating import Calibration, Sampling
+from .host.samplers import ONE_CALL
 from .host.seam import install
 from .host.settings import PRESETS, Settings
-
-ONE_CALL = ("euler", "euler_ancestral", "ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "lms", "lcm", "res_multistep", "uni_pc",
-            "deis", "ipndm")    # samplers that ask the model once a step; of others it is known when they have run
 
 
 class ToCaCalibrate(io.ComfyNode):
