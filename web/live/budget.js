@@ -17,7 +17,7 @@ function halfToEven(number) {
 /** In words; "" where neither of the two is set, or where they do not count. */
 export function budget(node) {
     if (effective(node, "calls")?.hidden) return "";
-    const [calls, speed] = [valueOf(node, "calls"), valueOf(node, "speed")], total = callsOf(nearestAfter(node, saysSteps), node);
+    const [calls, speed] = [valueOf(node, "calls"), valueOf(node, "speed")], total = callsOf(node);
     const most = allowed(calls, speed, total);
     if (!most) return "";
     if (!total) return t("budget.most", { calls: most });
@@ -25,24 +25,26 @@ export function budget(node) {
     return t("budget.of", { calls: spent, total, times: (total / spent).toFixed(1) });
 }
 
-const saysSteps = (node) => Number.isFinite(valueOf(node, "steps"));
-
-/** How often a run asks the model without a cache; 0 where that is not one call a step, or is not known. said: the node that has the steps. */
-function callsOf(said, cache) {
-    if (!said || !asksOncePerStep(samplerOf(said), cache)) return 0;
+/** How often a run asks the model without a cache; 0 where that is not one call a step, or is not known. */
+function callsOf(cache) {
+    const { steps: said, sampler } = sampling(cache);
+    if (!said || !asksOncePerStep(sampler, cache)) return 0;
     const steps = valueOf(said, "steps");
     const [start, end] = [valueOf(said, "start_at_step") ?? 0, valueOf(said, "end_at_step") ?? steps];
     return Math.max(0, Math.min(steps, end) - start);
 }
 
-/** The sampler's name: beside the steps, or, where a scheduler has those, at the node that the one that samples has it from. */
-function samplerOf(said) {
-    const own = valueOf(said, "sampler_name");
-    if (own !== undefined) return own;
-    const input = (node) => node.inputs?.find(({ name }) => name === "sampler");
-    const sampling = nearestAfter(said, input);
-    return sampling && valueOf(sourceOf(sampling, input(sampling)), "sampler_name");
+/** {steps: the node that has the steps, sampler: the sampler's name}: both at what samples, or where it has its noise levels and sampler from. */
+function sampling(cache) {
+    const isWhole = (node) => saysSteps(node) && valueOf(node, "sampler_name") !== undefined;
+    const input = (node, wanted) => node.inputs?.find(({ name }) => name === wanted);
+    const node = nearestAfter(cache, (next) => isWhole(next) || input(next, "sigmas"));
+    if (!node || isWhole(node)) return { steps: node, sampler: valueOf(node, "sampler_name") };
+    const [steps, sampler] = ["sigmas", "sampler"].map((name) => sourceOf(node, input(node, name)));
+    return { steps: saysSteps(steps) ? steps : undefined, sampler: valueOf(sampler, "sampler_name") };
 }
+
+const saysSteps = (node) => Number.isFinite(valueOf(node, "steps"));
 
 /** By the names that the server sends with the node (nodes/host/samplers.py). */
 const asksOncePerStep = (name, { constructor: { nodeData } }) => nodeData?.input?.optional?.calls?.[1]?.one_call?.includes(name) ?? false;
