@@ -145,6 +145,9 @@ export async function learnWords() {
     if (response.ok) others = await response.json();
 }
 
+/** The text of an id that is a name: the same in every language. */
+export const english = (id) => ENGLISH[id];
+
 /** The text of an id, with what stands for its {names}. */
 export function t(id, values = {}) {
     const language = String(app.extensionManager?.setting?.get("Comfy.Locale") ?? "en");

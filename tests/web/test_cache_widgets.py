@@ -28,8 +28,8 @@ SET = f"""async (values) => {{
 }}"""
 # The labels of the rows of widgets that are drawn; those of the pack's own panels are left out.
 ROWS = {
-    "canvas": f"""() => {CACHE}.widgets.filter((widget) => !widget.name.startsWith('toca_') && {CACHE}.isWidgetVisible(widget))
-        .map(({{ name }}) => name)""",
+    "canvas": f"""() => {CACHE}.widgets.filter((widget) => {CACHE}.isWidgetVisible(widget)).map(({{ name }}) => name)
+        .filter((name) => !['last run', 'ratios by block'].includes(name))""",
     "vue": """() => [...document.querySelectorAll("[data-testid=node-widget]")].map((row) => row.innerText.split("\\n")[0].trim()
         || row.querySelector("textarea")?.placeholder).filter((words, index, all) =>
         !document.querySelectorAll("[data-testid=node-widget]")[index].querySelector(".toca-live, .toca-ratios"))""",
@@ -37,7 +37,7 @@ ROWS = {
 # From the last thing on the node to its lower edge, in pixels at 100%.
 EMPTY = {
     "canvas": f"""() => {{
-        const node = {CACHE}, panel = node.widgets.find(({{ name }}) => name === "toca_live");
+        const node = {CACHE}, panel = node.widgets.find(({{ name }}) => name === "last run");
         const text = panel.element.lastElementChild.getBoundingClientRect(), canvas = app.canvas.canvas.getBoundingClientRect();
         return canvas.top + app.canvas.ds.offset[1] + node.pos[1] + node.size[1] - text.bottom;
     }}""",
@@ -117,7 +117,7 @@ def test_the_tolerance_has_names_and_minus_one_is_never_seen(open_page, renderer
     page.evaluate(choose, "As fast")
     assert page.evaluate(said)[1] == -1 and "tolerance" not in rows(page, renderer)
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
-    assert not {"likeness", "toca_live"} & next(iter(prompt.values()))["inputs"].keys()
+    assert not {"likeness", "last run", "ratios by block"} & next(iter(prompt.values()))["inputs"].keys()
 
 
 @both
@@ -180,7 +180,7 @@ def test_what_a_run_shows_is_no_edit(open_page, renderer):
         page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
         page.wait_for_timeout(2300)
     assert page.evaluate(state)[2] == 0
-    element = f"{CACHE}.widgets.find(({{ name }}) => name === 'toca_live').element"
+    element = f"{CACHE}.widgets.find(({{ name }}) => name === 'last run').element"
     assert page.evaluate(f"() => {element}.isConnected && {element}.querySelectorAll('rect').length") == 4
 
 
