@@ -23,7 +23,8 @@
     python run.py cards                         draw the pictures of the workflows for large models in the template browser
     python run.py docs [--check]                write the pages of docs/ that come from the code: settings, table of models
 
-    --host VERSION    the ComfyUI to download and use, before or after the command; tests are then the smoke tests
+    --host VERSION        the ComfyUI to download and use, before or after the command; tests are then the smoke tests
+    --frontend VERSION    the front end to download and use in place of the host's own, such as 1.58.1 or newest
 
 Tests run in three processes, unless the arguments name test files, say how many (-n 4), or want one (-p no:xdist, --pdb, -s).
 
@@ -71,15 +72,15 @@ def refusal(version_info):
     return f"This needs Python 3.10 or newer, and this is Python {found[0]}.{found[1]}: run it with a newer one."
 
 
-def take_host_option(arguments):
-    """Split `--host VERSION` off, wherever it stands: (version or None, the other arguments)."""
+def take_option(name, arguments):
+    """Split `NAME VERSION` off, wherever it stands: (version or None, the other arguments)."""
     version, others = None, []
     remaining = iter(arguments)
     for argument in remaining:
-        if argument == "--host":
+        if argument == name:
             version = next(remaining, "")
-        elif argument.startswith("--host="):
-            version = argument[len("--host="):]
+        elif argument.startswith(name + "="):
+            version = argument[len(name) + 1:]
         else:
             others.append(argument)
     return version, others
@@ -97,7 +98,8 @@ def command_line(command, arguments, smoke):
 
 
 def main(arguments):
-    version, arguments = take_host_option(arguments)
+    version, arguments = take_option("--host", arguments)
+    front_end, arguments = take_option("--frontend", arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__.strip())
         return 0
@@ -105,10 +107,12 @@ def main(arguments):
     if command != "test" and command not in SCRIPTS:
         return f"There is no command '{command}'; the commands are test, {', '.join(SCRIPTS)} (python run.py --help)."
 
-    from tools import environment
+    from tools import environment, front_ends
 
     try:
         host = environment.find(version)
+        if front_end is not None:
+            os.environ[front_ends.VARIABLE] = str(front_ends.find(front_end, host.python))
         if command == "test":
             environment.require_pytest(host)
         smoke = version not in (None, environment.DEFAULT_VERSION)

@@ -8,6 +8,7 @@ from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS,
 from .host.calls import plain_model
 from .host.publish import place_of
 from .host.records import RECORDS
+from .host.samplers import ONE_CALL
 from .host.seam import install
 from .host.settings import OF_THE_RUN, PRESETS, SCORES, fit, read
 from .host.user_files import preset_file, preset_of, saved_presets, split_preset
@@ -113,7 +114,7 @@ class ToCaCache(io.ComfyNode):
                                        "16-bit, with a scale per token; the picture changes a little."),
                 Ratios.Input("ratios", optional=True,
                              tooltip="Shares of fresh tokens block by block, from ToCa Ratios; they go before block_ratios." + CUSTOM),
-                io.Int.Input("calls", default=0, min=0, max=10000, optional=True,
+                io.Int.Input("calls", default=0, min=0, max=10000, optional=True, extra_dict={"one_call": ONE_CALL},
                              tooltip="How many calls of the model a run may take, so that its time is known beforehand; they go where "
                                      "forecasts err most. It takes the place of tolerance. 0: off."),
                 io.Float.Input("speed", default=0.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,

@@ -14,11 +14,9 @@ from .calibration_picture import curve, picture, sizes
 from .choices import check_choices
 from .host import user_files
 from .host.calibrating import Calibration, Sampling
+from .host.samplers import ONE_CALL
 from .host.seam import install
 from .host.settings import PRESETS, Settings
-
-ONE_CALL = ("euler", "euler_ancestral", "ddim", "ddpm", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "lms", "lcm", "res_multistep", "uni_pc",
-            "deis", "ipndm")    # samplers that ask the model once a step; of others it is known when they have run
 
 
 class ToCaCalibrate(io.ComfyNode):
@@ -38,7 +36,7 @@ class ToCaCalibrate(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="Of the size and batch that you will use; every picture of the batch is measured."),
                 io.String.Input("target", default="2.5x", optional=True,
                                 tooltip="What to reach. 2.5x: 2.5 times fewer FLOPs. PSNR >= 35, or 35 dB: likeness to the uncached "
-                                        "picture. within 6 GB: memory of the cache."),
+                                        "picture. 10 calls: of the model in a run. within 6 GB: memory of the cache."),
                 io.Int.Input("steps", default=20, min=1, max=10000, optional=True, tooltip="The number of steps that you will use."),
                 io.Float.Input("cfg", default=4.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,
                                tooltip="The guidance that you will use."),
@@ -79,6 +77,9 @@ class ToCaCalibrate(io.ComfyNode):
         save_as = save_as.strip() and user_files.check_name("save_as", save_as.strip(), PRESETS)
         sampling = Sampling(model, positive, negative, latent, steps, cfg, sampler_name, scheduler, first_seed)
         runs = Calibration(sampling, effort, sensitivity and target.kind != "memory", vae)
+        if target.kind == "calls" and sampler_name not in ONE_CALL:
+            raise ConfigError(f"target is {target}, but {sampler_name} may ask the model more than once a step; give a speed such as 2x.")
+        target = calibration.as_speed(target, runs.steps)
         chosen = within(runs, target) if target.kind == "memory" else reaching(runs, target)
         ratios = ratios_of(runs)
         words = [*chosen.words, *(f"{name}: {', '.join(map('{:.3g}'.format, values))}" for name, values in ratios)]

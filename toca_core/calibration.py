@@ -25,14 +25,16 @@ PSNR = r"psnr\s*(?:>=?|≥|=|:)?\s*"
 FORMS = {                       # kind -> (how it is written, whole and in small letters; between which values, both excluded)
     "speed": (rf"{NUMBER}\s*(?:x|×|times)", (1, 100)),
     "psnr": (rf"(?:{PSNR})?{NUMBER}\s*db|{PSNR}{NUMBER}", (5, IDENTICAL)),
+    "calls": (rf"{NUMBER}\s*calls?", (0, 10000)),
     "memory": (rf"(?:within|under|<=?|≤)?\s*{NUMBER}\s*gb", (0, 1024)),
 }
-SHOWN = {"speed": "{:g}x", "psnr": "PSNR >= {:g} dB", "memory": "within {:g} GB"}
+SHOWN = {"speed": "{:g}x", "psnr": "PSNR >= {:g} dB", "calls": "{:g} calls", "memory": "within {:g} GB"}
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a calibration is to reach. kind: "speed" (times fewer FLOPs), "psnr" (mean dB) or "memory" (GB, 2**30 bytes, of the cache)."""
+    """What a calibration is to reach. kind: "speed" (times fewer FLOPs), "psnr" (mean dB), "calls" (of the model a run) or "memory" (GB,
+    2**30 bytes, of the cache)."""
     kind: str
     value: float
 
@@ -41,7 +43,7 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """"2.5x", "PSNR >= 35", "35 dB", "within 6 GB" -> Target. Raises ConfigError on anything else."""
+    """"2.5x", "PSNR >= 35", "35 dB", "10 calls", "within 6 GB" -> Target. Raises ConfigError on anything else."""
     words = text.strip().lower()
     for kind, (form, (low, high)) in FORMS.items():
         if found := re.fullmatch(form, words):
@@ -50,7 +52,16 @@ def parse_target(text: str) -> Target:
                 raise ConfigError(f"target is {shown(text)}; give a {kind} above {low:g} and below {high:g}.")
             return Target(kind, value)
     raise ConfigError(f"target is {shown(text)}; write a speed such as 2.5x, a likeness such as PSNR >= 35 or 35 dB, "
-                      f"or the cache's memory such as within 6 GB.")
+                      f"a number of calls such as 10 calls, or the cache's memory such as within 6 GB.")
+
+
+def as_speed(target: Target, evaluations: int) -> Target:
+    """A number of calls as the speed that it comes to; any other target as it is. Raises ConfigError."""
+    if target.kind != "calls":
+        return target
+    if target.value >= evaluations:
+        raise ConfigError(f"target is {target}, but a run without the cache takes {evaluations}; give fewer.")
+    return Target("speed", evaluations / target.value)
 
 
 @dataclass(frozen=True)

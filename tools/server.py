@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 PROJECT = Path(__file__).absolute().parent.parent
+FRONT_END = "TOCA_FRONT_END"        # as `tools/front_ends.py` sets it
 ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 
 
@@ -117,6 +118,7 @@ class ComfyServer:
         command += ["--disable-all-custom-nodes", f"--whitelist-custom-nodes={self.pack.name}"]
         command += ["--base-directory", str(folder), "--extra-model-paths-config", str(folder / "paths.yaml")]
         command += ["--database-url", f"sqlite:///{(folder / 'comfyui.db').as_posix()}"]
+        command += ["--front-end-root", os.environ[FRONT_END]] if FRONT_END in os.environ else []
         return command + ([] if has_accelerator() else ["--cpu"]) + self.arguments
 
     def _wait_until_up(self) -> None:

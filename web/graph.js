@@ -1,5 +1,6 @@
 /** Nodes of the graph, and what they hear. */
 import { app } from "../../scripts/app.js";
+import { english, t } from "./words.js";
 
 /** A node's id in the prompt: those of the subgraphs around it come first. */
 export function executionId(node) {
@@ -36,11 +37,15 @@ export function listenWhileInGraph(node, source, listeners) {
 
 const panels = new Map();                                               // node -> its panels' elements, while it is in a graph
 
-/** Puts something to look at on a node, under a name that may be read in the host's lists; it is in no workflow and no prompt. */
-export function addPanel(node, name, label, element, options) {
+/**
+ * Puts something to look at on a node; it is in no workflow and no prompt, but an app that shows it names it. id: of its words, which are its
+ * name, since the host's lists show names.
+ */
+export function addPanel(node, id, element, options) {
+    const name = english(id);
     const widget = node.addDOMWidget(name, name, element, { serialize: false, hideOnZoom: false, hideInPanel: true, ...options });
     widget.serialize = false;
-    widget.label = label;
+    widget.label = t(id);
     chain(node, "onAdded", () => panels.set(node, [...new Set([...panels.get(node) ?? [], element])]));
     chain(node, "onRemoved", () => panels.delete(node));
     return widget;

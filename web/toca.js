@@ -4,6 +4,7 @@
  */
 import { app } from "../../scripts/app.js";
 import { cache } from "./cache/part.js";
+import { calibrate } from "./calibrate/part.js";
 import { compare } from "./compare/part.js";
 import { outputs, remount } from "./graph.js";
 import { live } from "./live/part.js";
@@ -11,7 +12,7 @@ import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";
 import { learnWords } from "./words.js";
 
-const PARTS = [compare, cache, live, ratios, reportText];         // in the order in which what they add stands on a node
+const PARTS = [calibrate, compare, cache, live, ratios, reportText];         // in the order in which what they add stands on a node
 
 app.registerExtension({
     name: "ToCa",

@@ -13,6 +13,21 @@ const ENGLISH = {
     "likeness.cycle": "Not measured: by the fixed cycle",
     "likeness.saved": "As it was saved",
     "likeness.tooltip": "How like the picture without ToCa Cache it has to be: a name for what tolerance says, in percent of error.",
+    "goal": "what to reach",
+    "goal.speed": "a speed",
+    "goal.likeness": "a likeness",
+    "goal.memory": "a memory",
+    "goal.calls": "a number of calls",
+    "goal.own": "in words of your own",
+    "amount.speed": "times fewer FLOPs",
+    "amount.likeness": "PSNR in dB",
+    "amount.memory": "GB at most",
+    "amount.calls": "calls of the model",
+    "amount.own": "amount",
+    "panel.time": "time it takes",
+    "calibrate.before": "Takes about {runs} runs; what was measured once is remembered.",
+    "calibrate.begun": "Calibrating.",
+    "calibrate.left": "Calibrating, about {left} left.",
     "state.none": "Shows each step while sampling.",
     "state.waiting": "Waiting for the sampler.",
     "state.out": "Not used in the last run: this node was bypassed, muted or not connected.",
@@ -144,6 +159,9 @@ export async function learnWords() {
     const response = await api.fetchApi("/i18n");
     if (response.ok) others = await response.json();
 }
+
+/** The text of an id that is a name: the same in every language. */
+export const english = (id) => ENGLISH[id];
 
 /** The text of an id, with what stands for its {names}. */
 export function t(id, values = {}) {

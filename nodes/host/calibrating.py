@@ -3,6 +3,8 @@
 import time
 from dataclasses import asdict, dataclass, fields, replace
 
+from PIL import Image
+
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -27,6 +29,7 @@ from .settings import Settings
 
 VERSION = 2                     # of what is remembered; another number makes it forgotten
 EXPECTED = 5                    # runs per seed, for the progress bar
+PREVIEW = 512                   # pixels of a picture's longer side on the node, at most
 REMEMBERED: dict = {}               # fingerprint -> what was measured, beside the files
 MOST = 1e30                     # of any number in a file
 
@@ -147,6 +150,12 @@ class Calibration:
         self.done += 1
         self.bar.update_absolute(self.done, max(self.bar.total, self.done + 1))
 
+    def show(self, pictures):
+        """The first one, on the node. pictures: (B, H, W, C) or (B, T, H, W, C), 0..1."""
+        if self.done and pictures.ndim in (4, 5) and pictures.shape[-1] in (3, 4) and bool(pictures.isfinite().all()):
+            picture = pictures[(0,) * (pictures.ndim - 3)][..., :3].clamp(0, 1).mul(255).round().byte()
+            self.bar.update_absolute(self.done, self.bar.total, ("JPEG", Image.fromarray(picture.numpy()), PREVIEW))
+
     def reference(self, offset: int):
         """-> (pictures, seconds) of a plain run."""
         if offset not in self.references:
@@ -165,7 +174,11 @@ class Calibration:
 
     def pictures(self, latent):
         """What is compared, (B, ...)."""
-        return latent if self.vae is None else self.vae.decode(latent).float().cpu()
+        if self.vae is None:
+            return latent
+        pictures = self.vae.decode(latent).float().cpu()
+        self.show(pictures)
+        return pictures
 
     def sensitivity(self) -> dict[str, list[float]]:
         """The error that each stale module of each block makes in the model's output; empty where none is to be probed."""

@@ -1,4 +1,4 @@
-"""What is known of the host's samplers: which can take a known error back, and which add noise on the way."""
+"""What is known of the host's samplers: which ask once a step, which can take a known error back, which add noise on the way."""
 
 import inspect
 
@@ -7,6 +7,12 @@ from comfy.k_diffusion import sampling
 # What comes next is linear in the prediction, and no later step goes back to it. Over multistep solvers, which do, taking errors back
 # was tried: better for small pictures, worse for those of the demo model's own size (docs/bench/multistep.md).
 LINEAR = {sampling.sample_euler}
+# They ask the model once a step; how often others do, also those that a host has or a pack brings later, is known when they have run.
+ONE_CALL = ("euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "lms", "dpm_fast", "dpmpp_2m", "dpmpp_2m_cfg_pp",
+            "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm",
+            "lcm", "ipndm", "ipndm_v", "deis", "res_multistep", "res_multistep_cfg_pp", "res_multistep_ancestral",
+            "res_multistep_ancestral_cfg_pp", "gradient_estimation", "gradient_estimation_cfg_pp", "er_sde", "sa_solver", "ddim", "uni_pc",
+            "uni_pc_bh2")
 WITHOUT_NOISE = ("sample_res_multistep", "sample_res_multistep_cfg_pp")         # though they take a noise sampler, for their kin
 
 

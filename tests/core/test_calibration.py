@@ -8,6 +8,7 @@ from toca_core import presets
 from toca_core.calibration import (
     Point,
     Target,
+    as_speed,
     choose,
     fewest_full,
     nearest,
@@ -25,6 +26,7 @@ SPEED, LIKENESS = Target("speed", 2.5), Target("psnr", 40)
     ("2.5x", Target("speed", 2.5)), (" 3 X ", Target("speed", 3)), ("2,5×", Target("speed", 2.5)), ("2 times", Target("speed", 2)),
     ("PSNR >= 35", Target("psnr", 35)), ("psnr≥35.5 dB", Target("psnr", 35.5)), ("35 dB", Target("psnr", 35)),
     ("PSNR 35", Target("psnr", 35)),
+    ("10 calls", Target("calls", 10)), ("1 call", Target("calls", 1)),
     ("within 6 GB", Target("memory", 6)), ("6GB", Target("memory", 6)), ("< 0.5 gb", Target("memory", 0.5))])
 def test_targets_are_read_as_people_write_them(text, target):
     assert parse_target(text) == target == parse_target(str(target))
@@ -38,7 +40,7 @@ def test_anything_else_is_refused_with_the_forms(text):
 
 
 @pytest.mark.parametrize("text, limits", [("1x", "above 1 and below 100"), ("PSNR 120", "above 5 and below 99"),
-                                          ("0 GB", "above 0 and below 1024")])
+                                          ("0 GB", "above 0 and below 1024"), ("0 calls", "above 0 and below 10000")])
 def test_a_target_out_of_reach_is_refused_with_the_limits(text, limits):
     with pytest.raises(ConfigError, match=limits):
         parse_target(text)
@@ -63,6 +65,12 @@ def test_a_likeness_is_reached_where_the_mean_less_its_standard_error_is():
 def test_what_falls_is_levelled():
     assert rising([1, 3, 2, 4]) == [1, 2.5, 2.5, 4]
     assert rising([3, 2, 1]) == [2, 2, 2] and rising([1, 2]) == [1, 2]
+
+
+def test_calls_are_a_speed_of_the_run_that_they_are_of():
+    assert as_speed(Target("calls", 8), 20) == SPEED == as_speed(SPEED, 20)
+    with pytest.raises(ConfigError, match="target is 20 calls, but a run without the cache takes 20; give fewer"):
+        as_speed(Target("calls", 20), 20)
 
 
 def test_a_target_is_read_off_the_line_in_the_logarithm_of_the_tolerance():

@@ -7,6 +7,8 @@ import torch
 
 import comfy.samplers
 
+from tools.pack import pack_module
+
 from .test_stack import psnr
 
 STEPPING = [name for name in comfy.samplers.KSAMPLER_NAMES if name != "dpm_adaptive"]       # that one has no number of steps
@@ -36,6 +38,17 @@ def test_as_many_calls_as_there_are_change_nothing_not_even_the_noise(tiny_dit, 
     torch.manual_seed(5)
     assert torch.equal(tiny_dit.sample(model, **options), plain) and torch.equal(torch.rand(1), after)
     assert not reports[0].calls("partial")
+
+
+@pytest.mark.parametrize("sampler", comfy.samplers.SAMPLER_NAMES)
+def test_those_that_ask_once_a_step_are_known(tiny_dit, cached, sampler):
+    """By the list that the panel and ToCa Calibrate reckon with."""
+    model, reports = cached(tiny_dit, level="output", calls=100)
+    asked = []
+    for options in ({"steps": 2}, {"steps": 7}, {"steps": 7, "denoise": 0.5}):
+        tiny_dit.sample(model, sampler=sampler, scheduler="simple", **options)
+        asked.append(len(reports[-1].steps) == options["steps"])
+    assert all(asked) == (sampler in pack_module("nodes.host.samplers").ONE_CALL)
 
 
 def test_a_speed_is_kept_too(tiny_dit, cached):

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 import pytest
 
 import run
-from tools import environment
+from tools import environment, front_ends
 from tools.environment import SetupError
+from tools.server import ComfyServer
 
 
 @pytest.fixture
@@ -186,6 +188,46 @@ def test_an_archive_without_a_comfyui_is_refused(tmp_path):
         environment.unpack(archive, tmp_path / "ComfyUI")
 
 
+# ---- the front end ----
+
+
+def test_a_front_end_is_fetched_once_and_only_its_pages_are_kept(tmp_path, monkeypatch):
+    asked = []
+
+    def download(version, python, folder):
+        asked.append(version)
+        wheel = folder / f"front-{version}.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            for name in ("static/index.html", "static/assets/a.js", "__init__.py", "static/../../evil.js"):
+                archive.writestr(f"comfyui_frontend_package/{name}", name)
+        return wheel
+
+    monkeypatch.setattr(front_ends, "download", download)
+    monkeypatch.setattr(front_ends, "newest", lambda python: "1.2.3")
+    roots = [front_ends.find(version, None, tmp_path) for version in ("1.2.3", "newest", "1.2.4", "1.2.3")]
+    assert asked == ["1.2.3", "1.2.4"] and roots[0] == roots[1] == roots[3] == tmp_path / "1.2.3"
+    files = {path.relative_to(tmp_path / "1.2.3").as_posix() for path in (tmp_path / "1.2.3").rglob("*") if path.is_file()}
+    assert files == {"index.html", "assets/a.js"} and not list(tmp_path.rglob("evil.js"))
+
+
+def test_a_front_end_that_does_not_come_leaves_nothing_behind(tmp_path, monkeypatch):
+    def download(version, python, folder):
+        raise SetupError("no network")
+
+    monkeypatch.setattr(front_ends, "download", download)
+    with pytest.raises(SetupError, match="no network"):
+        front_ends.find("1.2.3", None, tmp_path)
+    assert not (tmp_path / "1.2.3").exists()
+
+
+def test_a_server_serves_the_front_end_that_was_asked_for(monkeypatch):
+    monkeypatch.delenv(front_ends.VARIABLE, raising=False)
+    assert "--front-end-root" not in ComfyServer(comfyui=environment.PROJECT)._command()
+    monkeypatch.setenv(front_ends.VARIABLE, "pages")
+    command = ComfyServer(comfyui=environment.PROJECT)._command()
+    assert command[command.index("--front-end-root") + 1] == "pages"
+
+
 # ---- running ----
 
 
@@ -223,10 +265,10 @@ def test_an_old_python_can_read_run_py():
 
 
 def test_the_host_option_stands_anywhere():
-    assert run.take_host_option(["--host", "0.24.0", "test", "-x"]) == ("0.24.0", ["test", "-x"])
-    assert run.take_host_option(["test", "-x", "--host=0.24.0"]) == ("0.24.0", ["test", "-x"])
-    assert run.take_host_option(["test"]) == (None, ["test"])
-    assert run.take_host_option(["test", "--host"]) == ("", ["test"])
+    assert run.take_option("--host", ["--host", "0.24.0", "test", "-x"]) == ("0.24.0", ["test", "-x"])
+    assert run.take_option("--host", ["test", "-x", "--host=0.24.0"]) == ("0.24.0", ["test", "-x"])
+    assert run.take_option("--host", ["test"]) == (None, ["test"])
+    assert run.take_option("--host", ["test", "--host"]) == ("", ["test"])
 
 
 def test_other_hosts_run_the_smoke_tests_unless_told_otherwise():
@@ -249,6 +291,7 @@ def test_tests_run_in_several_processes_where_that_pays(arguments, parallel):
     [
         (["tset"], "There is no command 'tset'"),
         (["test", "--host", "9.9.9"], "There is no ComfyUI '9.9.9'"),
+        (["serve", "--frontend", "today"], "There is no front end 'today'"),
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence(arguments, sentence):

@@ -111,14 +111,14 @@ def test_every_help_page_has_the_inputs_of_the_english_one_with_the_same_figures
         for key, row in english.items():
             figures = re.search(r" \*([^*]+)\*$", row["what it does"])
             assert not figures or translated[key]["说明"].endswith(f" *{localised(figures[1])}*"), (name, key)
-            assert translated[key]["名称"] == translations[name]["inputs"][key]["name"], (name, key)
+            assert translated[key]["说明"].startswith(f"**{translations[name]['inputs'][key]['name']}**："), (name, key)
 
 
 def test_every_help_page_has_every_output(our_nodes, language, translations):
     for name, info in our_nodes.items():
         outputs = page_of(name, language).split("## 输出")[1]
         for slot, output in enumerate(info["output_name"]):
-            assert f"| `{output}` | {translations[name]['outputs'][str(slot)]['name']} |" in outputs, (name, output)
+            assert f"| `{output}` | **{translations[name]['outputs'][str(slot)]['name']}**：" in outputs, (name, output)
 
 
 def test_no_help_page_is_left_over(our_nodes):

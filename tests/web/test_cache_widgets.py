@@ -26,8 +26,8 @@ SET = f"""(values) => {{
 }}"""
 # The labels of the rows of widgets that are drawn; those of the pack's own panels are left out.
 ROWS = {
-    "canvas": f"""() => {CACHE}.widgets.filter((widget) => !widget.name.startsWith('toca_') && {CACHE}.isWidgetVisible(widget))
-        .map(({{ name }}) => name)""",
+    "canvas": f"""() => {CACHE}.widgets.filter((widget) => {CACHE}.isWidgetVisible(widget)).map(({{ name }}) => name)
+        .filter((name) => !['last run', 'ratios by block'].includes(name))""",
     "vue": """() => [...document.querySelectorAll("[data-testid=node-widget]")].map((row) => row.innerText.split("\\n")[0].trim()
         || row.querySelector("textarea")?.placeholder).filter((words, index, all) =>
         !document.querySelectorAll("[data-testid=node-widget]")[index].querySelector(".toca-live, .toca-ratios"))""",
@@ -35,7 +35,7 @@ ROWS = {
 # From the last thing on the node to its lower edge, in pixels at 100%.
 EMPTY = {
     "canvas": f"""() => {{
-        const node = {CACHE}, panel = node.widgets.find(({{ name }}) => name === "toca_live");
+        const node = {CACHE}, panel = node.widgets.find(({{ name }}) => name === "last run");
         const text = panel.element.lastElementChild.getBoundingClientRect(), canvas = app.canvas.canvas.getBoundingClientRect();
         return canvas.top + app.canvas.ds.offset[1] + node.pos[1] + node.size[1] - text.bottom;
     }}""",
@@ -119,7 +119,7 @@ def test_the_tolerance_has_names_and_minus_one_is_never_seen(open_page, renderer
     do(page, choose, "As fast")
     assert page.evaluate(said)[1] == -1 and "tolerance" not in rows(page, renderer)
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
-    assert not {"likeness", "toca_live"} & next(iter(prompt.values()))["inputs"].keys()
+    assert not {"likeness", "last run", "ratios by block"} & next(iter(prompt.values()))["inputs"].keys()
 
 
 @both
@@ -183,7 +183,7 @@ def test_what_a_run_shows_is_no_edit(open_page, renderer):
             page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
         page.wait_for_timeout(2300)         # by then web/toca.js has laid the panels anew for the last time
     assert page.evaluate(state)[2] == 0
-    element = f"{CACHE}.widgets.find(({{ name }}) => name === 'toca_live').element"
+    element = f"{CACHE}.widgets.find(({{ name }}) => name === 'last run').element"
     assert page.evaluate(f"() => {element}.isConnected && {element}.querySelectorAll('rect').length") == 4
 
 
@@ -235,3 +235,17 @@ def test_the_panel_says_beforehand_what_a_run_will_take(page):
     page.evaluate(f"() => {{ {sampler}.widgets.find(({{ name }}) => name === 'sampler_name').value = 'heun'; }}")
     page.hover(".toca-live .budget")
     page.wait_for_function("() => document.querySelector('.toca-live .budget').textContent === 'At most 12 calls of the model'")
+
+
+def test_with_a_scheduler_of_its_own_it_goes_by_the_chosen_sampler(open_page):
+    """FLUX.2's scheduler knows no model, and the sampler is a node too."""
+    page = open_page("canvas")
+    load(page, "flux2_dev")
+    for sampler, words in (("euler", "12 of 20 calls of the model, about 1.7x as fast"), ("heun", "At most 12 calls of the model"),
+                           ("uni_pc", "12 of 20 calls of the model, about 1.7x as fast")):
+        page.evaluate("""(name) => {
+            app.graph.nodes.find(({ type }) => type === "KSamplerSelect").widgets[0].value = name;
+        }""", sampler)
+        page.evaluate(SET, {"calls": 0})
+        page.evaluate(SET, {"calls": 12})
+        assert page.evaluate("() => document.querySelector('.toca-live .budget').textContent") == words

@@ -45,7 +45,7 @@ PANELS = """() => [...document.querySelectorAll(".toca-live, .toca-ratios, .toca
     [panel, ...panel.querySelectorAll("*")].flatMap((part) => [part.childElementCount ? "" : part.textContent,
         part.getAttribute("title") ?? "", part.getAttribute("aria-label") ?? ""]))"""
 LISTS = """() => app.graph.nodes.filter(({ type }) => type.startsWith("ToCa")).flatMap(({ widgets }) => widgets ?? []).flatMap(
-    ({ label, name, options }) => [label ?? name, ...(name === "likeness" ? options.values : [])])"""
+    ({ label, name, options }) => [label ?? name, ...(["likeness", "goal"].includes(name) ? options.values : [])])"""
 UNTRANSLATED = {"ToCa", "ComfyUI", "MLP", "FLOPs", "token", "auto", "quality", "paper", "custom", "module", "stack", "output", "mlp",
                 "KB", "MB", "GB", "dB", "SSIM", "CFG"}       # names that stand for values, units and modules
 
@@ -68,7 +68,8 @@ def test_every_string_has_a_chinese_side():
 
 def test_every_string_is_asked_for():
     sources = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "web").rglob("*.js"))
-    made = {"state.", "kind.", "picture.", "level.", "likeness.", "chart.", "chart.slope."}           # put together from parts
+    made = {"state.", "kind.", "picture.", "level.", "likeness.", "chart.", "chart.slope.", "goal.",
+            "amount."}                                          # put together from parts
     assert not [name for name in strings() if f'"{name}"' not in sources.replace(f'    "{name}": ', "") and
                 not any(name.startswith(part) for part in made)]
 

@@ -237,7 +237,7 @@ def test_it_is_in_neither_the_workflow_nor_the_prompt_and_leaves_no_listener(gra
     saved = json.loads(graph.evaluate("() => JSON.stringify(app.graph.serialize())"))
     [cache] = [node for node in saved["nodes"] if node["type"] == "ToCaCache"]
     prompt = graph.evaluate("async () => (await app.graphToPrompt()).output")
-    assert "toca_live" not in json.dumps([cache, prompt])
+    assert "last run" not in json.dumps([cache, prompt])
     watching = graph.evaluate("() => listeners")
     graph.evaluate("() => app.graph.add(LiteGraph.createNode('ToCaCache'))")
     assert graph.evaluate("() => listeners") > watching

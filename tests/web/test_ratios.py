@@ -139,7 +139,7 @@ def test_what_the_editor_does_to_nodes_works(charted, renderer):
     page.evaluate(f"() => {{ {NODE('ToCaRatios')}.mode = 4; }}")
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
     [cache] = [node for node in prompt.values() if node["class_type"] == "ToCaCache"]
-    assert "ratios" not in cache["inputs"] and "toca_chart" not in cache["inputs"]
+    assert "ratios" not in cache["inputs"] and "ratios by block" not in cache["inputs"]
     page.complaints[:] = [words for words in page.complaints if "No input types match" not in words]        # says the host to that
     page.evaluate(f"() => {{ {NODE('ToCaRatios')}.mode = 0; }}")
 
@@ -187,7 +187,7 @@ def test_the_cache_has_the_chart_over_its_own_text(charted):
     """With preset custom and nothing connected; folded until it is asked for."""
     page = charted("canvas")
     cache = NODE("ToCaCache")
-    chart = f"{cache}.widgets.find((widget) => widget.name === 'toca_chart').element"
+    chart = f"{cache}.widgets.find((widget) => widget.name === 'ratios by block').element"
     widget = f"{cache}.widgets.find((widget) => widget.name === '{{}}')".format
     assert page.evaluate(f"() => {chart}.hidden")
     page.evaluate(f"() => app.graph.remove({NODE('ToCaRatios')})")

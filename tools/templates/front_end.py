@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tools.browser import chromium, launched, open_front_end
+from tools.server import FRONT_END
 from tools.templates.sources import NoTemplates, Template
 
 SETTINGS = {"Comfy.VueNodes.Enabled": False, "Comfy.Workflow.ShowMissingModelsWarning": False,
@@ -28,7 +30,8 @@ class FrontEnd:
     def __init__(self, url: str, info: dict[str, Any]):
         self.url = url
         nodes = {name: node["input"] for name, node in info.items() if not node["python_module"].startswith("custom_nodes.")}
-        self.kept = Path(tempfile.gettempdir()) / "toca-templates" / digest([version("comfyui-frontend-package"), nodes])
+        page = os.environ.get(FRONT_END) or version("comfyui-frontend-package")
+        self.kept = Path(tempfile.gettempdir()) / "toca-templates" / digest([page, nodes])
         self.kept.mkdir(parents=True, exist_ok=True)
         self._browser = self._page = None
 

@@ -99,7 +99,12 @@ class Rewriter:
         return [value for value in values if isinstance(value, str) and value.endswith(FILES)]
 
     def insert_caches(self) -> None:
+        """A ToCa Cache before every sampler that has none on the way to it."""
         for node in [node for node in self.graph.prompt if self.samples(node)]:
+            own = [other for other in self.feeding_models(node) if self.graph.kind(other) == "ToCaCache"]
+            self.cached.extend(other for other in own if other not in self.cached)
+            if own:
+                continue
             for name, link in self.graph.links_of_type(node, "MODEL").items():
                 cache = f"cache {node} {name}"
                 self.graph.prompt[cache] = {"class_type": "ToCaCache", "inputs": {"model": list(link), "preset": "auto"}}

@@ -1,7 +1,6 @@
 /** ToCa Compare: the baseline and the accelerated pictures behind one slider. */
 import { api } from "../../../scripts/api.js";
 import { addPanel, chain, showOutput } from "../graph.js";
-import { t } from "../words.js";
 import { compareView } from "./view.js";
 
 const NODE = "ToCaCompare";
@@ -12,7 +11,7 @@ export const compare = {
     nodeCreated(node) {
         if (node.comfyClass !== NODE) return;
         const view = compareView(() => node.inputs.slice(0, 2).map((input) => input.label ?? input.localized_name ?? input.name));
-        addPanel(node, "comparison", t("panel.compare"), view.element, { getMinHeight: () => VIEW_HEIGHT });
+        addPanel(node, "panel.compare", view.element, { getMinHeight: () => VIEW_HEIGHT });
         node.setSize(node.size.map((length, axis) => Math.max(length, SIZE[axis])));
         showOutput(node, (output) => view.show(pairs(output)));
         chain(node, "onRemoved", view.remove);

@@ -23,6 +23,8 @@ const CSS = `
 .toca-live .legend { display: flex; flex-wrap: wrap; gap: 0 12px; }
 .toca-live .swatch { display: inline-block; width: 9px; height: 9px; border-radius: 2px; margin-right: 4px; }
 .toca-live .swatch.error { width: 6px; height: 6px; border-radius: 50%; background: var(--input-text, #ddd); }
+.toca-live .more { display: none; }
+:is(.dom-widget, [data-node-id]) .toca-live .more { display: inline-block; }      /* what it shows is on the node, and not in an app */
 .toca-live .buttons { display: flex; flex-wrap: wrap; gap: 4px; margin-bottom: 2px; }
 .toca-live button { font: 12px/16px sans-serif; color: inherit; background: var(--comfy-input-bg, #222); cursor: pointer;
     border: 1px solid var(--border-color, #555); border-radius: 4px; padding: 1px 7px; }
@@ -48,7 +50,7 @@ export const live = {
 function attach(node) {
     const view = liveView();
     const settings = node.tocaSettings;
-    addPanel(node, "toca_live", t("panel.live"), view.root, { margin: MARGIN, getMinHeight: () => view.height() + 2 * MARGIN });
+    addPanel(node, "panel.live", view.root, { margin: MARGIN, getMinHeight: () => view.height() + 2 * MARGIN });
 
     const draw = () => {
         if (!node.graph || node.flags?.collapsed) return;

@@ -111,6 +111,9 @@ function isOfOpen(prompt) {
     return prompt.owner ? prompt.owner === workflow : prompt.path === undefined || prompt.path === workflow?.path;
 }
 
+/** Whether a prompt that this page has queued came from the workflow that is open. */
+export const isOpen = (id) => prompts.has(id) && isOfOpen(prompts.get(id));
+
 /**
  * What is to be shown on a ToCa Cache, by its id in prompts: {state, run, count, end, error}, of the last prompt of its workflow.
  * state: "none" yet, "out" of the prompt, "off", "waiting" for its sampler, "run", "cached" by the host, "unused", "refused", "failed",

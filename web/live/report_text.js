@@ -18,7 +18,7 @@ export const reportText = {
         const text = Object.assign(document.createElement("pre"), { className: "toca-report", textContent: t("report.quiet") });
         text.dataset.captureWheel = "true";
         const height = () => HEIGHT;
-        addPanel(node, "toca_report", t("panel.report"), text, { margin: MARGIN, getMinHeight: height, getMaxHeight: height });
+        addPanel(node, "panel.report", text, { margin: MARGIN, getMinHeight: height, getMaxHeight: height });
         node.setSize([Math.max(WIDTH, node.size[0]), node.computeSize()[1]]);            // or its title would be cut
         showOutput(node, (output) => { text.textContent = output.text?.join("\n") ?? ""; });
     },

@@ -27,7 +27,7 @@ function attach(node, text) {
     const isShown = () => !isCache
         || (valueOf(node, "preset") === "custom" && valueOf(node, "level") === "module" && !isLinked(node, "ratios"));
     const height = () => (isCache && !node.properties[OPEN] ? CLOSED + 8 : HEIGHT + (isCache ? CLOSED : 0));
-    const widget = addPanel(node, "toca_chart", t("panel.chart"), panel.root, {
+    const widget = addPanel(node, "panel.chart", panel.root, {
         margin: 6, getMinHeight: height, getMaxHeight: isCache ? height : undefined,
     });
 
