@@ -157,9 +157,12 @@ def score_words(layout) -> list[str]:
 
 
 def score_of(choice: str, layout) -> str:
-    """The widget's word -> a score; auto is what the paper uses: cross-attention where the model has it. layout: None where not known."""
+    """The widget's word -> a score; auto is what the paper uses: cross-attention where the model has it. layout: None where not known.
+
+    Where no attention of a model can be read, auto is random.
+    """
     if choice == "auto":
-        return "cross_attn" if layout is not None and "cross_attn" in layout.scores else "self_attn"
+        return "self_attn" if layout is None else next((score for score in ("cross_attn", "self_attn") if score in layout.scores), "random")
     if not isinstance(choice, str) or choice not in SCORES:
         raise ConfigError(f"score is {shown(choice)}; choose one of auto, {', '.join(SCORES)}.")
     return SCORES[choice]

@@ -191,3 +191,25 @@ def test_what_is_kept_is_not_written_into(checked):
     finally:
         module.Call.keep = store
     assert kept and all(torch.equal(output, before) for output, before in kept)
+
+
+def test_a_model_that_gives_no_score_has_its_tokens_chosen_at_random():
+    """Its attention takes none of the host's options, so that it cannot be read."""
+    try:
+        one = Checked(zoo.builders()["ernie"])
+    except NotInThisHost as error:
+        pytest.skip(failure(error))
+    node = one.pack["node"].ToCaCache.execute
+    options = {"fresh_ratio": RATIO, "cycle": CYCLE, "level": "module"}
+    result = one.tiny.sample(node(one.tiny.model, True, "custom", **options).args[0], steps=STEPS)
+    assert not torch.equal(result, one.tiny.sample(steps=STEPS))
+    with pytest.raises(one.pack["config"].ConfigError, match="score is self-attention, which this model does not give; choose one of auto, random"):
+        node(one.tiny.model, True, "custom", score="self-attention", **options)
+
+
+def test_preset_paper_says_whose_settings_it_takes():
+    one = Checked(zoo.builders()["wan_t2v"])
+    model, reports = one.cached("paper")
+    one.tiny.sample(model, steps=8)
+    assert reports[0].settings["level"] == "module" and reports[0].calls("partial")
+    assert "the settings are those published for Open-Sora" in reports[0].note
