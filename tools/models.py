@@ -102,7 +102,8 @@ class Checked:
 
     def level(self, level: str, plain) -> LevelRow:
         row = LevelRow(level)
-        exact = [{"fresh_ratio": 1.0}, {"cycle": 1}, EVERY] if level == "module" else [{"tolerance": EXACT}, {"cycle": 1}]
+        score = {"score": self.scores()[0]} if level == "module" else {}
+        exact = [{"fresh_ratio": 1.0, **score}, {"cycle": 1, **score}, EVERY] if level == "module" else [{"tolerance": EXACT}, {"cycle": 1}]
         for settings in exact:
             if not same(self.tiny.sample(self.cached(level=level, **settings)[0], steps=STEPS), plain):
                 row.wrong.append(f"identity {settings}")
