@@ -176,28 +176,16 @@ def test_what_a_run_shows_is_no_edit(open_page, renderer):
     page.evaluate(state, 4)
     before = page.evaluate(f"() => {CACHE}.serialize().size[1]")
     page.evaluate(RUN, 300_000)
-<<<<<<< HEAD
     settle(page)
-    assert page.evaluate(f"() => {CACHE}.size[1]") > before + 40 and page.evaluate(f"() => {CACHE}.serialize().size[1]") == before
-    page.evaluate(state, 5)
-    page.evaluate(state, 6)
-    for key, *values in (("z", 5, 4), ("y", 5, 6)):
-        for wanted in values:
-            page.mouse.click(2000, 1000)
-            page.keyboard.press(f"Control+{key}")
-            page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
-        page.wait_for_timeout(2300)         # by then web/toca.js has laid the panels anew for the last time
-=======
-    page.wait_for_timeout(600)
     assert page.evaluate(DRAWN_HEIGHT[renderer]) > before + 40 and page.evaluate(f"() => {CACHE}.serialize().size[1]") == before
     page.evaluate(state, 5)
     page.evaluate(state, 6)
     page.mouse.click(700, 150)                  # where nothing is
-    for key, wanted in (("z", 5), ("z", 4), ("y", 5), ("y", 6)):
-        page.keyboard.press(f"Control+{key}")
-        page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
-        page.wait_for_timeout(2300)
->>>>>>> w16_artist
+    for key, *values in (("z", 5, 4), ("y", 5, 6)):
+        for wanted in values:
+            page.keyboard.press(f"Control+{key}")
+            page.wait_for_function(f"(steps) => ({state})()[0] === steps", arg=wanted, timeout=20_000)
+        page.wait_for_timeout(2300)             # by then web/toca.js has laid the panels anew for the last time
     assert page.evaluate(state)[2] == 0
     element = f"{CACHE}.widgets.find(({{ name }}) => name === 'last run').element"
     assert page.evaluate(f"() => {element}.isConnected && {element}.querySelectorAll('rect').length") == 4
