@@ -25,7 +25,7 @@ const ENGLISH = {
     "amount.calls": "calls of the model",
     "amount.own": "amount",
     "panel.time": "time it takes",
-    "calibrate.before": "Takes about {runs} runs; what was measured once is remembered.",
+    "calibrate.before": "Takes about {runs} runs, none for what is known.",
     "calibrate.begun": "Calibrating.",
     "calibrate.left": "Calibrating, about {left} left.",
     "state.none": "Shows each step while sampling.",

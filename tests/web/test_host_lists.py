@@ -1,4 +1,7 @@
-"""What the host says of this pack's panels in lists and pages of its own: the promotion list of a subgraph, the side panel, apps."""
+"""What the host says of this pack's panels in lists and pages of its own: the promotion list of a subgraph, the side panel, apps.
+
+Each test has a page of its own, since what it opens stays open.
+"""
 
 import pytest
 
@@ -6,7 +9,6 @@ from tests.web.test_cache_widgets import CACHE
 from tests.web.test_workflows import load
 from tools.browser import RUN
 
-OWN_SETTING = {"Comfy.Locale": "en"}            # a page of its own, since what it opens stays open
 INTO_SUBGRAPH = """async (types) => {
     const inner = app.graph.nodes.filter(({ type }) => types.includes(type));
     app.canvas.selectItems(inner);
@@ -26,7 +28,7 @@ LIVE = "[...document.querySelectorAll('.toca-live')].find((panel) => panel.check
     ("demo_ratios", ["ToCaCache", "ToCaRatios"], {"last run", "ratios by block", "likeness"}),
     ("demo_report", ["ToCaReport"], {"report"}), ("demo_compare", ["ToCaCompare"], {"comparison"})])
 def test_what_can_be_promoted_has_names_that_can_be_read(open_page, renderer, workflow, types, names):
-    page = open_page(renderer, **OWN_SETTING)
+    page = open_page(renderer, own=True)
     load(page, workflow)
     page.evaluate(INTO_SUBGRAPH, types)
     page.wait_for_function(f"(names) => names.every((name) => ({SHOWN})().includes(name))", arg=sorted(names))
@@ -35,7 +37,7 @@ def test_what_can_be_promoted_has_names_that_can_be_read(open_page, renderer, wo
 
 @pytest.mark.parametrize("renderer", ["canvas", "vue"])
 def test_the_side_panel_has_a_nodes_settings_and_no_panel(open_page, renderer):
-    page = open_page(renderer, **OWN_SETTING, **{"Comfy.RightSidePanel.IsOpen": True})
+    page = open_page(renderer, own=True, **{"Comfy.RightSidePanel.IsOpen": True})
     load(page, "demo_auto")
     page.evaluate(f"() => {{ app.canvas.deselectAll(); app.canvas.selectItems([{CACHE}]); }}")
     page.wait_for_timeout(1500)
@@ -44,7 +46,7 @@ def test_the_side_panel_has_a_nodes_settings_and_no_panel(open_page, renderer):
 
 
 def test_in_an_app_the_panel_shows_the_run(open_page):
-    page = open_page("vue", **OWN_SETTING)
+    page = open_page("vue", own=True)
     workflow = load(page, "demo_auto")
     ids = {node["type"]: node["id"] for node in workflow["nodes"]}
     workflow["extra"] = {"linearMode": True, "linearData": {

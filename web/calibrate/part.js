@@ -31,7 +31,7 @@ export const calibrate = {
 };
 
 const RUNS = 5;             // of each sampling, as a rule (nodes/host/calibrating.py)
-const HEIGHT = 40, MARGIN = 6;
+const HEIGHT = 54, MARGIN = 6;
 const CSS = `
 .toca-calibrate { height: 100%; box-sizing: border-box; padding: 2px; overflow: hidden; font: 13px/16px sans-serif; color: var(--input-text, #ddd); }
 `;
