@@ -43,4 +43,5 @@ class ToCaReport(io.ComfyNode):
         text = "\n\n".join([*("\n".join([title, *report.lines()]) for title, report in named), *([reason] if reason else ())])
         picture = as_images([draw_runs(named) if runs else draw_sentence(reason or "")])
         data = dumps({"runs": [{**logged.id.as_dict(), **logged.report.as_dict()} for logged in runs], "reason": reason}, indent=1)
-        return io.NodeOutput(after, text, data, picture, ui={**ui.PreviewImage(picture).as_dict(), "text": (text,)})
+        shown = ui.PreviewImage(as_images([draw_runs(named, words=False)])).as_dict() if runs else {}       # the words are above it
+        return io.NodeOutput(after, text, data, picture, ui={**shown, "text": (text,)})

@@ -8,9 +8,9 @@ WIDTH, MARGIN, TEXT, SMALL = 840, 24, 24, 20
 BARS, ROW = 150, 34                 # heights in pixels
 
 
-def draw_runs(named):
-    """[(title, RunReport)] -> one picture, run under run."""
-    panels = [Panel(title, report).draw() for title, report in named]
+def draw_runs(named, words: bool = True):
+    """[(title, RunReport)] -> one picture, run under run; without the words where those stand beside it."""
+    panels = [Panel(title, report, words).draw() for title, report in named]
     sheet, _ = paper(WIDTH, sum(panel.height for panel in panels))
     top = 0
     for panel in panels:
@@ -30,14 +30,14 @@ def draw_sentence(sentence: str):
 class Panel:
     """One run, drawn from top to bottom."""
 
-    def __init__(self, title: str, report):
-        self.title, self.report, self.top = title, report, MARGIN
+    def __init__(self, title: str, report, words: bool):
+        self.title, self.report, self.words, self.top = title, report, words, MARGIN
         self.image, self.to = paper(WIDTH, 4000)
         self.left, self.right = MARGIN, WIDTH - MARGIN
 
     def draw(self):
         self.line(self.title, 30)
-        for line in self.report.lines():
+        for line in self.report.lines() if self.words else ():
             for part in wrapped(line, SMALL, self.right - self.left):
                 self.line(part, SMALL)
         self.timeline()

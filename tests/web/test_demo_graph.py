@@ -35,11 +35,14 @@ def test_reports_and_maps_come_through_the_api(client):
     ids = {content["class_type"]: node for node, content in prompt.items()}
     prompt[ids["KSampler"]]["inputs"].update(steps=STEPS, seed=21)
     prompt["second"] = {**prompt[ids["KSampler"]], "inputs": {**prompt[ids["KSampler"]]["inputs"], "steps": 5}}
+    prompt["saved"] = {"class_type": "PreviewImage", "inputs": {"images": [ids["ToCaReport"], 3]}}
     prompt["its report"] = {"class_type": "ToCaReport", "inputs": {"model": [ids["ToCaCache"], 0], "after": ["second", 0]}}
     result = client.run(prompt)
     assert result.error is None
     texts = {node: result.outputs[node]["text"][0] for node in (ids["ToCaReport"], "its report")}
     assert [(f"node {ids['KSampler']}" in text, "node second" in text) for text in texts.values()] == [(True, False), (False, True)]
+    on_node, given = (Image.open(io.BytesIO(client.image(**result.outputs[node]["images"][0]))) for node in (ids["ToCaReport"], "saved"))
+    assert 150 < on_node.height < given.height - 100                # on the node the words stand above the picture, and not in it too
     reports = {report["node"]: report for report in result.of_type("toca.report")}
     for node, steps in ((ids["KSampler"], STEPS), ("second", 5)):
         seen = [step for step in result.of_type("toca.step") if step["node"] == node]
