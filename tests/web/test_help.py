@@ -21,7 +21,7 @@ TOO_WIDE = """(width) => {
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_their_tables_fit_a_narrow_panel(open_page, client, language):
-    page = open_page("canvas", **{"Comfy.Locale": language, "Comfy.RightSidePanel.IsOpen": True})
+    page = open_page("canvas", own=True, **{"Comfy.Locale": language, "Comfy.RightSidePanel.IsOpen": True})
     for name in client.our_nodes():
         page.evaluate(OPENED, name)
         page.get_by_test_id("panel-tab-info").click()

@@ -1,14 +1,11 @@
 """The chart of ToCa Ratios and ToCa Cache, as a user works with it, and the routes behind it."""
 
 import json
-import urllib.error
-import urllib.request
 
 import pytest
 
 from tests.web.settling import settle
 from tools.server import PROJECT
-from tools.workflow import to_prompt
 
 WORKFLOW = json.loads((PROJECT / "workflows" / "demo_ratios.json").read_text(encoding="utf-8"))
 RATIOS = [0.34, 0.29, 0.24, 0.19, 0.14, 0.09, 0.04, 0]      # of that workflow, as many as its model has blocks
@@ -267,6 +264,15 @@ def test_a_deleted_node_leaves_no_listener(open_page):
     page.evaluate("() => { for (const node of [...app.graph.nodes]) app.graph.remove(node); }")
     page.wait_for_function("() => !document.querySelector('.toca-ratios')")
     assert page.evaluate("() => alive()") == []
+    page.evaluate("""async () => {
+        for (let time = 0; time < 50; time++) {
+            const made = ["ToCaRatios", "ToCaCache"].map((type) => app.graph.add(LiteGraph.createNode(type)));
+            await new Promise(requestAnimationFrame);
+            for (const node of made) app.graph.remove(node);
+        }
+    }""")
+    page.wait_for_function("() => !document.querySelector('.toca-ratios, .toca-live')")
+    assert page.evaluate("() => alive()") == []
     asked = []
     page.on("request", lambda request: asked.append(request.url) if "/toca/" in request.url else None)
     page.evaluate("() => app.api.dispatchEvent(new CustomEvent('toca.report', { detail: {} }))")
@@ -274,74 +280,23 @@ def test_a_deleted_node_leaves_no_listener(open_page):
     assert asked == []
 
 
-# ---- through the API ----
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_a_finger_paints_as_the_mouse_does(charted, renderer):
+    page = charted(renderer)
+    session = page.context.new_cdp_session(page)
 
+    def finger(kind, *at):
+        points = [{"x": x, "y": y} for x, y in (place(page, *point) for point in at)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
-def prompt_with(client, ratios, **cache):
-    prompt = to_prompt(WORKFLOW, client.object_info())
-    inputs = {content["class_type"]: content["inputs"] for content in prompt.values()}
-    inputs["ToCaRatios"]["ratios"] = ratios
-    inputs["ToCaCache"].update(cache)
-    inputs["KSampler"].update(steps=STEPS, seed=73)
-    inputs["EmptyLatentImage"].update(batch_size=1)
-    return prompt
-
-
-def test_ratios_of_another_depth_are_adapted_and_the_report_says_so(client):
-    ratios = "mlp: " + ", ".join(str(round(block / 27, 4)) for block in range(28)) + "\ncross_attn: 0.5"
-    result = client.run(prompt_with(client, ratios))
-    assert result.error is None
-    [report] = result.of_type("toca.report")
-    assert "mlp: 28 ratios were resampled to 8 blocks" in report["note"] and "cross_attn were left out" in report["note"]
-    [shares, *_] = [step["fresh_per_block"]["mlp"] for step in report["steps"] if step["kind"] == "partial"]
-    assert shares == pytest.approx([block / 7 for block in range(8)], abs=2 / TOKENS)
-
-
-def test_ratios_that_do_not_count_are_named_in_the_report(client):
-    [report] = client.run(prompt_with(client, "mlp: 0.4", preset="paper")).of_type("toca.report")
-    assert "ratios were not used, since preset is paper" in report["note"]
-    result = client.run(prompt_with(client, "mlp: 1.4"))
-    assert "mlp, block 0 is 1.4" in result.error
-
-
-def ask(server, body: bytes):
-    request = urllib.request.Request(f"{server.url}/toca/predict", body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
-def test_the_routes_foretell_the_report_and_refuse_by_name(client, server):
-    prompt = prompt_with(client, "mlp: 0.3, 0.1", cycle=4)
-    [report] = client.run(prompt).of_type("toca.report")
-    [(node, cache)] = [(node, content["inputs"]) for node, content in prompt.items() if content["class_type"] == "ToCaCache"]
-    widgets = {name: value for name, value in cache.items() if not isinstance(value, list)}
-    with urllib.request.urlopen(f"{server.url}/toca/model?node={node}") as answer:
-        model = json.loads(answer.read())
-    assert model["model"] == "DiT" and model["steps"] == STEPS
-    assert [(module["name"], module["blocks"]) for module in model["modules"]] == [("self_attn", 8), ("mlp", 8)]
-
-    status, answer = ask(server, json.dumps({"node": node, "widgets": widgets, "ratios": "mlp: 0.3, 0.1"}).encode())
-    assert status == 200 and answer["flops"] == report["flops"] and answer["plain_flops"] == report["plain_flops"]
-    assert answer["cache_bytes"] == report["predicted_cache_bytes"]
-    status, answer = ask(server, json.dumps({"node": node, "widgets": {**widgets, "preset": "auto"}}).encode())
-    assert status == 200 and answer["flops"] is None and "depends on the picture" in answer["note"]
-    for place in (f"node={node}&workflow=another", f"node={node}&system=open_sora"):      # another's node of the same id, another system
-        with urllib.request.urlopen(f"{server.url}/toca/model?{place}") as answer:
-            model = json.loads(answer.read())
-        assert not model["known"] and ("spatial.mlp" in [module["name"] for module in model["modules"]]) == ("open_sora" in place)
-    status, answer = ask(server, b'{"node": "no such node"}')
-    assert status == 200 and answer["flops"] is None and len(answer["ratios"]["mlp"]) == 28
-
-    for body, words in ((b"{", "JSON"), (b"[]", "JSON"), (b'{"node": 4}', "node is 4"), (b'{"widgets": [1]}', "widgets is [1]")):
-        status, answer = ask(server, body)
-        assert status == 400 and words in answer["error"], body
-    for body, words in ((b'{"widgets": {"cycle": 0}}', "cycle is 0"), (b'{"widgets": {"cycle": []}}', "cycle is []"),
-                        (b'{"widgets": {"swiftness": 2}}', "swiftness"), (b'{"widgets": {"tolerance": NaN}}', "tolerance"),
-                        (b'{"ratios": "mlp: 2"}', "block 0 is 2"), (b'{"widgets": {"preset": "fastest"}}', "fastest"),
-                        (b'{"widgets": {"score": "x"}}', "score"),
-                        (b'{"widgets": {"start_percent": 0.9, "end_percent": 0.1}}', "start_percent")):
-        status, answer = ask(server, body)
-        assert status == 200 and words in answer["error"], body
+    finger("touchStart", (2, 0.5))
+    for block in (3, 4, 5):
+        finger("touchMove", (block, 0.5))
+    finger("touchEnd")
+    page.wait_for_timeout(200)
+    assert stored(page)[2:6] == pytest.approx([0.5] * 4, abs=0.02) and stored(page)[6:] == RATIOS[6:]
+    finger("touchStart", (7, 0.9))
+    finger("touchEnd")
+    page.wait_for_timeout(200)
+    assert stored(page)[7] == pytest.approx(0.9, abs=0.02)
+    assert page.complaints == []
