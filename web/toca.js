@@ -10,13 +10,17 @@ import { outputs, remount } from "./graph.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
 import { ratios } from "./ratios/part.js";
+import { orderTemplates } from "./templates.js";
 import { learnWords } from "./words.js";
 
 const PARTS = [calibrate, compare, cache, live, ratios, reportText];         // in the order in which what they add stands on a node
 
 app.registerExtension({
     name: "ToCa",
-    init: learnWords,
+    init() {
+        orderTemplates();
+        return learnWords();
+    },
     setup() {
         for (const part of PARTS) part.setup?.();
     },

@@ -238,6 +238,8 @@ def test_it_lacks_nothing_but_its_files(client, object_info, name):
 def test_the_template_browser_has_them_with_a_picture_each(server, page):
     served = page.request.get(f"{server.url}/api/workflow_templates").json()[PROJECT.name]
     assert sorted(served) == sorted(WORKFLOWS)
+    listed = page.evaluate("async () => (await app.api.getWorkflowTemplates())")[PROJECT.name]
+    assert listed[:2] == ["demo_auto", "demo_compare"] and sorted(listed[:len(DEMOS)]) == sorted(DEMOS)
     for name in served:
         answer = page.request.get(f"{server.url}/api/workflow_templates/{PROJECT.name}/{name}.jpg")
         assert answer.ok and Image.open(io.BytesIO(answer.body())).format == "JPEG"

@@ -21,6 +21,7 @@ const prompts = new Map();
 let order = 0;
 
 const active = () => app.extensionManager?.workflow?.activeWorkflow;
+const ofGraph = (workflow, graph) => (workflow?.activeState?.id ?? graph) === graph;       // the host says late which workflow is open
 const tell = () => changes.dispatchEvent(new Event("changed"));
 
 /** Begins to listen. */
@@ -51,7 +52,7 @@ function promptOf(id) {
 function queued(id, owner, { output, workflow }, partial) {
     const caches = Object.entries(output ?? {}).filter(([, { class_type: type }]) => type === "ToCaCache");
     const there = (workflow?.nodes ?? []).filter(({ type }) => type === "ToCaCache").map((node) => String(node.id));
-    Object.assign(promptOf(id), { owner, partial, there, graph: workflow?.id,
+    Object.assign(promptOf(id), { owner: ofGraph(owner, workflow?.id) ? owner : undefined, partial, there, graph: workflow?.id,
         caches: Object.fromEntries(caches.map(([node, { inputs }]) => [node, inputs?.enable !== false])) });
     tell();
 }
