@@ -1,4 +1,5 @@
-"""Pictures of every node of this pack, as its help page shows them, in the host's dark and light theme.
+"""Pictures of every node of this pack, as its help page shows them: in the host's dark and light theme, and the dark one
+in Chinese too.
 
     python run.py screenshots [--out DIR] [--only NODE ...]
 
@@ -10,6 +11,8 @@ import argparse
 import io
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,8 +23,8 @@ from tools.browser import RUN, chromium, launched, open_front_end
 from tools.server import PROJECT, ComfyServer, ServerError
 
 DOCS = PROJECT / "web" / "docs"     # what lies below it the host serves beside the help pages
-THEMES = ("dark", "light")
-SETTINGS = {"Comfy.VueNodes.Enabled": False, "Comfy.Locale": "en", "Comfy.LinkRenderMode": -1,      # links are hidden
+THEMES = {"en": ("dark", "light"), "zh": ("dark",)}             # by language; those of others than English are in a folder of its name
+SETTINGS = {"Comfy.VueNodes.Enabled": False, "Comfy.LinkRenderMode": -1,      # links are hidden
             "Comfy.NodeBadge.NodeSourceBadgeMode": "None"}
 VIEWPORT, CORNER, MARGIN = {"width": 1400, "height": 1600}, (420, 160), 6
 SCALE = 2                           # device pixels per pixel
@@ -45,13 +48,17 @@ PLACE = """([type, [left, top]]) => {
     canvas.setDirty(true, true);
     return [left, top, width, height];
 }"""
+# Another seed, or a run in a second language would come from the server's cache, and the panel say so.
+NEXT_SEED = """(by) => {
+    for (const { type, widgets } of app.graph.nodes) if (type === "KSampler") widgets.find(({ name }) => name === "seed").value += by;
+}"""
 THEME = "(theme) => app.extensionManager.setting.set('Comfy.ColorPalette', theme)"
 
 
 def shown_in() -> dict[str, Path]:
-    """The workflow that shows a node: {node: file}, of several the first by name, which makes it a demo where there is one."""
+    """The workflow that shows a node: {node: file}, of several a demo where there is one, and the first by name."""
     found = {}
-    for file in sorted((PROJECT / "workflows").glob("*.json")):
+    for file in sorted((PROJECT / "workflows").glob("*.json"), key=lambda file: (not file.stem.startswith("demo_"), file.stem)):
         for node in json.loads(file.read_text(encoding="utf-8"))["nodes"]:
             found.setdefault(node["type"], file)
     return found
@@ -66,12 +73,13 @@ def stand_in(folder: Path):
             (folder / kind / name).touch()
 
 
-def show(page, node: str, file: Path | None):
+def show(page, node: str, file: Path | None, language: str):
     """Bring a node onto the page, after a run if a demo shows it."""
     if file is None:
         page.evaluate(ADD, node)
         return
     page.evaluate("(workflow) => app.loadGraphData(workflow)", json.loads(file.read_text(encoding="utf-8")))
+    page.evaluate(NEXT_SEED, list(THEMES).index(language))
     page.wait_for_timeout(SETTLE)
     if file.stem.startswith("demo_"):
         page.evaluate(RUN, LONGEST)
@@ -97,17 +105,26 @@ def smaller(png: bytes) -> bytes:
     return file.getvalue()
 
 
-def take_all(server, browser, out: Path, only: list[str]):
+def has_font(language: str) -> bool:
+    """Whether this machine can write a language, as far as it tells."""
+    listed = subprocess.run(["fc-list", f":lang={language}"], capture_output=True, check=False) if shutil.which("fc-list") else None
+    if listed is None or listed.stdout.strip():
+        return True
+    print(f"No font here has the letters of {language}: its pictures are left as they are.", file=sys.stderr)
+    return False
+
+
+def take_all(server, browser, out: Path, only: list[str], language: str):
     files, opened = shown_in(), None
-    stand_in(server.folder / "models")
     page = browser.new_page(viewport=VIEWPORT, device_scale_factor=SCALE)
-    open_front_end(page, server.url, **SETTINGS)
+    open_front_end(page, server.url, **SETTINGS, **{"Comfy.Locale": language})
+    out.mkdir(parents=True, exist_ok=True)
     for node in sorted(only or server.client().our_nodes(), key=lambda node: str(files.get(node))):
         file = files.get(node)
         if file is None or file != opened:
-            show(page, node, file)
+            show(page, node, file, language)
         opened = file
-        for theme in THEMES:
+        for theme in THEMES[language]:
             path = out / f"{node}_{theme}.png"
             path.write_bytes(take(page, node, theme))
             print(f"{path}  {path.stat().st_size / 1e3:.0f} kB", flush=True)
@@ -121,11 +138,12 @@ def main() -> int:
     if chromium() is None:
         print("No Chromium was found: install it, so that the command chromium starts it.", file=sys.stderr)
         return 1
-    given.out.mkdir(parents=True, exist_ok=True)
     print("Starting ComfyUI ...", flush=True)
     try:
         with ComfyServer() as server, launched(chromium()) as browser:
-            take_all(server, browser, given.out, given.only)
+            stand_in(server.folder / "models")
+            for language in filter(has_font, THEMES):
+                take_all(server, browser, given.out / ("" if language == "en" else language), given.only, language)
     except ServerError as error:
         print(error, file=sys.stderr)
         return 1

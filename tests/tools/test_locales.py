@@ -139,7 +139,8 @@ def test_pictures_that_pages_show_exist(our_nodes, language):
     """Beside the English page, which is where the host looks for them whatever the language."""
     folder = PROJECT / "web" / "docs"
     for name in our_nodes:
-        for page in (page_of(name, language), (folder / f"{name}.md").read_text(encoding="utf-8")):
+        english = (folder / f"{name}.md").read_text(encoding="utf-8")
+        for page, where in ((page_of(name, language), f"images/{language}"), (english, "images")):
             shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
-            assert f"images/{name}_dark.png" in shown, name
+            assert f"{where}/{name}_dark.png" in shown, name
             assert [picture for picture in shown if not (folder / picture).is_file()] == [], name
