@@ -158,7 +158,7 @@ def test_another_workflows_run_never_shows(graph, renderer):
     queue(graph, 521 + len(renderer), pictures=4)                  # which takes long enough to go elsewhere
     graph.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('Step 2')", timeout=60_000)
     load(graph, "demo_report")
-    graph.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('Shows each step')", timeout=5000)
+    graph.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('Shows each step')", timeout=60_000)
     idle(graph)
     assert "Shows each step" in words(graph)
     graph.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")

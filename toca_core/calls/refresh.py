@@ -97,6 +97,7 @@ class RefreshCall(StackCall):
         super().__init__(about, cache, skip, **comparison)
         self.ahead = ahead
         self.score: Any = None
+        self.ranking = 0                                            # FLOPs of reading the scores
         self.rows: Any = None
         self.joint_rows: dict[int, torch.Tensor] = {}
         self.choice = cache.config.refresh if cache.plan.count > cache.plan.always else None
@@ -107,7 +108,8 @@ class RefreshCall(StackCall):
 
     @property
     def flops(self) -> int:
-        return self.bound.refreshed_flops(self.about.sizes, self.fresh.shape[-1]) if self.skip else self.plain_flops
+        run = self.bound.refreshed_flops(self.about.sizes, self.fresh.shape[-1]) if self.skip else self.plain_flops
+        return run + self.ranking
 
     @property
     def fresh_per_block(self) -> dict[str, list[float]]:
@@ -207,6 +209,6 @@ class RefreshPass(BlockPass):
         if q.ndim == 3:
             q, k = (attention.split_heads(x, self.stack.heads) for x in (q, k))
         queries = queries_read(self.call.cache.config, q.shape[2])
-        self.call.flops += flops.attention_map(q.shape[0], queries, k.shape[2], q.shape[1] * q.shape[3])
+        self.call.ranking += flops.attention_map(q.shape[0], queries, k.shape[2], q.shape[1] * q.shape[3])
         received = attention.received(q, k, queries)[:, -self.call.tokens.shape[1]:]
         self.call.score = received if self.call.score is None else self.call.score + received
