@@ -27,6 +27,19 @@ RESET = """async () => {
     return [(app.rootGraph ?? app.graph).nodes.length, document.querySelectorAll("[role=dialog]").length];
 }"""
 
+# A page that waits for its turn draws no frame, which would cost a tenth of a core; those asked for come when it is back.
+ASIDE = """() => {
+    if (window.comeBack) return;
+    const waiting = [], ask = window.requestAnimationFrame;
+    window.requestAnimationFrame = (frame) => waiting.push(frame);
+    window.comeBack = () => {
+        window.requestAnimationFrame = ask;
+        delete window.comeBack;
+        for (const frame of waiting) ask(frame);
+    };
+}"""
+BACK = "() => window.comeBack?.()"
+
 
 class Pages:
     """The browser and its pages, from the first test that wants one to the folder's last."""
@@ -55,6 +68,8 @@ class Pages:
     def shared(self, server, renderer, **settings):
         """The page of the renderer and the settings, empty."""
         key = (renderer, *sorted(settings.items()))
+        for other in self.kept:
+            self.kept[other].evaluate(BACK if other == key else ASIDE)
         page = self.kept.get(key)
         if page is None or page.evaluate(RESET) != [0, 0]:
             if page:

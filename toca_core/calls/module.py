@@ -5,7 +5,6 @@ its fresh tokens on the current residual stream and scatters them into what is k
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -45,7 +44,7 @@ class Call(Account):
         self.bound, self.cache, self.time, self.conds = about.bound, cache, about.time, about.conds
         self.selected: dict[tuple[Site, int], torch.Tensor] = {}    # of a block: indices (b, n), for those who look
         self.counts: dict[Site, list[int]] = {}                     # of every block
-        self.plans: dict[Site, Any] = {}                            # of every block, indices (b, n)
+        self.plans: dict[Site, tuple] = {}                          # of every block: token indices and their rows, best first
         self.renewed: set[Site] = set()
 
     @property
@@ -116,12 +115,12 @@ class Call(Account):
             self.renew(site, x)
             chosen = Chosen(x.shape[1])
         else:
-            fresh = self.choose(site, block, x)
+            fresh, rows = self.choose(site, block, x)
             count = 0 if fresh is None else fresh.shape[-1]
             if count:
                 self.selected[site, block] = fresh
             every = count == x.shape[1] and site.kind != self.config.score          # whose fresh rows renew their scores one by one
-            chosen = Chosen(count, kept, None if every or not count else flat_rows(fresh, x.shape))
+            chosen = Chosen(count, kept, None if every else rows)
         self.count(site, block, x.shape[1], chosen.count)
         return chosen
 
@@ -167,16 +166,19 @@ class Call(Account):
             selector.zero_ages(site.module)
 
     def choose(self, site: Site, block: int, x):
-        """The fresh tokens (b, n) of a block, or None."""
+        """The fresh tokens (b, n) of a block and their rows (B * n,) of the flattened x, or twice None."""
         if site not in self.counts:
             self.counts[site] = self.fresh_counts(site, x.shape[1])
-            if not self.rescored(site):
-                self.plans[site] = self.selector(site).plan(site.module, self.counts[site])
+            if not self.rescored(site) and (order := self.selector(site).plan(site.module, self.counts[site])) is not None:
+                self.plans[site] = order, flat_rows(order, x.shape)
         count = self.counts[site][block]
         if self.rescored(site):
             fresh = self.selector(site).select(site.module, block, count)                           # moves the ages on, even for none
-            return fresh if count else None
-        return self.plans[site][block] if count else None
+            return (fresh, flat_rows(fresh, x.shape).flatten()) if count else (None, None)
+        if not count:
+            return None, None
+        order, rows = self.plans[site]
+        return order[block, :, :count], rows[block, :, :count].flatten()
 
     def rescored(self, site: Site) -> bool:
         """Scores that change in this very call, before the module selects by them, cannot be planned ahead."""
@@ -225,7 +227,7 @@ def take_rows(x, rows, count: int):
 
 
 def flat_rows(fresh, shape):
-    """Indices (b, n) into tokens -> indices (B * n,) into (B * N) rows; b divides B where conditionings share a selection."""
+    """Indices (..., b, n) into tokens -> (..., B, n) into (B * N) rows; b divides B where conditionings share a selection."""
     batch, tokens = shape[:2]
-    fresh = fresh.repeat(batch // fresh.shape[0], 1)
-    return (fresh + torch.arange(0, batch * tokens, tokens, device=fresh.device)[:, None]).flatten()
+    fresh = fresh.repeat(*[1] * (fresh.ndim - 2), batch // fresh.shape[-2], 1)
+    return fresh + torch.arange(0, batch * tokens, tokens, device=fresh.device)[:, None]

@@ -130,7 +130,7 @@ class RefreshCall(StackCall):
     def enter(self, tokens):
         super().enter(tokens)
         if self.skip:
-            self.rows = flat_rows(self.fresh, tokens.shape)
+            self.rows = flat_rows(self.fresh, tokens.shape).flatten()
 
     def leave(self, tokens):
         repaid = super().leave(tokens)
@@ -157,7 +157,8 @@ class RefreshCall(StackCall):
         if text not in self.joint_rows:
             batch = len(self.fresh)
             every = torch.arange(text, device=self.fresh.device).expand(batch, -1)
-            self.joint_rows[text] = flat_rows(torch.cat((every, self.fresh + text), dim=1), (batch, text + self.tokens.shape[1]))
+            fresh = torch.cat((every, self.fresh + text), dim=1)
+            self.joint_rows[text] = flat_rows(fresh, (batch, text + self.tokens.shape[1])).flatten()
         return self.joint_rows[text]
 
     def take_positions(self, pe, text: int):

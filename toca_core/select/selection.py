@@ -65,17 +65,21 @@ class Selector:
 
     @torch.compiler.disable
     def plan(self, module: str, counts: list[int]):
-        """The fresh tokens of every block at one partial step, in one go: a list of index tensors (B, count), and ages moved on."""
+        """The tokens of every block, (blocks, B, N), best first, of which a partial step's counts[block] are fresh; ages move on.
+
+        None where none is.
+        """
         ages = self.ages[module]
         if not any(counts):
             ages += 1
             return None
         order = self.order(module)
         rank = torch.arange(ages.shape[-1], device=ages.device)
-        fresh = rank < torch.tensor(counts, device=ages.device)[:, None, None]                      # (blocks, 1, N)
+        most = torch.tensor(counts).to(ages.device, non_blocking=ages.is_cuda)                      # which waits for no kernel
+        fresh = rank < most[:, None, None]                                                          # (blocks, 1, N)
         ages += 1
         ages.scatter_(-1, order, ages.gather(-1, order) * ~fresh)
-        return [order[block, :, :count] for block, count in enumerate(counts)]
+        return order
 
     @torch.compiler.disable
     def select(self, module: str, block: int, count: int):
