@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Name of the workflow -> (title, second line, steps, those that are computed)
 CARDS = {
     "flux_dev": ("FLUX.1-dev", "text to image", 20, (0, 1, 2, 4, 6, 9, 12, 15, 18)),
+    "flux_dev_ratios": ("FLUX.1-dev", "ratios of every block", 20, tuple(range(0, 20, 3))),
     "qwen_image": ("Qwen-Image", "text to image", 20, (0, 1, 2, 4, 6, 9, 12, 15, 18)),
     "qwen_image_edit": ("Qwen-Image Edit", "picture to picture", 40, (0, 1, 2, 4, 6, 9, 12, 16, 20, 24, 28, 32, 36)),
     "flux2_dev": ("FLUX.2-dev", "text to image", 20, (0, 1, 2, 4, 6, 9, 12, 15, 18)),
@@ -23,6 +24,7 @@ CARDS = {
     "sdxl": ("SDXL", "text to image", 30, (0, 1, 2, 4, 6, 9, 12, 16, 20, 24, 28)),
     "wan22_text_to_video": ("Wan 2.2", "text to video", 20, (0, 1, 2, 4, 7, 10, 11, 12, 14, 17, 19)),
     "hunyuan_video_15": ("HunyuanVideo 1.5", "text to video", 20, (0, 1, 2, 4, 6, 9, 12, 15, 18)),
+    "hunyuan_video_15_ratios": ("HunyuanVideo 1.5", "ratios of every block", 20, tuple(range(0, 20, 3))),
     "ltx2": ("LTX-2", "text to video with sound", 20, (0, 1, 2, 4, 6, 9, 12, 15, 18)),
     "load_pixart": ("PixArt", "text to image", 20, (0, 3, 6, 9, 12, 15, 18)),
     "load_dit": ("DiT-XL/2", "class to image", 50, tuple(range(0, 50, 4))),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ ASKED = {                           # the files that a workflow asks for
     "load_open_sora_image_to_video": OPEN_SORA,
     "flux_dev": ("diffusion_models/flux1-dev.safetensors", "text_encoders/clip_l.safetensors", "text_encoders/t5xxl_fp16.safetensors",
                  "vae/ae.safetensors"),
+    "flux_dev_ratios": ("diffusion_models/flux1-dev.safetensors", "text_encoders/clip_l.safetensors",
+                        "text_encoders/t5xxl_fp16.safetensors", "vae/ae.safetensors"),
     "qwen_image": ("diffusion_models/qwen_image_fp8_e4m3fn.safetensors", "text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors",
                    "vae/qwen_image_vae.safetensors"),
     "z_image_turbo": ("diffusion_models/z_image_turbo_bf16.safetensors", "text_encoders/qwen_3_4b.safetensors", "vae/ae.safetensors"),
@@ -38,6 +41,9 @@ ASKED = {                           # the files that a workflow asks for
     "hunyuan_video_15": ("diffusion_models/hunyuanvideo1.5_720p_t2v_fp16.safetensors",
                          "text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors", "text_encoders/byt5_small_glyphxl_fp16.safetensors",
                          "vae/hunyuanvideo15_vae_fp16.safetensors"),
+    "hunyuan_video_15_ratios": ("diffusion_models/hunyuanvideo1.5_720p_t2v_fp16.safetensors",
+                                "text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors",
+                                "text_encoders/byt5_small_glyphxl_fp16.safetensors", "vae/hunyuanvideo15_vae_fp16.safetensors"),
     "ltx2": ("checkpoints/ltx-2-19b-dev-fp8.safetensors", "text_encoders/gemma_3_12B_it_fp4_mixed.safetensors"),
     "wan22_text_to_video": ("diffusion_models/wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors",
                             "diffusion_models/wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
@@ -245,11 +251,14 @@ def test_the_template_browser_has_them_with_a_picture_each(server, page):
         assert answer.ok and Image.open(io.BytesIO(answer.body())).format == "JPEG"
 
 
-@pytest.mark.parametrize("name", [name for name in ASKED if not name.startswith("load_")])
+@pytest.mark.parametrize("name", [*ASKED, "load_dit"])
 def test_it_says_where_its_files_are(name):
-    """`properties.models`, by which ComfyUI offers the downloads: every file that is asked for, under its own folder."""
-    offered = [model for node in workflow_of(name)["nodes"] for model in node["properties"].get("models", [])]
-    assert {f"{model['directory']}/{model['name']}" for model in offered} == set(ASKED[name])
+    """`properties.models`, by which ComfyUI offers the downloads: every file that it can offer, under its own folder; the note has others."""
+    nodes = workflow_of(name)["nodes"]
+    [note] = [node["widgets_values"][0] for node in nodes if node["type"] in REMARKS]
+    offered = [model for node in nodes for model in node["properties"].get("models", [])]
+    asked = set(ASKED.get(name, (DIT, "vae/vae-ft-mse-840000-ema-pruned.safetensors")))
+    assert asked - {f"{model['directory']}/{model['name']}" for model in offered} == {file for file in asked if file.split("/")[1] in note}
     assert all(model["url"].startswith("https://") and model["url"].endswith("/" + model["name"]) for model in offered)
 
 
@@ -258,4 +267,6 @@ def test_it_has_a_note_and_says_nothing_about_this_machine(name):
     text = WORKFLOWS[name].read_text(encoding="utf-8")
     assert "/home/" not in text and "\\\\" not in text and str(PROJECT) not in text
     [note] = [node for node in json.loads(text)["nodes"] if node["type"] in REMARKS]
-    assert len(note["widgets_values"][0]) > 80
+    text = note["widgets_values"][0]
+    assert len(text) > 80 and text.startswith("### ")
+    assert name in DEMOS or len(re.findall(r"[.!?](?:\s|$)", re.sub(r"\(https[^)]*\)", "", text))) == 2, text
