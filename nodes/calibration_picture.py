@@ -10,13 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..toca_core.keep.memory import readable
 
-WIDTH, HALF, HEIGHT = 1600, 820, 720
+WIDTH, HEIGHT = 820, 740         # of one chart; two stand one above the other
+TITLE, WORDS, SMALL = 30, 28, 26        # pixels: legible in a preview of 420 pixels, in a graph seen at 60%
 FINE = 3                        # lines are drawn this many times as large and then made smaller, or they would have steps
 INK, FAINT, GRID, PAPER = "#1a1a1a", "#5c5c5c", "#dddddd", "white"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")  # Okabe and Ito's, for the colour-blind
 CHOSEN = "#D55E00"
 MARKS = ("circle", "square", "triangle", "diamond")
-LEFT, RIGHT = (110, 70, 780, 620), (910, 70, 1560, 620)         # boxes of the two charts: left, top, right, bottom
+UPPER, LOWER = (150, 70, 790, 620), (150, 70 + HEIGHT, 790, 620 + HEIGHT)              # boxes of the charts: left, top, right, bottom
 
 
 @dataclass
@@ -45,14 +46,14 @@ class Chart:
             self.canvas.line([(x, bottom), (x, bottom + 6)], FAINT, 1)
             self.canvas.text((x, bottom + 10), x_form.format(value), FAINT, anchor="ma")
         self.canvas.line([(left, top), (left, bottom), (right, bottom)], FAINT, 1.5)
-        self.canvas.text((left, top - 18), self.title, INK, size=24, anchor="ls")
-        self.canvas.text(((left + right) / 2, bottom + 40), self.across, FAINT, anchor="ma")
+        self.canvas.text((left, top - 18), self.title, INK, size=TITLE, anchor="ls")
+        self.canvas.text(((left + right) / 2, bottom + 48), self.across, FAINT, anchor="ma")
 
 
 @dataclass
 class Canvas:
     """Lines and marks are drawn large at once; texts afterwards, at their own size."""
-    image: Image.Image = field(default_factory=lambda: Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER))
+    image: Image.Image = field(default_factory=lambda: Image.new("RGB", (WIDTH * FINE, 2 * HEIGHT * FINE), PAPER))
     texts: list = field(default_factory=list)
 
     def line(self, points, colour, width=2.0, dash=0):
@@ -72,11 +73,11 @@ class Canvas:
     def bar(self, box, colour):
         ImageDraw.Draw(self.image).rectangle([side * FINE for side in box], colour)
 
-    def text(self, at, words, colour=INK, size=20, anchor="la"):
+    def text(self, at, words, colour=INK, size=WORDS, anchor="la"):
         self.texts.append((at, words, colour, size, anchor))
 
     def finish(self) -> Image.Image:
-        image = self.image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+        image = self.image.resize((WIDTH, 2 * HEIGHT), Image.Resampling.LANCZOS)
         pen = ImageDraw.Draw(image)
         for at, words, colour, size, anchor in self.texts:
             pen.text(at, words, colour, ImageFont.load_default(size), anchor, stroke_width=3, stroke_fill=PAPER)    # lines end before it
@@ -105,21 +106,21 @@ def span(values: list[float], room: float = 0.12) -> tuple[float, float]:
     return min(values) - rest, max(values) + rest
 
 
-def picture(left: Callable[[Canvas], None], sensitivity: dict[str, list[float]]):
-    """-> IMAGE (1, H, W, 3) in 0..1. left draws what was chosen from, `curve` or `sizes`; without sensitivity that is all."""
+def picture(upper: Callable[[Canvas], None], sensitivity: dict[str, list[float]]):
+    """-> IMAGE (1, H, W, 3) in 0..1. upper draws what was chosen from, `curve` or `sizes`; without sensitivity that is all."""
     canvas = Canvas()
-    left(canvas)
+    upper(canvas)
     if sensitivity:
         blocks(canvas, sensitivity)
-    image = canvas.finish().crop((0, 0, WIDTH if sensitivity else HALF, HEIGHT))
+    image = canvas.finish().crop((0, 0, WIDTH, HEIGHT * (2 if sensitivity else 1)))
     return torch.from_numpy(np.asarray(image).astype(np.float32) / 255)[None]
 
 
 def curve(canvas: Canvas, points, target, chosen):
     """Likeness over speed, a mark for every tolerance; the target as a broken line, and what was chosen."""
-    across = span([*(point.speedup for point in points), *([target.value] if target.kind == "speed" else [])])
+    across = span([*(point.speedup for point in points), *([target.value] if target.kind == "speed" else [])], 0.2)
     up = span([*(point.mean for point in points), *([target.value] if target.kind == "psnr" else [])])
-    chart = Chart(canvas, LEFT, (across[0], up[0]), (across[1], up[1]), "Likeness over speed", "speed-up, FLOPs")
+    chart = Chart(canvas, UPPER, (across[0], up[0]), (across[1], up[1]), "Likeness over speed", "speed-up, FLOPs")
     chart.frame(ticks(*across), ticks(*up), "{:.3g}x", "{:.3g} dB")
     ends = [(target.value, value) for value in up] if target.kind == "speed" else [(value, target.value) for value in across]
     canvas.line([chart.place(*end) for end in ends], INK, 2, dash=10)
@@ -128,26 +129,26 @@ def curve(canvas: Canvas, points, target, chosen):
     for point in points:
         x, y = chart.place(point.speedup, point.mean)
         canvas.mark((x, y), "circle", COLOURS[0])
-        if not any(abs(x - a) < 60 and abs(y - b) < 22 for a, b in named):          # where two are as good as one, the first is named
-            canvas.text((x - 10, y + 8), f"{point.tolerance:g}%", COLOURS[0], 18, anchor="ra")
+        if not any(abs(x - a) < 85 and abs(y - b) < 30 for a, b in named):          # where two are as good as one, the first is named
+            canvas.text((x - 10, y + 8), f"{point.tolerance:g}%", COLOURS[0], SMALL, anchor="ra")
             named.append((x, y))
     canvas.mark(chart.place(chosen.speedup, chosen.mean), "diamond", CHOSEN, 11)
-    legend(canvas, LEFT, [(f"tolerance: {len(points)} tried", COLOURS[0], "circle"), (f"chosen: {chosen.tolerance:g}%", CHOSEN, "diamond"),
+    legend(canvas, UPPER, [(f"tolerance: {len(points)} tried", COLOURS[0], "circle"), (f"chosen: {chosen.tolerance:g}%", CHOSEN, "diamond"),
                           (f"target: {target}", INK, None)])
 
 
 def sizes(canvas: Canvas, needs: list[tuple[str, int]], limit: float, chosen: str):
     """Bars of what the cache takes in one form and another, in bytes, beside the limit."""
-    left, top, right, bottom = LEFT
-    name, number = 230, 110                                         # pixels for the names and for the sizes
+    left, (_, top, right, bottom) = 30, UPPER
+    name, number = 300, 120                                         # pixels for the names and for the sizes
     most, height = 1.1 * max(limit, *(size for _, size in needs)), (bottom - top) / len(needs)
-    canvas.text((left, top - 18), "Memory of the cache", INK, size=24, anchor="ls")
+    canvas.text((left, top - 18), "Memory of the cache", INK, size=TITLE, anchor="ls")
     for index, (words, size) in enumerate(needs):
         y, end = top + height * (index + 0.5), left + name + (right - left - name - number) * size / most
         colour = CHOSEN if words == chosen else COLOURS[0] if size <= limit else COLOURS[5]
         canvas.bar((left + name, y - height / 4, end, y + height / 4), colour)
-        canvas.text((left + name - 12, y), words, CHOSEN if words == chosen else INK, 18, anchor="rm")
-        canvas.text((right, y), readable(size), FAINT, 18, anchor="rm")
+        canvas.text((left + name - 12, y), words, CHOSEN if words == chosen else INK, SMALL, anchor="rm")
+        canvas.text((right, y), readable(size), FAINT, SMALL, anchor="rm")
     x = left + name + (right - left - name - number) * limit / most
     canvas.line([(x, top), (x, bottom)], INK, 2, dash=10)
     canvas.text((x, bottom + 10), f"at most {readable(limit)}", INK, anchor="ma")
@@ -156,15 +157,15 @@ def sizes(canvas: Canvas, needs: list[tuple[str, int]], limit: float, chosen: st
 def blocks(canvas: Canvas, sensitivity: dict[str, list[float]]):
     """A line for each module: the error of the output where it is reused, block by block."""
     most, depth = 100 * max(map(max, sensitivity.values())) or 1.0, max(map(len, sensitivity.values()))
-    chart = Chart(canvas, RIGHT, (-0.3, 0.0), (depth - 0.7, 1.35 * most), "Error of the output where one module is stale", "block")
-    step = math.ceil(depth / 12)
+    chart = Chart(canvas, LOWER, (-0.3, 0.0), (depth - 0.7, 1.35 * most), "Error of the output, one module stale", "block")
+    step = math.ceil(depth / 10)
     chart.frame(range(0, depth, step), ticks(0, 1.35 * most), "{:.0f}", "{:.2g}%")
     for (_, errors), (colour, shape) in zip(sensitivity.items(), styles(), strict=False):
         places = [chart.place(block, 100 * error) for block, error in enumerate(errors)]
         canvas.line(places, colour, 2.5)
         for place in places:
             canvas.mark(place, shape, colour)
-    legend(canvas, RIGHT, [(name, *style) for name, style in zip(sensitivity, styles(), strict=False)])
+    legend(canvas, LOWER, [(name, *style) for name, style in zip(sensitivity, styles(), strict=False)])
 
 
 def styles():
@@ -175,7 +176,7 @@ def styles():
 def legend(canvas: Canvas, box, entries: list[tuple[str, str, str | None]]):
     """Names at the upper right of a box, each with its mark; None is the broken line."""
     for index, (words, colour, shape) in enumerate(entries):
-        x, y = box[2] - 12, box[1] + 18 + 28 * index
+        x, y = box[2] - 12, box[1] + 18 + 36 * index
         canvas.text((x - 24, y), words, colour, anchor="rm")
         if shape:
             canvas.mark((x, y), shape, colour)

@@ -8,7 +8,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .config import ConfigError, ToCaConfig, shown
 from .error_cycle import ErrorCycle
@@ -34,12 +34,13 @@ SHOWN = {"speed": "{:g}x", "psnr": "PSNR >= {:g} dB", "calls": "{:g} calls", "me
 @dataclass(frozen=True)
 class Target:
     """What a calibration is to reach. kind: "speed" (times fewer FLOPs), "psnr" (mean dB), "calls" (of the model a run) or "memory" (GB,
-    2**30 bytes, of the cache)."""
+    2**30 bytes, of the cache). said: as it was asked for, where that was of another kind."""
     kind: str
     value: float
+    said: str = field(default="", compare=False)
 
     def __str__(self):
-        return SHOWN[self.kind].format(self.value)
+        return self.said or SHOWN[self.kind].format(self.value)
 
 
 def parse_target(text: str) -> Target:
@@ -61,7 +62,7 @@ def as_speed(target: Target, evaluations: int) -> Target:
         return target
     if target.value >= evaluations:
         raise ConfigError(f"target is {target}, but a run without the cache takes {evaluations}; give fewer.")
-    return Target("speed", evaluations / target.value)
+    return Target("speed", evaluations / target.value, said=str(target))
 
 
 @dataclass(frozen=True)

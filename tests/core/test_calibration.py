@@ -69,6 +69,7 @@ def test_what_falls_is_levelled():
 
 def test_calls_are_a_speed_of_the_run_that_they_are_of():
     assert as_speed(Target("calls", 8), 20) == SPEED == as_speed(SPEED, 20)
+    assert str(as_speed(Target("calls", 8), 20)) == "8 calls" and str(as_speed(SPEED, 20)) == "2.5x"
     with pytest.raises(ConfigError, match="target is 20 calls, but a run without the cache takes 20; give fewer"):
         as_speed(Target("calls", 20), 20)
 

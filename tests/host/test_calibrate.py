@@ -77,7 +77,7 @@ def calibrate(subject, target, size=(16, 16), batch=1, **changes):
 def test_every_system_is_calibrated(subject, user):
     model, ratios, tolerance, cycle, curve, text = calibrate(subject, "1.3x")
     assert "Target 1.3x, 9 steps of euler, simple: tolerance" in text and tolerance > 0 and cycle >= 1
-    assert curve.shape == (1, 720, 1600, 3) and 0 <= curve.min() < 0.2 and curve.max() == 1
+    assert curve.shape == (1, 1480, 820, 3) and 0 <= curve.min() < 0.2 and curve.max() == 1
     pack_module("toca_core.config").ToCaConfig(block_ratios=ratios)
     assert [name for name, _ in ratios] == [name for name in MODULES[subject.name] if "attn" not in name or "cross" in name]
     assert torch.isfinite(subject.sample(model)).all()

@@ -47,7 +47,7 @@ def test_a_target_becomes_a_cached_model_a_curve_and_words(client, user):
     [words] = result.outputs["text"]["text"]
     assert words.startswith("Target 1.5x, 10 steps of euler, normal: tolerance") and "mlp: 0." in words
     [curve] = result.outputs["curve"]["images"]
-    assert Image.open(io.BytesIO(client.image(**curve))).size == (1600, 720)
+    assert Image.open(io.BytesIO(client.image(**curve))).size == (820, 1480)
     [report] = result.of_type("toca.report")                        # the calibration's own runs say nothing
     assert report["preset"] == "auto" and f"tolerance {report['settings']['tolerance']:g}." in words
     done = [data for data in result.of_type("progress") if data["node"] == "calibrate"]

@@ -50,7 +50,7 @@ class ProbeCall(Call):
 
     def choose(self, site: Site, block: int, x):
         """Not one token is fresh."""
-        return None
+        return None, None
 
     def keep(self, site: Site, block: int, output):
         """The cache stays that of the earlier step."""
