@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict, dataclass, fields, replace
 
+import latent_preview
 from PIL import Image
 
 import comfy.sample
@@ -156,6 +157,13 @@ class Calibration:
             picture = pictures[(0,) * (pictures.ndim - 3)][..., :3].clamp(0, 1).mul(255).round().byte()
             self.bar.update_absolute(self.done, self.bar.total, ("JPEG", Image.fromarray(picture.numpy()), PREVIEW))
 
+    def show_latent(self, latent):
+        """As the host previews a sampling, where the user has it do so."""
+        previewer = latent_preview.get_previewer(self.plain.load_device, self.plain.get_model_object("latent_format"))
+        if previewer is not None and self.done and bool(latent.isfinite().all()):
+            image = previewer.decode_latent_to_preview_image("JPEG", self.plain.model.process_latent_in(latent))
+            self.bar.update_absolute(self.done, self.bar.total, image)
+
     def reference(self, offset: int):
         """-> (pictures, seconds) of a plain run."""
         if offset not in self.references:
@@ -175,6 +183,7 @@ class Calibration:
     def pictures(self, latent):
         """What is compared, (B, ...)."""
         if self.vae is None:
+            self.show_latent(latent)
             return latent
         pictures = self.vae.decode(latent).float().cpu()
         self.show(pictures)

@@ -85,6 +85,19 @@ def test_every_system_is_calibrated(subject, user):
     assert file.suffix == ".json"
 
 
+@pytest.mark.parametrize("subject", ["dit", "flux"], indirect=True)
+def test_without_a_vae_it_previews_as_the_host_does(subject, user, monkeypatch):
+    """Where the user has previews on, and the model's latents have colours."""
+    import comfy.utils
+    import latent_preview
+    shown = []
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda done, total, picture, **_: picture and shown.append(picture[1].size))
+    for method, size in (("none", None), ("latent2rgb", (16, 16))):
+        monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.from_string(method))
+        calibrate(subject, "1.3x", first_seed=1 if size else 2)
+        assert set(shown) == ({size} if size else set())
+
+
 def test_what_is_known_is_not_sampled_again(tiny_dit, user, monkeypatch):
     first = calibrate(tiny_dit, "1.3x")
     calibrating = pack_module("nodes.host.calibrating")

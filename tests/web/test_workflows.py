@@ -253,7 +253,7 @@ def test_the_template_browser_has_them_with_a_picture_each(server, page):
 
 @pytest.mark.parametrize("name", [*ASKED, "load_dit"])
 def test_it_says_where_its_files_are(name):
-    """`properties.models`, by which ComfyUI offers the downloads: every file that it can offer, under its own folder; the note has others."""
+    """`properties.models`, by which ComfyUI offers the downloads: every file that it can offer, by its folder; the note has others."""
     nodes = workflow_of(name)["nodes"]
     [note] = [node["widgets_values"][0] for node in nodes if node["type"] in REMARKS]
     offered = [model for node in nodes for model in node["properties"].get("models", [])]
