@@ -88,8 +88,9 @@ def test_every_system_is_calibrated(subject, user):
 @pytest.mark.parametrize("subject", ["dit", "flux"], indirect=True)
 def test_without_a_vae_it_previews_as_the_host_does(subject, user, monkeypatch):
     """Where the user has previews on, and the model's latents have colours."""
-    import comfy.utils
     import latent_preview
+
+    import comfy.utils
     shown = []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda done, total, picture, **_: picture and shown.append(picture[1].size))
     for method, size in (("none", None), ("latent2rgb", (16, 16))):
