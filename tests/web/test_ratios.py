@@ -172,6 +172,30 @@ def test_keys_handles_and_presets(charted):
     assert stored(page)[:2] == pytest.approx([0.175 * 0.8, 0.175 * (0.8 + 0.4 / 27)], abs=0.001)
 
 
+@pytest.mark.parametrize("renderer", ["canvas", "vue"])
+def test_a_group_of_blocks_moves_together(charted, renderer):
+    """Marked with Shift, by dragging or by keys; it ends with a click elsewhere, or with Escape."""
+    page = charted(renderer)
+    page.keyboard.down("Shift")
+    stroke(page, (2, 0.5), (5, 0.9))
+    page.keyboard.up("Shift")
+    assert stored(page) == RATIOS
+    wait_for_reading(page, "mlp, blocks 3 to 6 of 8: 0.1")
+    stroke(page, (4, 0.2), (4, 0.5))
+    moved = [*RATIOS[:2], *(ratio + 0.3 for ratio in RATIOS[2:6]), *RATIOS[6:]]
+    assert stored(page) == pytest.approx(moved, abs=0.021)
+    page.keyboard.press("ArrowUp")                                  # with the chart in focus
+    assert stored(page) == pytest.approx([*moved[:2], *(ratio + 0.01 for ratio in moved[2:6]), *moved[6:]], abs=0.021)
+    page.keyboard.press("Escape")
+    wait_for_reading(page, "block 6 of 8")
+    page.keyboard.press("Shift+End")
+    wait_for_reading(page, "blocks 6 to 8 of 8")
+    stroke(page, (0, 0.7))
+    assert stored(page)[0] == pytest.approx(0.7, abs=0.02)
+    wait_for_reading(page, "block 1 of 8")
+    assert page.complaints == []
+
+
 def test_text_that_cannot_be_read_is_named_and_harms_nothing(charted):
     page = charted("canvas")
     for text, words in (("mlp: 0.2, high", "high"), ("mlp: 1.4", "1.4"), ("mpl: 0.2", "mpl"), ("mlp: 0.1\nmlp: 0.2", "twice")):

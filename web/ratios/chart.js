@@ -7,7 +7,7 @@ const COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7"];          // told a
 const DASHES = ["none", "5 3", "1 3", "8 3 1 3"];                      // and without colour
 // Which of them a module has, whatever model it is in and whichever others are shown.
 const LOOKS = { cross_attn: 0, mlp: 1, "spatial.cross_attn": 0, "spatial.mlp": 1, "temporal.mlp": 2, "temporal.cross_attn": 3,
-    "double.img_mlp": 1, "double.txt_mlp": 2, "single.mlp": 3 };
+    "double.img_mlp": 1, "double.txt_mlp": 2, "single.mlp": 3, img_mlp: 1, txt_mlp: 2 };
 
 /** The series of a chart: every module that is recomputed in part, with its ratios, colour and pattern. */
 export function seriesOf(modules, ratios) {
@@ -20,12 +20,12 @@ function lookOf(name) {
     return LOOKS[name] ?? [...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % COLOURS.length;
 }
 
-/** Bars for the chosen series, lines for the others; one unit wide per block and one high, y downwards. */
-export function drawing(series, chosen, block) {
+/** Bars for the chosen series, lines for the others; one unit wide per block and one high, y downwards. marked: [first, last] block. */
+export function drawing(series, chosen, marked) {
     const shown = series.find(({ name }) => name === chosen);
     const width = shown.ratios.length;
     const lines = series.filter((other) => other !== shown).map((other) => line(other, width));
-    const bars = shown.ratios.map((ratio, index) => bar(ratio, index, shown.colour, index === block));
+    const bars = shown.ratios.map((ratio, index) => bar(ratio, index, shown.colour, index >= marked[0] && index <= marked[1]));
     const grid = [0.25, 0.5, 0.75].map((y) => `<line class="grid" x1="0" x2="${width}" y1="${y}" y2="${y}"/>`);
     return `<svg viewBox="0 0 ${width} 1" preserveAspectRatio="none" aria-hidden="true">${[...grid, ...bars, ...lines].join("")}</svg>`;
 }
@@ -46,8 +46,13 @@ export const label = ({ name, ratios }) => `${name} ${mean(ratios).toFixed(2)}`;
 /** How much a module matters for the cost; share is null where the model is not known yet. */
 export const weight = ({ name, share }) => (share == null ? name : t("chart.weight", { name, percent: Math.round(100 * share) }));
 
-/** What the marked block has, in words. */
-export function reading({ name, ratios }, block) {
+/** What the marked block has, or on average the marked group, in words. */
+export function reading({ name, ratios }, [first, last]) {
+    if (first !== last) {
+        const ratio = mean(ratios.slice(first, last + 1)).toFixed(2);
+        return t("chart.group", { name, first: first + 1, last: last + 1, blocks: ratios.length, ratio });
+    }
+    const block = first;
     return t("chart.reading", { name, block: block + 1, blocks: ratios.length, ratio: ratios[block].toFixed(2) });
 }
 

@@ -1,6 +1,6 @@
 /** The chart over the blocks, its buttons and the cost of a run: DOM, pointer and keys. What it shows is stored in a text widget. */
 import { cost, drawing, label, reading, seriesOf, weight } from "./chart.js";
-import { SHAPES, clamp, paint, rounded, tilt, trend } from "./series.js";
+import { SHAPES, clamp, paint, raise, rounded, tilt, trend } from "./series.js";
 import { Latest, describe, predict } from "./server.js";
 import { parse, withRatios } from "./text.js";
 import { sentences } from "../notes.js";
@@ -26,7 +26,7 @@ export class RatioPanel {
         this.modules = [];
         this.paper = this.ratios = this.answer = {};
         this.chosen = "";
-        this.block = 0;
+        this.block = this.other = 0;            // from one to the other is a group, which is moved together
         this.cost = new Latest((signal) => this.ask(signal), (answer) => this.told(answer));
         this.model = new Latest((signal) => describe(source.place(), signal), (model) => this.met(model));
         this.root = this.build();
@@ -112,6 +112,11 @@ export class RatioPanel {
         return this.series.find(({ name }) => name === this.chosen);
     }
 
+    /** [first, last]: the blocks of the group, or twice the one block that is marked. */
+    get marked() {
+        return [Math.min(this.block, this.other), Math.max(this.block, this.other)];
+    }
+
     // ---- changes ----
 
     /** Other ratios of the chosen module: they are stored, drawn at once, and their cost is asked for. */
@@ -132,14 +137,33 @@ export class RatioPanel {
     stroke(event) {
         if (event.button !== 0 || !this.shown || this.broken) return;
         let last = this.point(event);
+        const [first, end] = this.marked;
+        if (event.shiftKey) return this.mark(event, last.block);
+        if (first !== end && last.block >= first && last.block <= end) return this.lift(event, last.value);
         const go = (moved) => {
             const next = this.point(moved);
-            this.block = next.block;
+            this.block = this.other = next.block;
             this.change(paint(this.shown.ratios, last, next));
             last = next;
         };
         this.drag(event, this.plot, go);
+        return go(event);
+    }
+
+    /** The blocks from one to the next become a group. */
+    mark(event, from) {
+        const go = (moved) => {
+            [this.other, this.block] = [from, this.point(moved).block];
+            this.draw();
+        };
+        this.drag(event, this.plot, go);
         go(event);
+    }
+
+    /** All blocks of the group move by as much as the pointer. */
+    lift(event, from) {
+        const { marked, shown: { ratios } } = this;
+        this.drag(event, this.plot, (moved) => this.change(raise(ratios, marked, this.point(moved).value - from)));
     }
 
     slope(event, end) {
@@ -170,12 +194,18 @@ export class RatioPanel {
 
     key(event) {
         const [along, up] = KEYS[event.key] ?? [];
+        if (event.key === "Escape" && this.block !== this.other) {
+            this.other = this.block;
+            held(event);
+            return this.draw();
+        }
         if (along === undefined || !this.shown || this.broken || event.ctrlKey || event.metaKey || event.altKey) return;
         held(event);
         const { ratios } = this.shown;
         this.block = Math.min(ratios.length - 1, Math.max(0, this.block + along));
-        if (!up) return this.draw();
-        return this.change(ratios.map((ratio, block) => (block === this.block ? rounded(ratio + up) : ratio)));
+        if (up) return this.change(raise(ratios, this.marked, up));
+        if (!event.shiftKey) this.other = this.block;
+        return this.draw();
     }
 
     slopeKey(event, end) {
@@ -206,10 +236,10 @@ export class RatioPanel {
 
     drawShown() {
         const { shown } = this;
-        this.block = Math.min(this.block, shown.ratios.length - 1);
+        [this.block, this.other] = [this.block, this.other].map((block) => Math.min(block, shown.ratios.length - 1));
         this.drawTabs();
-        this.drawn.innerHTML = drawing(this.series, this.chosen, this.block);
-        this.read.textContent = reading(shown, this.block);
+        this.drawn.innerHTML = drawing(this.series, this.chosen, this.marked);
+        this.read.textContent = reading(shown, this.marked);
         describeSlider(this.plot, t("chart.fresh", { name: shown.name }), shown.ratios[this.block], this.read.textContent);
         trend(shown.ratios).forEach((value, end) => {
             const { style } = this.handles[end];

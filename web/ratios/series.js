@@ -14,6 +14,11 @@ export function paint(ratios, from, to) {
     });
 }
 
+/** The blocks of a group, [first, last], rise by `change`, all alike. */
+export function raise(ratios, [first, last], change) {
+    return ratios.map((ratio, block) => (block < first || block > last ? ratio : rounded(ratio + change)));
+}
+
 /** The first block rises by `change`, the last falls by it, and those between in proportion. */
 export function tilt(ratios, change) {
     return ratios.map((ratio, block) => rounded(ratio + change * (1 - 2 * along(ratios, block))));
