@@ -54,7 +54,10 @@ class TokenRecord:
         if not torch.is_tensor(recomputed):
             self.whole += conds * recomputed
         else:                                                       # reference pictures come after the picture
-            tokens = recomputed[:, :math.prod(self.grid)].unflatten(0, (-1, self.batch)).mean(0) * conds
+            count = math.prod(self.grid)
+            if recomputed.shape[1] < count:                         # the model has left tokens out, and does not say which
+                recomputed = recomputed.mean(1, keepdim=True).expand(-1, count)
+            tokens = recomputed[:, :count].unflatten(0, (-1, self.batch)).mean(0) * conds
             self.parts[x.device] = self.parts.get(x.device, 0) + tokens
 
     def token_error(self, x, squared, last: bool = False):

@@ -9,7 +9,7 @@ from torch import nn
 from tools import models, zoo
 from tools.pack import pack_module
 
-QUICK = ("wan_t2v", "wan_vace", "wan22_5b", "qwen_edit", "z_image", "hunyuan_video", "ltxv", "ltx2", "minimax", "sd3", "chroma", "cosmos1",
+QUICK = ("wan_t2v", "wan_vace", "wan22_5b", "qwen_edit", "z_image", "hunyuan_video_replace", "ltxv_guided", "ltx2", "minimax", "sd3", "chroma", "cosmos1",
          "cosmos2", "hidream", "hidream_o1", "omnigen2", "ernie", "stable_audio", "ace_step15", "hunyuan3d21", "pid", "sdxl", "svd",
          "wan_causal")
 

@@ -8,6 +8,7 @@ import torch
 
 from tools import zoo
 from tools.models import EVERY, Checked, failure
+from tools.pack import pack_module
 from tools.zoo.building import NotInThisHost
 
 CYCLE, RATIO, STEPS, BONUS, CELL = 3, 0.3, 6, 0.6, 2
@@ -213,3 +214,12 @@ def test_preset_paper_says_whose_settings_it_takes():
     one.tiny.sample(model, steps=8)
     assert reports[0].settings["level"] == "module" and reports[0].calls("partial")
     assert "the settings are those published for Open-Sora" in reports[0].note
+
+
+def test_a_modulation_laid_out_over_the_tokens_is_the_hosts():
+    """Of a first frame that is held: one modulation up to its end, another for the rest, in any order, with or without an end."""
+    from comfy.ldm.flux.layers import apply_mod
+    joint = pack_module("toca_core.families.joint")
+    x, modulation = torch.randn(2, 7, 4), torch.randn(2, 2, 4)
+    for dims in ([(0, 3, 0), (3, None, 1)], [(0, None, 1)], [(3, 7, 1), (0, 3, 0)]):
+        assert torch.equal(x * joint.per_token(modulation, dims, 7), apply_mod(x.clone(), modulation, None, dims))

@@ -71,7 +71,7 @@ class Call(Account):
             fresh = torch.cat(fresh, dim=1)
             ones = torch.ones(fresh.shape, device=fresh.device)
             times = torch.zeros(fresh.shape[0], length, device=fresh.device).scatter_add_(1, fresh, ones)
-            counts = counts + times[:, length - self.sizes.tokens:]
+            counts = counts + times[:, max(0, length - self.sizes.tokens):]
         return counts / max(modules, 1)
 
     def replacements(self):

@@ -156,10 +156,10 @@ class JointForward(BlockForward):
         block = self.block
         modulations = (block.img_mod(vec), block.txt_mod(vec)) if block.modulation else vec
         for (name, x), (first, second) in zip(streams.items(), modulations, strict=True):
-            dims = kwargs.get(f"modulation_dims_{name}")
+            laid = partial(per_token, dims=kwargs.get(f"modulation_dims_{name}"), tokens=x.shape[1])
             self.call.count(self.stack.site[f"{name}_attn"], self.index, x.shape[1], 0)
-            x.addcmul_(per_token(first.gate, dims), kept[name])     # in place, as the host's block does
-            x.addcmul_(per_token(second.gate, dims), self.fresh_mlp(name, x, per_token(second.shift, dims), per_token(second.scale, dims)))
+            x.addcmul_(laid(first.gate), kept[name])                # in place, as the host's block does
+            x.addcmul_(laid(second.gate), self.fresh_mlp(name, x, laid(second.shift), laid(second.scale)))
         return streams["img"], no_overflow(streams["txt"])
 
     def fresh_mlp(self, name, x, shift, scale):
@@ -172,11 +172,12 @@ class JointForward(BlockForward):
         return self.call.run(self.stack.site[f"{name}_mlp"], self.index, x, compute)
 
 
-def per_token(modulation, dims):
-    """A modulation (B, 1, C) as it is; one of several, (B, m, C), laid out over the tokens by dims [(start, stop, which)]."""
+def per_token(modulation, dims, tokens: int):
+    """A modulation (B, 1, C) as it is; one of several, (B, m, C), laid out over the tokens by dims [(start, stop, which)], as slices."""
     if dims is None:
         return modulation
-    return torch.cat([modulation[:, which:which + 1].expand(-1, stop - start, -1) for start, stop, which in sorted(dims)], dim=1)
+    counts = {start: (len(range(tokens)[start:stop]), which) for start, stop, which in dims}
+    return torch.cat([modulation[:, which:which + 1].expand(-1, count, -1) for _, (count, which) in sorted(counts.items())], dim=1)
 
 
 def no_overflow(x):

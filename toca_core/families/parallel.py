@@ -156,7 +156,7 @@ class ParallelForward(BlockForward):
     def partial(self, x, kept, vec, dims):
         block = self.block
         modulation = block.modulation(vec)[0] if block.modulation else vec
-        shift, scale = per_token(modulation.shift, dims), per_token(modulation.scale, dims)
+        shift, scale, gate = (per_token(one, dims, x.shape[1]) for one in (modulation.shift, modulation.scale, modulation.gate))
 
         def compute(rows, take):
             own = (shift, scale) if shift.shape[1] == 1 else (take(shift), take(scale))
@@ -165,8 +165,7 @@ class ParallelForward(BlockForward):
 
         self.call.count(self.stack.attn, self.index, x.shape[1], 0)
         output = self.call.run(self.stack.mlp, self.index, x, compute)
-        return no_overflow(x.addcmul_(per_token(modulation.gate, dims), output))          # in place, as the host's block does
-
+        return no_overflow(x.addcmul_(gate, output))                # in place, as the host's block does
 
     def mlp_in(self, x):
         """Of the first projection the MLP's hidden units."""

@@ -51,7 +51,7 @@ class Selector:
         else:
             base = scores.influence(basis) if config.score == "self_attn" else scores.control(basis)
         score = base + config.staleness_weight * scores.staleness(self.ages[module][blocks], config.cycle)
-        if self.priority is not None:
+        if self.priority is not None and score.shape[-1] >= self.priority.shape[-1]:                # or the model has left tokens out
             score = score * self.weights(score)
         if config.spread_bonus and score.shape[-1] == math.prod(self.grid):                 # text and reference tokens lie on no grid
             frames, rows, columns = self.grid
