@@ -9,9 +9,9 @@ from torch import nn
 from tools import models, zoo
 from tools.pack import pack_module
 
-QUICK = ("wan_t2v", "wan_vace", "wan22_5b", "qwen_edit", "z_image", "hunyuan_video_replace", "ltxv_guided", "ltx2", "minimax", "sd3", "chroma",
-         "cosmos1", "cosmos2", "hidream", "hidream_o1", "omnigen2", "ernie", "stable_audio", "ace_step15", "hunyuan3d21", "pid", "sdxl",
-         "svd", "wan_causal")
+QUICK = ("wan_t2v", "wan_vace", "wan22_5b", "qwen_edit", "z_image", "hunyuan_video_replace", "ltxv_guided", "ltx2", "minimax", "sd3",
+         "chroma", "cosmos1", "cosmos2", "hidream", "hidream_o1", "omnigen2", "ernie", "stable_audio", "ace_step15", "hunyuan3d21", "pid",
+         "sdxl", "svd", "wan_causal")
 
 
 def test_every_builder_is_of_a_class_that_the_table_names():
