@@ -4,7 +4,8 @@
     python run.py test [pytest arguments]       run the tests
     python run.py test --matrix [--only NAME ...] [--json FILE] [--quick]   tiny models in every graph: other nodes, settings, models
     python run.py serve [--port N]              start ComfyUI with only this pack loaded
-    python run.py replay WEIGHTS IO [--json]    replay a recorded run and compare
+    python run.py replay WEIGHTS IO [--json]    replay a recorded run of the authors' code and compare
+    python run.py record REPOSITORY [--out DIR] record such runs anew, from a checkout of the authors' repository
     python run.py bench [--quick] [--json FILE] quality and speed on a demo model, beside solvers and other caches
     python run.py widths [--json FILE]          wall-clock against counted FLOPs at the widths of PixArt, Open-Sora and FLUX
     python run.py gpu [--compile] [--json FILE] the same for FLUX, Qwen-Image and Wan at full size on a graphics card, beside EasyCache
@@ -39,6 +40,7 @@ SCRIPTS = {
     "demo": "demo/run_demo.py",
     "serve": "tools/server.py",
     "replay": "tools/replay.py",
+    "record": "tools/record.py",
     "train": "demo/train.py",
     "check": "demo/check.py",
     "bench": "benchmarks/demo_quality.py",

@@ -3,13 +3,15 @@
     python run.py replay WEIGHTS IO [--json]
 
 The recorded inputs are fed by a sampler to the host's guider; everything after that is the real path: the host's model
-object, our seam, the node's settings. Settings, sizes and steps come from the recording's metadata.
+object, our seam, the node's settings. Settings, sizes and steps come from the recording's metadata. A file of weights that holds only
+their seed (tools/authors/drawn.py) is written out whole first.
 """
 
 import argparse
 import dataclasses
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))        # last, or the project's nodes/ would hide the host's nodes.py
@@ -25,6 +27,7 @@ import comfy.supported_models
 from comfy.patcher_extension import WrappersMP
 
 from tools import replay_vae
+from tools.authors import drawn
 
 SCHEDULES = {"ToCa-ddim50": "DIT_DDIM_50", "ToCa-ddpm250": "DIT_DDPM_250"}
 PRESETS = {"pixart": "PIXART", "stdit3": "OPEN_SORA", "flux": "FLUX"}
@@ -130,11 +133,17 @@ def settings_of(recording: Recording):
     return pack_module("nodes.host.settings").Settings("custom", config)
 
 
+def adding_noise(model, x, noise_sampler=None):
+    """By this parameter it is known of a sampler that its sample need not be like the one before."""
+
+
 class Feeder(comfy.samplers.Sampler):
     """Calls the model on the recorded inputs in turn."""
 
     def __init__(self, recording: Recording):
         self.recording = recording
+        if recording.settings.get("sampler") == "ddpm":
+            self.sampler_function = adding_noise
 
     def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
         for latent, time in zip(self.recording.latents, self.recording.times, strict=True):
@@ -204,6 +213,12 @@ class Comparison:
 
 
 def replay(weights: str, io_path: str) -> dict:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return replay_whole(str(drawn.written_out(Path(weights), Path(folder))), io_path)
+
+
+def replay_whole(weights: str, io_path: str) -> dict:
+    """`replay` with a file that holds its weights."""
     if replay_vae.is_vae_recording(io_path):
         return replay_vae.replay(weights, io_path)
     recording = read(io_path)

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from tools import tiny
-from tools.pack import load_host, pack_module
+from tools.authors import drawn
+from tools.pack import ROOT, load_host, pack_module
 
 load_host()
+RECORDINGS = {"small": ROOT / "tests" / "recordings", "large": ROOT.parent / "shared" / "golden"}     # the large ones only some have
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +43,18 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(scope="session")
 def weights():
     return SimpleNamespace(dit=tiny.dit_weights, pixart=tiny.pixart_weights)
+
+
+@pytest.fixture(scope="session", params=RECORDINGS)
+def recording(request, tmp_path_factory):
+    """recording(name) -> (weights, inputs and outputs): the files of a run of the authors' code (docs/faithfulness.md)."""
+    folder, whole = RECORDINGS[request.param], tmp_path_factory.mktemp("recordings")
+    if request.param == "large" and not folder.is_dir():
+        pytest.skip(f"the large recordings are not here: {folder}")
+
+    def files(name):
+        return drawn.written_out(folder / f"{name}.weights.safetensors", whole), folder / f"{name}.io.safetensors"
+    return files
 
 
 class Subject:

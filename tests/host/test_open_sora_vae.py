@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 
 from tools.pack import pack_module
 
+from .conftest import RECORDINGS
+
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT.parent / "shared" / "golden"
 vae = pack_module("nodes.models.open_sora_vae")
 schedule = pack_module("nodes.models.open_sora_schedule")
 scheduler = pack_module("nodes.toca_open_sora_scheduler")
@@ -169,11 +170,8 @@ def test_the_released_file_fits_to_the_last_key():
     assert {key: value.shape for key, value in expected.items()} == {key: value.shape for key, value in weights.items()}
 
 
-def test_the_names_listed_here_are_those_of_the_recorded_file():
-    path = GOLDEN / "opensora_vae.weights.safetensors"
-    if not path.exists():
-        pytest.skip(f"the recordings are not here: {GOLDEN}")
-    with safe_open(path, "pt") as file:
+def test_the_names_listed_here_are_those_of_the_recorded_file(recording):
+    with safe_open(recording("opensora_vae")[0], "pt") as file:
         recorded = {f"temporal_vae.{key}": tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118, no dict
     assert recorded == temporal_shapes(8, 2)
 
@@ -187,10 +185,7 @@ def replay(weights, io):
 
 
 def test_recording_is_replayed_exactly():
-    weights, io = GOLDEN / "opensora_vae.weights.safetensors", GOLDEN / "opensora_vae.io.safetensors"
-    if not io.exists():
-        pytest.skip(f"the recordings are not here: {GOLDEN}")
-    run = replay(weights, io)
+    run = replay(*(RECORDINGS["small"] / f"opensora_vae.{part}.safetensors" for part in ("weights", "io")))
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout.splitlines()[-1])
     assert result["family"] == "opensora_vae" and result["max_rel"] <= 1e-4
@@ -198,7 +193,7 @@ def test_recording_is_replayed_exactly():
 
 @pytest.mark.parametrize("altered", ["frames20.latent", "frames3.decoded_spatial_latent", "times.240x426.frames5.steps4"])
 def test_a_replay_tells_one_wrong_number(tmp_path, altered):
-    """A recording made here, of other lengths and sizes than the golden one: right as it is, wrong with one number off."""
+    """A recording made here, of other lengths and sizes than the authors': right as it is, wrong with one number off."""
     weights = {key: value for key, value in tiny_weights().items() if key.startswith("temporal_vae.")}
     model = vae.OpenSoraVAE(torch.nn.Identity(), vae.temporal_sizes("file", weights, {"num_groups": "8"}))
     model.load_state_dict(vae.released_layout(weights))
@@ -413,11 +408,8 @@ def test_sigmas_by_hand(tiny_dit, host):
     assert wide[0] == 1 and wide[-1] == 0 and wide[15].item() == pytest.approx(2 / 3, abs=1e-6) and (wide.diff() < 0).all()
 
 
-def test_sigmas_as_recorded(tiny_dit, host):
-    path = GOLDEN / "opensora_vae.io.safetensors"
-    if not path.exists():
-        pytest.skip(f"the recordings are not here: {GOLDEN}")
-    with safe_open(path, "pt") as file:
+def test_sigmas_as_recorded(tiny_dit, host, recording):
+    with safe_open(recording("opensora_vae")[1], "pt") as file:
         recorded = file.get_tensor("times.720x1280.frames102.steps30")
     torch.testing.assert_close(1000 * sigmas(flow(host, tiny_dit.model), (1, 4, 30, 90, 160))[:-1], recorded, rtol=1e-5, atol=0)
 

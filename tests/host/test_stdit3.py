@@ -12,10 +12,9 @@ import comfy.ops
 import comfy.sample
 import comfy.samplers
 
-from tools.pack import ROOT, pack_module
+from tools.pack import pack_module
 from tools.tiny import tiny_open_sora
 
-GOLDEN = ROOT.parent / "shared/golden"
 CHANNELS, TOKENS = 64, 12                       # of the captions of the tiny model
 
 
@@ -68,11 +67,10 @@ class Heard:
 
 # ---- what it computes ----
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recordings of the reference implementation are not beside the project")
-def test_full_steps_of_the_recording(parts):
+def test_full_steps_of_the_recording(parts, recording):
     """Steps at which the recorded run computed everything are the plain model's, in Open-Sora's own sign."""
-    model = parts.loader.load_stdit3(str(GOLDEN / "stdit3.weights.safetensors"), "fp32").model.diffusion_model
-    recorded = load_file(GOLDEN / "stdit3.io.safetensors")
+    weights, io = recording("stdit3")
+    model, recorded = parts.loader.load_stdit3(str(weights), "fp32").model.diffusion_model, load_file(io)
     full = recorded["is_full_attn_cross_mlp"].all(1).nonzero().flatten().tolist()
     assert full[:3] == [0, 1, 2]
     size = {name: float(recorded[name]) for name in ("fps", "height", "width")}
@@ -405,9 +403,8 @@ def test_the_released_file_is_known_to_the_last_key(parts):
     parts.loading.check_keys("file", model, weights)
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the recordings of the reference implementation are not beside the project")
-def test_the_recorded_weights_have_the_released_names():
-    with safe_open(GOLDEN / "stdit3.weights.safetensors", "pt") as file:
+def test_the_recorded_weights_have_the_released_names(recording):
+    with safe_open(recording("stdit3")[0], "pt") as file:
         names = set(file.keys())
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     assert shapes == released_shapes(hidden=32, heads=4, caption=24, tokens=10)
