@@ -54,17 +54,13 @@ class TokenRecord:
         if not torch.is_tensor(recomputed):
             self.whole += conds * recomputed
         else:                                                       # reference pictures come after the picture
-            count = math.prod(self.grid)
-            if recomputed.shape[1] < count:                         # the model has left tokens out, and does not say which
-                recomputed = recomputed.mean(1, keepdim=True).expand(-1, count)
-            tokens = recomputed[:, :count].unflatten(0, (-1, self.batch)).mean(0) * conds
+            tokens = recomputed[:, :math.prod(self.grid)].unflatten(0, (-1, self.batch)).mean(0) * conds
             self.parts[x.device] = self.parts.get(x.device, 0) + tokens
 
-    def token_error(self, x, squared, last: bool = False):
-        """Squared errors (B, N) of the tokens of a call on x (B, C, ...), relative to the prediction; the grid's come first, or last."""
-        count = math.prod(self.grid)
-        if self.fits(x) and squared.shape[1] >= count:
-            self.add_errors((squared[:, -count:] if last else squared[:, :count]).unflatten(1, self.grid))
+    def token_error(self, x, squared):
+        """Squared errors (B, N) of the tokens of a call on x (B, C, ...), relative to the prediction; the grid's come first."""
+        if self.fits(x):
+            self.add_errors(squared[:, :math.prod(self.grid)].unflatten(1, self.grid))
 
     def error(self, error, output):
         """The error (B, C, ...) of a forecast of the prediction `output`."""

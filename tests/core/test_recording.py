@@ -44,13 +44,6 @@ def test_reference_pictures_are_left_out():
     assert record.maps().recomputed.flatten().tolist() == [0, 1, 0, 0]
 
 
-def test_where_the_model_leaves_tokens_out_each_has_their_mean():
-    """As LTX does with what the mask of a guide covers: which ones, the call does not say."""
-    record = TokenRecord((1, 4, 4, 4), (1, 2, 2))
-    record.call(picture(), torch.tensor([[0.0, 0.5, 1]]))
-    assert record.maps().recomputed.flatten().tolist() == [0.5] * 4
-
-
 def test_crops_and_windows_are_left_out():
     record = TokenRecord((1, 4, 4, 4), (1, 2, 2))
     record.call(picture(side=2), 1.0)

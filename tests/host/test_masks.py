@@ -250,6 +250,6 @@ def test_priority_ranks_the_tokens(pack):
     selection = pack_module("toca_core.select.selection")
     config = pack.config.ToCaConfig(score="random", staleness_weight=0.0)
     priority = 1 + 1e6 * torch.tensor([[0.0, 1, 0, 1]])
-    selector = selection.Selector(config, 2, ("mlp",), (1, 2, 2), 0, priority)
+    selector = selection.Selector(config, 2, ("mlp",), (1, 2, 2), 0, priority, start=lambda tokens: tokens - 4)
     selector.lay_out(2, 6, "cpu")                                   # two text tokens before the picture
     assert {frozenset(row) for row in selector.order("mlp")[..., :2].flatten(0, 1).tolist()} == {frozenset((3, 5))}

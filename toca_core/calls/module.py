@@ -4,7 +4,9 @@ On a full step a module computes every token. On a partial step attention is reu
 its fresh tokens on the current residual stream and scatters them into what is kept (paper, section 3.2).
 """
 
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -22,15 +24,15 @@ def module_cache(about: CallContext, seed: int, priority=None) -> ModuleCache:
 
     priority    (b, grid tokens), what multiplies the scores of the picture's tokens, or None
     """
-    if priority is not None:                                        # reference pictures beside the grid count once
-        priority = nn.functional.pad(priority, (0, about.sizes.beside), value=1.0)
+    stacks = {stack.stack.name: stack for stack in about.bound.stacks}
     streams: dict[tuple[str, str], tuple[int, list[str]]] = {}
     for site, depth in about.bound.depths.items():
         if site.kind != "self_attn":                                # which never selects, so needs no ages
             streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
-    return ModuleCache(about.config, {key: Selector(about.config, depth, tuple(modules), about.sizes.grid, seed + index,
-                                                    None if key[1] == "txt" else priority)
-                                      for index, (key, (depth, modules)) in enumerate(streams.items())})
+    return ModuleCache(about.config, {
+        (stack, stream): Selector(about.config, depth, tuple(modules), about.sizes.grid, seed + index, priority,
+                                  partial(stacks[stack].grid_start, stream, sizes=about.sizes))
+        for index, ((stack, stream), (depth, modules)) in enumerate(streams.items())})
 
 
 class Call(Account):
@@ -54,24 +56,27 @@ class Call(Account):
 
     @property
     def recomputed(self):
-        """Of the picture's tokens: the share of their modules that computed them, one number or (b, N).
+        """Of the grid's tokens: the share of their modules that computed them, one number or (b, N).
 
-        Attention aside, which computes all tokens or none, and the text's tokens, which come first where both are in one sequence.
+        Attention aside, which computes all tokens or none. Where it is not known which tokens are the grid's, each gets the mean of all.
         """
-        chosen, whole, modules = {}, 0.0, 0
+        chosen: dict[tuple, list] = {}
+        whole, modules, count = 0.0, 0, math.prod(self.sizes.grid)
         for site in (site for site in self.lengths if site.kind != "self_attn" and site.stream != "txt"):
+            start = self.bound.stack_of[site].grid_start(site.stream, self.lengths[site], self.sizes)
             for block, share in enumerate(self.fresh[site]):
                 fresh, modules = self.selected.get((site, block)), modules + 1
                 if fresh is None:
                     whole += share                                  # all or none
                 else:
-                    chosen.setdefault(self.lengths[site], []).append(fresh)
+                    chosen.setdefault((self.lengths[site], start), []).append(fresh)
         counts = whole
-        for length, fresh in chosen.items():
+        for (length, start), fresh in chosen.items():
             fresh = torch.cat(fresh, dim=1)
             ones = torch.ones(fresh.shape, device=fresh.device)
             times = torch.zeros(fresh.shape[0], length, device=fresh.device).scatter_add_(1, fresh, ones)
-            counts = counts + times[:, max(0, length - self.sizes.tokens):]
+            on_grid = times.mean(1, keepdim=True).expand(-1, count) if start is None else times[:, start:start + count]
+            counts = counts + on_grid
         return counts / max(modules, 1)
 
     def replacements(self):

@@ -120,7 +120,9 @@ class RefreshCall(StackCall):
     def recomputed(self):
         if not self.skip:
             return 1.0
-        return torch.zeros(self.tokens.shape[:2], device=self.fresh.device).scatter_(1, self.fresh, 1.0)
+        chosen = torch.zeros(self.tokens.shape[:2], device=self.fresh.device).scatter_(1, self.fresh, 1.0)
+        start = self.bound.stacks[0].grid_in_picture(self.about.sizes)
+        return chosen[:, start:]
 
     def replacements(self):
         for stack in self.bound.stacks:
@@ -147,6 +149,7 @@ class RefreshCall(StackCall):
 
     def placed(self, output):
         """All tokens after the last block: the forecast, with the fresh ones (B, n, C) in place of theirs."""
+        self.tokens = self.tokens.contiguous()                      # they may have been a part of a longer sequence
         self.tokens.view(-1, self.tokens.shape[-1]).index_copy_(0, self.rows, output.flatten(0, 1))
         return self.tokens
 

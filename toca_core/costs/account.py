@@ -33,7 +33,7 @@ class Sizes:
     """What one call works on.
 
     grid       tokens of the picture (frames, rows, columns)
-    beside     further tokens in the picture's stream, after the grid: reference pictures
+    beside     further tokens in the picture's stream, before or after the grid: reference pictures
     context    context tokens of the whole batch
     joined     context tokens of one sample that lie in the picture's stream too
     numbers    of the sample, whole batch
@@ -82,6 +82,19 @@ class StackCosts:
     def has(self, site: Site, block: int) -> bool:
         """Whether a block has that module."""
         return True
+
+    def grid_in_picture(self, sizes: Sizes) -> int | None:
+        """Where among the picture's tokens its grid begins; None where that is not known."""
+        return {"first": 0, "last": sizes.beside, "alone": None if sizes.beside else 0, "": None}[self.stack.grid]
+
+    def grid_start(self, stream: str, length: int, sizes: Sizes) -> int | None:
+        """The same among the `length` tokens of a stream."""
+        count, inside = math.prod(sizes.grid), self.grid_in_picture(sizes)
+        if stream == "txt" or inside is None or length < count:
+            return None
+        if self.stack.side == "all":
+            return {"first": 0, "last": length - count, "alone": 0 if length == count else None}[self.stack.grid]
+        return inside if self.stack.side == "first" else max(0, length - sizes.tokens) + inside
 
     def misfit(self, args, kwargs, output) -> str:
         """What is wrong with what a block returned, in words; "" where a family's blocks are the host's own."""

@@ -35,7 +35,7 @@ class JointStack:
     attending: Callable
     grid: str = "first"
     left_out: str = ""
-    scores, modular = ("self_attn",), True
+    scores, modular, side = ("self_attn",), True, "all"
 
     @property
     def sites(self) -> tuple[Site, ...]:

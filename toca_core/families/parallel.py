@@ -38,7 +38,7 @@ class ParallelStack:
     later_outputs: Callable
     grid: str = "first"
     left_out: str = ""
-    scores, modular = ("self_attn",), True
+    scores, modular, side = ("self_attn",), True, "last"
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -36,7 +36,7 @@ class SequentialStack:
     attends: Callable[[Sizes], tuple[int, int]] = lambda sizes: (1, sizes.tokens)
     norms: dict[str, str] = field(default_factory=dict)
     attending: Callable | None = None
-    modular, grid = True, "first"
+    modular, grid, side = True, "first", "all"
 
     @property
     def sites(self) -> tuple[Site, ...]:

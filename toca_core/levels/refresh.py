@@ -37,7 +37,11 @@ class Refresh:
             self.give_up(f"No token was computed between full steps, because {about.hindered} needs all of them")
         if not self.active:
             return StackCache(about.config)
-        beside = (0, about.sizes.beside)                            # reference pictures are in no region
+        start = about.bound.stacks[0].grid_in_picture(about.sizes)
+        if start is None:
+            self.give_up("No token was computed between full steps, because reference pictures lie among the picture's tokens")
+            return StackCache(about.config)
+        beside = (start, about.sizes.beside - start)                # reference pictures are in no region
         region = self.run.region if self.masked else None
         inside = None if region is None else F.pad(region.tokens.flatten(1), beside)
         priority = None if self.run.priority is None else F.pad(self.run.priority, beside, value=1.0)

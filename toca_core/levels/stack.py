@@ -99,7 +99,9 @@ class StackLevel(Forecasting):
         region, x = self.run.region, about.x
         if region is None or not region.fits(x) or not about.full:
             return None, None
-        spread = partial(region.by_token, batch=x.shape[0], count=about.sizes.tokens)
+        if (start := about.bound.stacks[0].grid_in_picture(about.sizes)) is None:
+            return None, None
+        spread = partial(region.by_token, batch=x.shape[0], count=about.sizes.tokens, start=start)
         return spread(region.covered), spread(~region.tokens) if masked else None
 
     def note(self, session: StackCall, x, output):
@@ -109,8 +111,6 @@ class StackLevel(Forecasting):
         assert session.error is not None and session.token_error is not None
         if self.run.linear:
             self.hear(session.error * scale, output)
-        place, sizes = session.bound.stacks[0].stack.grid, session.about.sizes
-        if place == "alone" and session.token_error.shape[1] == sizes.tokens:
-            place = "first"
-        if place in ("first", "last"):
-            self.run.record.token_error(x, session.token_error * scale.square()[:, None], place == "last")
+        start = session.bound.stacks[0].grid_start("", session.token_error.shape[1], session.about.sizes)
+        if start is not None:
+            self.run.record.token_error(x, (session.token_error * scale.square()[:, None])[:, start:])

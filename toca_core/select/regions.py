@@ -46,11 +46,11 @@ class Region:
         """(B, 1, ...) to go with predictions (B, C, ...): 1 inside, 0 outside."""
         return spread_over(self.area, like)
 
-    def by_token(self, values, batch: int, count: int):
-        """Values of the grid's tokens, (b, frames, rows, columns), for `count` tokens of each of a batch: (batch, count), those after the
-        grid (reference pictures) 0."""
+    def by_token(self, values, batch: int, count: int, start: int = 0):
+        """Values of the grid's tokens, (b, frames, rows, columns), for `count` tokens of each of a batch: (batch, count). The grid begins
+        at `start`; those beside it (reference pictures) are 0."""
         flat = values.flatten(1).float()
-        return F.pad(flat, (0, count - flat.shape[1])).repeat(batch // len(flat), 1)
+        return F.pad(flat, (start, count - start - flat.shape[1])).repeat(batch // len(flat), 1)
 
 
 def spread_over(area, like):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +16,16 @@ class Selector:
     """The scores and ages of the tokens of one stream in every block of a stack, for one group of conditionings.
 
     basis (blocks, B, N)    what s1 or s2 is made of, renewed at full steps (s2's rows also by fresh tokens)
-    priority (b, N)    multiplies the scores of the picture's tokens
+    priority (b, n)    multiplies the scores of the grid's tokens
+    start    (number of tokens) -> where among them the grid begins, or None
     ages {module: (blocks, B, N)}    steps since a token was computed, one counter per block and module
 
     Kept out of compiled graphs: it runs once a step, and what it decides must not be frozen into one.
     """
 
     def __init__(self, config: ToCaConfig, depth: int, modules: tuple[str, ...], grid: tuple[int, int, int], seed: int,
-                 priority=None):
-        self.priority = priority
+                 priority=None, start: Callable[[int], int | None] = lambda tokens: 0):
+        self.priority, self.start = priority, start
         self.config, self.depth, self.modules, self.grid, self.seed = config, depth, modules, grid, seed
         self.basis: torch.Tensor | None = None
         self.ages: dict[str, torch.Tensor] = {}
@@ -51,16 +53,17 @@ class Selector:
         else:
             base = scores.influence(basis) if config.score == "self_attn" else scores.control(basis)
         score = base + config.staleness_weight * scores.staleness(self.ages[module][blocks], config.cycle)
-        if self.priority is not None and score.shape[-1] >= self.priority.shape[-1]:                # or the model has left tokens out
-            score = score * self.weights(score)
+        if self.priority is not None and (start := self.start(score.shape[-1])) is not None:
+            score = score * self.weights(score, start)
         if config.spread_bonus and score.shape[-1] == math.prod(self.grid):                 # text and reference tokens lie on no grid
             frames, rows, columns = self.grid
             score = scores.spread(score.unflatten(-1, (frames, -1)), (rows, columns), config.spread_cell, config.spread_bonus).flatten(-2)
         return score.argsort(dim=-1, descending=True)
 
-    def weights(self, score):
-        """The priority of all tokens, (B, N), for scores (..., B, N) or of one block; text before the picture counts once."""
-        every = F.pad(self.priority.to(score), (score.shape[-1] - self.priority.shape[-1], 0), value=1.0)
+    def weights(self, score, start: int):
+        """The priority of all tokens, (B, N), for scores (..., B, N) or of one block; text and references beside the grid count once."""
+        after = score.shape[-1] - start - self.priority.shape[-1]
+        every = F.pad(self.priority.to(score), (start, after), value=1.0)
         return every.repeat(score.shape[-2] // len(every), 1)
 
     @torch.compiler.disable
