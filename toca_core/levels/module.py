@@ -53,6 +53,8 @@ class ModuleLevel:
         with swapped(session.replacements()):
             output = run_model()
         account(session)
+        if self.run.priority is not None and not any(selector.placed for selector in cache.selectors.values()):
+            self.run.remark(f"The priority counts for nothing: where {self.run.model} has the picture's tokens is not known")
         return output
 
     def learn(self) -> float | None:

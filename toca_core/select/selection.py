@@ -60,6 +60,11 @@ class Selector:
             score = scores.spread(score.unflatten(-1, (frames, -1)), (rows, columns), config.spread_cell, config.spread_bonus).flatten(-2)
         return score.argsort(dim=-1, descending=True)
 
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where the grid is, or nothing is to be placed yet."""
+        return self.basis is None or self.start(self.basis.shape[-1]) is not None
+
     def weights(self, score, start: int):
         """The priority of all tokens, (B, N), for scores (..., B, N) or of one block; text and references beside the grid count once."""
         after = score.shape[-1] - start - self.priority.shape[-1]
