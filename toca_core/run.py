@@ -68,8 +68,7 @@ class SamplingRun:
         self.kinds_of_calls: set[str] = set()                       # of this evaluation
         self.calls: list[tuple[Sizes, int]] = []                    # (sizes, conditionings) of each call of this evaluation
         self.step: Step | None = None
-        self.active = False
-        self.witnessed = False                                      # whether it can be told that the model ran in a call
+        self.active = self.witnessed = False                        # witnessed: whether it can be told that the model ran in a call
         self.lock = threading.Lock()                                # a multi-GPU split calls from one thread per device
         if layout is not None and config.level != "output":
             self.bind(model)
@@ -125,7 +124,9 @@ class SamplingRun:
             self.moment = self.timeline.counted(self.moment, self.config, self.report.calls("full") + self.report.calls("plain"))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
         self.calls, self.kinds_of_calls = [], set()
-        if self.active:
+        rose = self.timeline.rose(self.step, self.config)
+        self.changed += [index] * rose
+        if self.active and not rose:
             self.caches.begin(index)
         else:
             self.caches.clear()
@@ -171,8 +172,8 @@ class SamplingRun:
         self.learn()
         if self.changed:
             steps = ", ".join(str(index + 1) for index in self.changed[:8]) + (", ..." if len(self.changed) > 8 else "")
-            self.report.remark(f"What goes into the model changed at step {steps} (a prompt, a reference, a LoRA's strength, a ControlNet "
-                               f"or a patch), so it was computed in full there")
+            self.report.remark(f"What goes into the model changed at step {steps} (a prompt, a reference, a LoRA's strength, a ControlNet, "
+                               f"a patch or new noise), so it was computed in full there")
         if self.caches.regrouped and self.config.level == "module" and self.config.score != "self_attn":
             self.report.remark("Memory was tight, so conditionings were computed together at some steps and apart at others, where each "
                                "chose its fresh tokens by itself: with more room the picture differs a little")

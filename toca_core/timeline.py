@@ -9,6 +9,7 @@ from .config import ToCaConfig
 from .keep.forecast import time_of
 from .schedule import Moment, NoiseLevels, Step
 
+RISE = 1.5                      # steps: so far a sampler goes back up within a step of its own
 PIECES = 4                      # in which a part of a step is followed along the forecast, where steps have parts
 
 
@@ -28,6 +29,13 @@ class Timeline:
     def __init__(self, sigmas: Sequence[float], sigma_range: tuple[float, float] = (math.inf, -1.0), flow: bool = False):
         self.levels, self.flow, (self.start, self.end) = NoiseLevels(list(sigmas)), flow, sigma_range
         self.known: tuple[float, ...] = ()
+        self.furthest = 0.0
+
+    def rose(self, step: Step, config: ToCaConfig) -> bool:
+        """Whether the noise rose to this evaluation by more than a sampler's own steps, as in restart sampling: the noise is new then."""
+        rose = step.position < self.furthest - RISE * config.refine
+        self.furthest = step.position if rose else max(self.furthest, step.position)
+        return rose
 
     def foresee(self, known: Sequence[float]):
         """The noise levels that the sampler will ask about, in order, where that can be told before."""

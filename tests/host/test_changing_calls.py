@@ -258,3 +258,18 @@ def test_conditionings_computed_together_and_apart_by_turns(subject, cached, mon
     assert ("chose its fresh tokens by itself" in reports[1].note) == shared and reports[0].note == ""
     assert shared or reports[1].note == ""
     assert reports[1].cache_bytes == pytest.approx(reports[0].cache_bytes, rel=0.05)
+
+
+@pytest.mark.parametrize("setting", ["auto", "module", "stack", "output"])
+def test_where_the_noise_rises_again_the_run_begins_anew(setting):
+    """As in restart sampling: what was kept is of the picture before the new noise."""
+    from tools.matrix.graph import conditions
+    from tools.matrix.settings import SETTINGS
+    from tools.matrix.subjects import subjects
+    subject, reports = subjects()["flux"], []
+    graph = conditions()["a run that goes back up"].make(subject.graph(), subject)
+    graph.run(SETTINGS[setting].install(graph.model, reports), 1)
+    steps = reports[0].steps
+    [risen] = [index for index in range(1, len(steps)) if steps[index].sigma > steps[index - 1].sigma]
+    assert [step.kind for step in steps[:risen]].count("partial") and steps[risen].kind == "full"
+    assert f"at step {risen + 1} (" in reports[0].note and "new noise" in reports[0].note

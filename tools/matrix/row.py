@@ -14,6 +14,7 @@ from .subjects import Subject
 from .watch import Work
 
 SEED, OTHER, FINER = 3, 4, 3
+FALLEN = 2 / 3                  # to what share an error falls that is a cache's
 LETTERS = {"full": "f", "partial": "p", "plain": "-", "other": "o"}
 UNEVEN = ("dpm_adaptive",)      # samplers that choose their steps by what the model answers
 
@@ -158,17 +159,21 @@ class Row:
             yield "not finite"
             return
         error = distance(run.latent, self.plain.latent) / self.scale
-        if not error <= setting.most and not (finer := self.finer(setting)) <= min(setting.most, error / 2):
-            yield f"error {error:.2f}, and {finer:.2f} in {FINER} times as many steps; at most {setting.most} may be"
+        if not error <= setting.most and not (finer := self.finer(setting)) <= min(setting.most, FALLEN * error):
+            how = f"in {FINER} times as many steps" if setting.tolerance is None else f"at a tolerance {FINER} times as small"
+            yield f"error {error:.2f}, and {finer:.2f} {how}; at most {setting.most} may be"
         if self.bare.shape == run.latent.shape and self.condition.kind != "samplers":
             effect = distance(self.bare, self.plain.latent) / self.scale
             if effect > setting.most and distance(self.bare, run.latent) < distance(self.plain.latent, run.latent):
                 yield f"nearer to the result without {self.condition.name}"
 
-
     def finer(self, setting: Setting) -> float:
-        """The error in more steps: that of a cache falls, that of another picture does not."""
-        graph = replace(self.graph, steps=FINER * self.graph.steps)
+        """The error in more steps, or at a smaller tolerance: that of a cache falls, that of another picture does not."""
+        graph = self.graph
+        if setting.tolerance is None:
+            graph = replace(graph, steps=FINER * graph.steps)
+        else:
+            setting = replace(setting, tolerance=setting.tolerance / FINER)
         plain, other = (graph.run(graph.model, seed) for seed in (SEED, OTHER))
         return distance(graph.run(setting.install(graph.model, []), SEED), plain) / distance(other, plain)
 
