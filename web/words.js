@@ -125,7 +125,7 @@ const ENGLISH = {
     "chart.tab": "{weight}. Click to show its bars; the others are lines",
     "chart.weight": "{name}: {percent}% of the model's FLOPs",
     "chart.reading": "{name}, block {block} of {blocks}: {ratio}",
-    "chart.group": "{name}, blocks {first} to {last} of {blocks}: {ratio} on average",
+    "chart.group": "{name}, blocks {first}-{last} of {blocks}: mean {ratio}",
     "chart.paper": "Paper",
     "chart.paper.title": "The published ratios of this model's system, for all modules",
     "chart.flat": "Flat",

@@ -98,5 +98,5 @@ def test_what_cannot_be_is_said_before_sampling(client, target, words):
 
 def test_a_number_of_calls_is_a_target_too(client, user):
     result = client.run(graph("5 calls", first_seed=3))
-    assert result.error is None and result.outputs["text"]["text"][0].startswith("Target 2x, 10 steps of euler")
+    assert result.error is None and result.outputs["text"]["text"][0].startswith("Target 5 calls, 10 steps of euler")
     assert "heun may ask the model more than once a step; give a speed" in client.run(graph("5 calls", sampler_name="heun")).error

@@ -180,7 +180,7 @@ def test_a_group_of_blocks_moves_together(charted, renderer):
     stroke(page, (2, 0.5), (5, 0.9))
     page.keyboard.up("Shift")
     assert stored(page) == RATIOS
-    wait_for_reading(page, "mlp, blocks 3 to 6 of 8: 0.1")
+    wait_for_reading(page, "mlp, blocks 3-6 of 8: mean 0.1")
     stroke(page, (4, 0.2), (4, 0.5))
     moved = [*RATIOS[:2], *(ratio + 0.3 for ratio in RATIOS[2:6]), *RATIOS[6:]]
     assert stored(page) == pytest.approx(moved, abs=0.021)
@@ -189,7 +189,7 @@ def test_a_group_of_blocks_moves_together(charted, renderer):
     page.keyboard.press("Escape")
     wait_for_reading(page, "block 6 of 8")
     page.keyboard.press("Shift+End")
-    wait_for_reading(page, "blocks 6 to 8 of 8")
+    wait_for_reading(page, "blocks 6-8 of 8")
     stroke(page, (0, 0.7))
     assert stored(page)[0] == pytest.approx(0.7, abs=0.02)
     wait_for_reading(page, "block 1 of 8")
