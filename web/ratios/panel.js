@@ -55,6 +55,10 @@ export class RatioPanel {
 
     listen() {
         this.plot.addEventListener("pointerdown", (event) => this.stroke(event));
+        this.plot.addEventListener("mousedown", (event) => {       // or Shift selects text, which the next press would drag away
+            event.preventDefault();
+            this.plot.focus({ preventScroll: true });
+        });
         this.plot.addEventListener("keydown", (event) => this.key(event));
         this.handles.forEach((handle, end) => {
             handle.addEventListener("pointerdown", (event) => this.slope(event, end));
