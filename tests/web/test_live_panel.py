@@ -166,8 +166,8 @@ def test_another_workflows_run_never_shows(graph, renderer):
     assert len(graph.evaluate(PANEL, 0)["bars"]) == STEPS
     run(graph, 531 + len(renderer), steps=4)
     told = "() => document.querySelector('.toca-report')?.innerText"
+    graph.wait_for_function(f"() => ({told})()?.includes('4 evaluations')", timeout=60_000)
     before = graph.evaluate(told)
-    assert "evaluations" in before
     graph.evaluate("() => app.extensionManager.command.execute('Workspace.NextOpenedWorkflow')")
     graph.wait_for_function(f"() => ({told})()?.includes('Reads here')", timeout=60_000)
     graph.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
