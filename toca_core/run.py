@@ -124,12 +124,12 @@ class SamplingRun:
             self.moment = self.timeline.counted(self.moment, self.config, self.report.calls("full") + self.report.calls("plain"))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
         self.calls, self.kinds_of_calls = [], set()
-        rose = self.timeline.rose(self.step, self.config)
-        self.changed += [index] * rose
-        if self.active and not rose:
-            self.caches.begin(index)
-        else:
+        rose = self.timeline.rose(self.step, self.config) and self.active
+        if rose:
+            self.changed.append(index)
+        if rose or not self.active:
             self.caches.clear()
+        self.caches.begin(index)
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
         self.began = time.perf_counter()
 

@@ -273,3 +273,4 @@ def test_where_the_noise_rises_again_the_run_begins_anew(setting):
     [risen] = [index for index in range(1, len(steps)) if steps[index].sigma > steps[index - 1].sigma]
     assert [step.kind for step in steps[:risen]].count("partial") and steps[risen].kind == "full"
     assert f"at step {risen + 1} (" in reports[0].note and "new noise" in reports[0].note
+    assert setting != "auto" or steps[risen + 1].error is not None          # what was kept at that step is there at the next
