@@ -27,7 +27,7 @@ import comfy.supported_models
 from comfy.patcher_extension import WrappersMP
 
 from tools import replay_vae
-from tools.authors import drawn
+from tools.authors import drawn, watch
 
 SCHEDULES = {"ToCa-ddim50": "DIT_DDIM_50", "ToCa-ddpm250": "DIT_DDPM_250"}
 PRESETS = {"pixart": "PIXART", "stdit3": "OPEN_SORA", "flux": "FLUX"}
@@ -86,7 +86,7 @@ def read(io_path: str) -> Recording:
         conditioning = pack_module("nodes.models.dit_loader").conditioning
         positive, negative = (conditioning([int(label)]) for label in tensors["y"])
         return Recording(family, settings, [x[:1] for x in tensors["x"]], tensors["t"][:, 0].tolist(), positive, negative, tensors)
-    latents = [torch.cos(angle) * tensors["x_a"] + torch.sin(angle) * tensors["x_b"] for angle in tensors["theta"]]
+    latents = [watch.latent(tensors, step) for step in range(len(tensors["theta"]))]
     if family == "flux":
         positive = negative = [[tensors["txt"], {"pooled_output": tensors["y"], "guidance": tensors["guidance"].item()}]]
     else:

@@ -57,6 +57,17 @@ def recording(request, tmp_path_factory):
     return files
 
 
+def checked_model(name):
+    """The tiny model of `run.py models` of that name, or a skip where this host has not its class."""
+    from tools import zoo
+    from tools.models import Checked, failure
+    from tools.zoo.building import NotInThisHost
+    try:
+        return Checked(zoo.builders()[name])
+    except NotInThisHost as error:
+        pytest.skip(failure(error))
+
+
 class Subject:
     """A loaded model with conditioning that fits it."""
 

@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import torch
 
-from tools import zoo
-from tools.models import EVERY, Checked, failure
+from tools.models import EVERY
 from tools.pack import pack_module
-from tools.zoo.building import NotInThisHost
+
+from .conftest import checked_model
 
 CYCLE, RATIO, STEPS, BONUS, CELL = 3, 0.3, 6, 0.6, 2
 
@@ -146,10 +146,7 @@ def find(block, path):
 
 @pytest.fixture(params=MODELS)
 def checked(request):
-    try:
-        return request.param, Checked(zoo.builders()[request.param])
-    except NotInThisHost as error:
-        pytest.skip(failure(error))
+    return request.param, checked_model(request.param)
 
 
 @pytest.mark.parametrize(("score", "bonus"), [("self_attn", 0.0), ("self_attn", BONUS), ("cross_attn", 0.0)], ids=["s1", "s1 and s4", "s2"])
@@ -196,10 +193,7 @@ def test_what_is_kept_is_not_written_into(checked):
 
 def test_a_model_that_gives_no_score_has_its_tokens_chosen_at_random():
     """Its attention takes none of the host's options, so that it cannot be read."""
-    try:
-        one = Checked(zoo.builders()["ernie"])
-    except NotInThisHost as error:
-        pytest.skip(failure(error))
+    one = checked_model("ernie")
     node = one.pack["node"].ToCaCache.execute
     options = {"fresh_ratio": RATIO, "cycle": CYCLE, "level": "module"}
     result = one.tiny.sample(node(one.tiny.model, True, "custom", **options).args[0], steps=STEPS)
@@ -209,7 +203,7 @@ def test_a_model_that_gives_no_score_has_its_tokens_chosen_at_random():
 
 
 def test_preset_paper_says_whose_settings_it_takes():
-    one = Checked(zoo.builders()["wan_t2v"])
+    one = checked_model("wan_t2v")
     model, reports = one.cached("paper")
     one.tiny.sample(model, steps=8)
     assert reports[0].settings["level"] == "module" and reports[0].calls("partial")

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from tools import zoo
-from tools.models import Checked
 from tools.pack import pack_module
-from tools.zoo.building import NotInThisHost
+
+from .conftest import checked_model
 
 MASKED = [("hunyuan_video", False), ("hunyuan_video_custom", True), ("chroma", False)]
 # With reference pictures before or behind it, with text before or behind it, in one stream or in two.
@@ -15,16 +14,9 @@ PREFERRED = [*MASKED, ("ernie", False), ("omnigen2", False), ("omnigen2", True),
 UNKNOWN = [("z_image", False), ("krea2", False), ("ltxv_guided", True)]        # the place of the picture's tokens
 
 
-def builder(name) -> Checked:
-    try:
-        return Checked(zoo.builders()[name])
-    except NotInThisHost as error:
-        pytest.skip(str(error))
-
-
 def recorded(monkeypatch, name, reference, node, **settings):
     """-> (what was recomputed of each token in 0..1, that of a mask's tokens, the report): one quarter of the picture is masked."""
-    checked, kept = builder(name), []
+    checked, kept = checked_model(name), []
     monkeypatch.setattr(pack_module("nodes.host.run_log").RunLog, "add", lambda self, run: kept.append(run))
     model, _ = checked.cached(cycle=3, **settings)
     mask = torch.zeros(1, 8, 8)
@@ -60,7 +52,7 @@ def first_token(x):
 @pytest.mark.parametrize("name, reference", [case for case in PREFERRED if case[0] != "hidream"])       # said of its later blocks alone
 def test_the_grid_begins_where_it_is_said_to(monkeypatch, name, reference):
     """A change of the latent's first place changes no token before the grid, wherever blocks in front of the stack carry it on to."""
-    checked, said = builder(name), {}
+    checked, said = checked_model(name), {}
     costs = pack_module("toca_core.costs.account").StackCosts
     grid_start = costs.grid_start
 

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ..costs.account import Account, Site, scored_samples
+from ..costs.account import Account, Site, StackCosts, scored_samples
 from ..keep.cache import ModuleCache
 from ..schedule import queries_read
 from ..select import attention
@@ -24,15 +24,14 @@ def module_cache(about: CallContext, seed: int, priority=None) -> ModuleCache:
 
     priority    (b, grid tokens), what multiplies the scores of the picture's tokens, or None
     """
-    stacks = {stack.stack.name: stack for stack in about.bound.stacks}
-    streams: dict[tuple[str, str], tuple[int, list[str]]] = {}
-    for site, depth in about.bound.depths.items():
+    streams: dict[tuple[str, str], tuple[StackCosts, list[str]]] = {}
+    for site, stack in about.bound.stack_of.items():
         if site.kind != "self_attn":                                # which never selects, so needs no ages
-            streams.setdefault((site.stack, site.stream), (depth, []))[1].append(site.module)
+            streams.setdefault((site.stack, site.stream), (stack, []))[1].append(site.module)
     return ModuleCache(about.config, {
-        (stack, stream): Selector(about.config, depth, tuple(modules), about.sizes.grid, seed + index, priority,
-                                  partial(stacks[stack].grid_start, stream, sizes=about.sizes))
-        for index, ((stack, stream), (depth, modules)) in enumerate(streams.items())})
+        (name, stream): Selector(about.config, stack.depth, tuple(modules), about.sizes.grid, seed + index, priority,
+                                 partial(stack.grid_start, stream, sizes=about.sizes))
+        for index, ((name, stream), (stack, modules)) in enumerate(streams.items())})
 
 
 class Call(Account):

@@ -1,11 +1,9 @@
 """Which tokens one sampling run computes between full steps, at level stack."""
 
-import torch.nn.functional as F
-
 from ..calls.context import CallContext
 from ..calls.refresh import RefreshCache
 from ..keep.cache import StackCache
-from ..select.regions import Plan
+from ..select.regions import Plan, among
 from .base import Run
 
 
@@ -41,11 +39,10 @@ class Refresh:
         if start is None:
             self.give_up("No token was computed between full steps, because reference pictures lie among the picture's tokens")
             return StackCache(about.config)
-        beside = (start, about.sizes.beside - start)                # reference pictures are in no region
-        region = self.run.region if self.masked else None
-        inside = None if region is None else F.pad(region.tokens.flatten(1), beside)
-        priority = None if self.run.priority is None else F.pad(self.run.priority, beside, value=1.0)
-        return RefreshCache(about.config, Plan(about.config, about.sizes.tokens, inside, priority, self.run.seed))
+        region, tokens = self.run.region if self.masked else None, about.sizes.tokens           # reference pictures are in no region
+        inside = None if region is None else among(region.tokens.flatten(1), start, tokens)
+        priority = None if self.run.priority is None else among(self.run.priority, start, tokens, beside=1.0)
+        return RefreshCache(about.config, Plan(about.config, tokens, inside, priority, self.run.seed))
 
     def give_up(self, why: str):
         self.masked = self.active = False

@@ -49,8 +49,12 @@ class Region:
     def by_token(self, values, batch: int, count: int, start: int = 0):
         """Values of the grid's tokens, (b, frames, rows, columns), for `count` tokens of each of a batch: (batch, count). The grid begins
         at `start`; those beside it (reference pictures) are 0."""
-        flat = values.flatten(1).float()
-        return F.pad(flat, (start, count - start - flat.shape[1])).repeat(batch // len(flat), 1)
+        return among(values.flatten(1).float(), start, count).repeat(batch // len(values), 1)
+
+
+def among(of_grid, start: int, count: int, beside: float = 0.0):
+    """What is said of a grid's tokens, (b, n), of all `count` that they lie among from `start` on: `beside` of the others."""
+    return F.pad(of_grid, (start, count - start - of_grid.shape[-1]), value=beside)
 
 
 def spread_over(area, like):

@@ -5,10 +5,10 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from ..config import ToCaConfig
 from . import scores
+from .regions import among
 from .seeding import generator
 
 
@@ -67,8 +67,7 @@ class Selector:
 
     def weights(self, score, start: int):
         """The priority of all tokens, (B, N), for scores (..., B, N) or of one block; text and references beside the grid count once."""
-        after = score.shape[-1] - start - self.priority.shape[-1]
-        every = F.pad(self.priority.to(score), (start, after), value=1.0)
+        every = among(self.priority.to(score), start, score.shape[-1], beside=1.0)
         return every.repeat(score.shape[-2] // len(every), 1)
 
     @torch.compiler.disable

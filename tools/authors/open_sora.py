@@ -7,12 +7,10 @@ from torch import nn
 
 from . import drawn, stand_ins
 from .code import importable
-from .watch import Recorded, Trial, Watch, blended, latent, ready
+from .watch import CACHING, Recorded, Trial, Watch, blended, latent, ready
 
 DEPTH, HIDDEN, HEADS, CAPTION, WORDS, FRAMES, HEIGHT, WIDTH, STEPS = 28, 32, 4, 24, 10, 3, 8, 12, 13
 SIZE = {"fps": torch.tensor([24.0]), "height": torch.tensor([64.0]), "width": torch.tensor([96.0])}
-CACHING = {"cache_type": "attention", "force_fresh": "global", "ratio_scheduler": "ToCa", "fresh_ratio": 0.3, "fresh_threshold": 3,
-           "soft_fresh_weight": 0.25}
 PACKAGES = ("opensora", "opensora.models", "opensora.models.stdit", "opensora.models.layers", "opensora.models.vae", "opensora.schedulers",
             "opensora.schedulers.iddpm")
 KINDS = {"attn": "attn", "cross-attn": "cross_attn", "mlp": "mlp"}

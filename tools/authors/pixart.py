@@ -8,11 +8,9 @@ import torch
 
 from . import drawn, stand_ins
 from .code import importable
-from .watch import Recorded, Trial, Watch, blended, latent, ready
+from .watch import CACHING, Recorded, Trial, Watch, blended, latent, ready
 
 DEPTH, HIDDEN, HEADS, CAPTION, WORDS, SIZE, STEPS = 28, 48, 4, 32, 12, 16, 20
-CACHING = {"cache_type": "attention", "force_fresh": "global", "ratio_scheduler": "ToCa", "fresh_ratio": 0.3, "fresh_threshold": 3,
-           "soft_fresh_weight": 0.25}
 PACKAGES = ("diffusion", "diffusion.model", "diffusion.model.nets")
 SITES = {"cross-attn": "cross_attn", "mlp": "mlp"}
 

@@ -6,6 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+# Of PixArt and of Open-Sora, as released.
+CACHING = {"cache_type": "attention", "force_fresh": "global", "ratio_scheduler": "ToCa", "fresh_ratio": 0.3, "fresh_threshold": 3,
+           "soft_fresh_weight": 0.25}
+
 
 @dataclasses.dataclass
 class Recorded:

@@ -52,8 +52,7 @@ export function reading({ name, ratios }, [first, last]) {
         const ratio = mean(ratios.slice(first, last + 1)).toFixed(2);
         return t("chart.group", { name, first: first + 1, last: last + 1, blocks: ratios.length, ratio });
     }
-    const block = first;
-    return t("chart.reading", { name, block: block + 1, blocks: ratios.length, ratio: ratios[block].toFixed(2) });
+    return t("chart.reading", { name, block: first + 1, blocks: ratios.length, ratio: ratios[first].toFixed(2) });
 }
 
 /** The cost of a run as two lines: what it is, and what for. */
