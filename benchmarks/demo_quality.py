@@ -2,6 +2,7 @@
 
     python run.py bench [--quick] [--json FILE] [--out DIR] [--steps 20 30 50] [--sampler euler] [--pictures 64] [--batch 4]
                         [--guidance 3.0] [--only NAME ...] [--model scenes] [--truth] [--rivals [CALLS ...]] [--ablation] [--saved FILE ...]
+                        [--against FILE]
 
 Plain sampling with a number of steps is the reference: same seeds, same noise. Against it stand the same sampler with fewer
 steps, second-order solvers with fewer steps, the host's EasyCache and LazyCache, ToCa as published, with random tokens and
@@ -99,9 +100,7 @@ def together(files: list[Path]) -> dict:
     reports = [read(json.loads(file.read_text(encoding="utf-8"))) for file in files]
     first = reports[0]
     for file, report in zip(files, reports, strict=True):
-        for name in ("model", "sampler", "scheduler", "guidance", "pictures", "batch"):
-            if report[name] != first[name]:
-                raise ValueError(f"{file} has {name} {report[name]}, and {files[0]} {first[name]}: give files of the same runs.")
+        same_runs(first, report, file)
     merged = {}
     for reference in (reference for report in reports for reference in report["references"]):
         into = merged.setdefault(reference["steps"], {"steps": reference["steps"], "rows": [], "agreement": []})
@@ -112,6 +111,14 @@ def together(files: list[Path]) -> dict:
         into.update(equal_time=figures.leads(into["rows"], SPEEDS), equal_flops=figures.leads(into["rows"], SPEEDS, "flops_speedup"))
     machines = "; ".join(dict.fromkeys(report["machine"] for report in reports))
     return {**first, "machine": machines, "references": list(merged.values())}
+
+
+def same_runs(first: dict, report: dict, file: Path) -> dict:
+    """-> the report of `file`, if its plain runs are those of the first. Raises ValueError."""
+    for name in ("model", "sampler", "scheduler", "guidance", "pictures", "batch"):
+        if report[name] != first[name]:
+            raise ValueError(f"{file} has {name} {report[name]}, and the other {first[name]}: give files of the same runs.")
+    return report
 
 
 def read(report: dict) -> dict:
@@ -138,6 +145,14 @@ def show(report: dict):
         tables.show(tables.measured(reference["rows"]), title_of(report, reference))
         for key, title in EQUAL.items():
             tables.show(tables.at_equal_speed(reference[key]), f"{title}, PSNR in dB")
+
+
+def show_beside(report: dict, earlier: dict):
+    """What changed since an earlier report of the same runs."""
+    known = {reference["steps"]: reference["rows"] for reference in earlier["references"]}
+    for reference in report["references"]:
+        lines = tables.beside(reference["rows"], known.get(reference["steps"], []))
+        tables.show(lines, f"Against the report of {earlier['date']}; {title_of(report, reference)}")
 
 
 def save(report: dict, out: Path):
@@ -186,6 +201,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, default=3.0, help="default 3.0")
     parser.add_argument("--saved", type=Path, nargs="+", metavar="FILE", help="measure nothing: the tables and curves of these --json "
                                                                               "files, put together where they are of the same plain run")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="also the difference of each picture to an earlier --json file of the "
+                                                                     "same plain run")
     parser.add_argument("--model", choices=SUBJECTS, default="shapes", help="which of the demo's models (default shapes)")
     return parser.parse_args()
 
@@ -194,6 +211,8 @@ def main():
     given = arguments()
     report = together(given.saved) if given.saved else measure(given)
     show(report)
+    if given.against:
+        show_beside(report, same_runs(report, read(json.loads(given.against.read_text(encoding="utf-8"))), given.against))
     if given.json:
         given.json.write_text(json.dumps(finite(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     save(report, given.out)

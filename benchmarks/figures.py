@@ -24,6 +24,12 @@ def standard_error(decibels: list[float]) -> float:
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
+def difference(first: list[float], second: list[float]) -> tuple[float, float]:
+    """-> (mean of first minus second, its standard error) in dB, where both are of the same pictures in the same order."""
+    apart = [one - other for one, other in zip(first, second, strict=True)]
+    return statistics.mean(apart), standard_error(apart)
+
+
 def at_speed(points: list[tuple[float, float]], speed: float) -> float | None:
     """The dB of a curve of (speed-up, dB) at a speed-up: linear in log speed between neighbours, None outside of what was measured."""
     points = sorted(point for point in points if math.isfinite(point[1]))

@@ -183,4 +183,5 @@ class Comparison:
                 "model_calls": tokens / tokens_per_evaluation,
                 "evaluations": statistics.mean(work.evaluations for work in tally.work), "psnr_mean": mean, "psnr_worst": worst,
                 "error": figures.standard_error(tally.psnr), "truth_mean": truth[0], "truth_worst": truth[1],
-                "ssim": statistics.mean(tally.ssim), "accuracy": statistics.mean(tally.right)}
+                "ssim": statistics.mean(tally.ssim), "accuracy": statistics.mean(tally.right),
+                "psnr": [min(value, quality.IDENTICAL) for value in tally.psnr], "truth": tally.truth}

@@ -5,6 +5,8 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import figures
+
 COLUMNS = {
     "run": lambda row: row["family"],
     "setting": lambda row: row["setting"],
@@ -43,6 +45,20 @@ def at_equal_speed(leads: list[dict]) -> list[list[str]]:
               f"{one['ours']['psnr']:.1f}" if one["ours"] else "-", "-" if one["lead"] is None else f"{one['lead']:+.1f} dB"]
              for one in leads]
     return [["speed-up", "figure", "best cache", "best solver, fewer steps", "ours", "lead"], *lines]
+
+
+def beside(rows: list[dict], earlier: list[dict]) -> list[list[str]]:
+    """Titles, then a line for every row that `earlier` has too, with its pictures' own PSNR: calls, PSNR then and now, the difference."""
+    known = {(row["family"], row["setting"]): row for row in earlier if "psnr" in row}
+    lines = []
+    for row in rows:
+        if (other := known.get((row["family"], row["setting"]))) and row["kind"] != "plain":
+            mean, error = figures.difference(row["psnr"], other["psnr"])
+            lines.append([row["family"], row["setting"], f"{other['model_calls']:.1f}", f"{row['model_calls']:.1f}",
+                          f"{decibels(other['psnr_mean'])} / {decibels(other['psnr_worst'])}",
+                          f"{decibels(row['psnr_mean'])} / {decibels(row['psnr_worst'])}", f"{mean:+.2f} dB", f"{error:.2f}"])
+    return [["run", "setting", "calls then", "calls now", "PSNR then\nmean / worst 5%", "PSNR now\nmean / worst 5%", "by picture", "+-"],
+            *lines]
 
 
 def show(lines: list[list[str]], title: str):

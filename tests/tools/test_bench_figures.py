@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks import figures
+from benchmarks import figures, tables
 
 
 def test_mean_and_worst():
@@ -47,3 +47,21 @@ def test_leads_are_over_the_better_of_both_sides():
     by_flops = figures.leads([{**one, "flops_speedup": one["speedup"] ** 2, "speedup": 9.0} for one in rows], (4.0,), "flops_speedup")
     assert by_flops[0]["lead"] == pytest.approx(6.0)
     assert beyond["ours"] is None and beyond["lead"] is None and beyond["solver"]["family"] == "fewer"
+
+
+def test_a_difference_is_taken_picture_by_picture():
+    first, second = [40.0, 30.0, 35.0], [39.0, 28.0, 35.0]
+    mean, error = figures.difference(first, second)
+    assert mean == pytest.approx(1.0) and error == pytest.approx((2 / 2 / 3) ** 0.5)
+    with pytest.raises(ValueError):
+        figures.difference(first, second[:2])
+
+
+def test_two_reports_stand_side_by_side():
+    def measured(decibels, calls):
+        mean, worst = figures.mean_and_worst(decibels)
+        return {**row("ours", "ours", 2.0, mean, worst), "setting": "tolerance 0.2", "model_calls": calls, "psnr": decibels}
+    now, then = measured([40.0, 42.0], 12.0), measured([41.0, 41.0], 12.5)
+    assert tables.beside([now], [then])[1:] == [["ours", "tolerance 0.2", "12.5", "12.0", "41.0 / 41.0", "41.0 / 40.0", "+0.00 dB", "1.00"]]
+    without = {name: value for name, value in then.items() if name != "psnr"}
+    assert tables.beside([now], [without]) == tables.beside([now], []) == tables.beside([now], [then])[:1]

@@ -11,8 +11,9 @@ from .row import Cell
 NAME = "matrix"
 EXPLAINED = (
     "Close: the distance from the result without ToCa Cache, in the same graph, is below half of that to another seed's; where it is more,",
-    "it has to fall by a third at least in three times as many steps, or at a third of the tolerance. Weights are random, so that steps",
-    "differ far more than those of a trained model.",
+    "it has to fall below that, and by a third at least, in three times as many steps (nine times where the sampler adds noise at every",
+    "step, which grows with the root of a step), or at a third of the tolerance. Weights are random, so that steps differ far more than",
+    "those of a trained model.",
 )
 
 

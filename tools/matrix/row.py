@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from tools.models import failure, snapshot
+from tools.pack import pack_module
 
 from .graph import Condition, Graph, LeftOut
 from .settings import EXACT, SETTINGS, Setting
@@ -160,18 +161,25 @@ class Row:
             return
         error = distance(run.latent, self.plain.latent) / self.scale
         if not error <= setting.most and not (finer := self.finer(setting)) <= min(setting.most, FALLEN * error):
-            how = f"in {FINER} times as many steps" if setting.tolerance is None else f"at a tolerance {FINER} times as small"
+            how = f"in {self.finer_steps} steps" if setting.tolerance is None else f"at a tolerance {FINER} times as small"
             yield f"error {error:.2f}, and {finer:.2f} {how}; at most {setting.most} may be"
         if self.bare.shape == run.latent.shape and self.condition.kind != "samplers":
             effect = distance(self.bare, self.plain.latent) / self.scale
             if effect > setting.most and distance(self.bare, run.latent) < distance(self.plain.latent, run.latent):
                 yield f"nearer to the result without {self.condition.name}"
 
+    @property
+    def finer_steps(self) -> int:
+        """So many that what changes from one to the next falls to a third: what a sampler adds anew grows with the root of a step."""
+        import comfy.samplers
+        noisy = pack_module("nodes.host.samplers").is_noisy(comfy.samplers.sampler_object(self.graph.sampler))
+        return self.graph.steps * (FINER ** 2 if noisy else FINER)
+
     def finer(self, setting: Setting) -> float:
         """The error in more steps, or at a smaller tolerance: that of a cache falls, that of another picture does not."""
         graph = self.graph
         if setting.tolerance is None:
-            graph = replace(graph, steps=FINER * graph.steps)
+            graph = replace(graph, steps=self.finer_steps)
         else:
             setting = replace(setting, tolerance=setting.tolerance / FINER)
         plain, other = (graph.run(graph.model, seed) for seed in (SEED, OTHER))
