@@ -31,11 +31,13 @@ class TokenRecord:
 
     shape    of its latent, (b, C, [frames,] H, W); calls on crops, windows or other pictures are left out
     patch    (frames, rows, columns) of it that make one token, the last of which may be cut
+    packed   numbers of a sample that has further parts (sound) behind this one, all in a row: x is (B, 1, numbers)
     """
 
-    def __init__(self, shape, patch: tuple[int, int, int]):
-        self.batch, self.sides, self.patch = shape[0], tuple(shape[2:]), patch
-        self.latent = (1, 1, *self.sides)[-3:]
+    def __init__(self, shape, patch: tuple[int, int, int], packed: int | None = None):
+        self.batch, self.shape, self.patch = shape[0], tuple(shape[1:]), patch
+        self.sides = self.shape[1:] if packed is None else (packed,)
+        self.latent = (1, 1, *self.shape[1:])[-3:]
         self.grid = tuple(-(-side // step) for side, step in zip(self.latent, patch, strict=True))
         self.calls, self.whole = 0, 0.0                             # conditionings, those computed in full
         self.parts: dict[torch.device, torch.Tensor] = {}           # sums (b, tokens)
@@ -59,17 +61,23 @@ class TokenRecord:
 
     def token_error(self, x, squared):
         """Squared errors (B, N) of the tokens of a call on x (B, C, ...), relative to the prediction; the grid's come first."""
-        if self.fits(x):
-            self.add_errors(squared[:, :math.prod(self.grid)].unflatten(1, self.grid))
+        count = math.prod(self.grid)
+        if self.fits(x) and squared.shape[1] >= count:
+            self.add_errors(squared[:, :count].unflatten(1, self.grid))
 
     def error(self, error, output):
         """The error (B, C, ...) of a forecast of the prediction `output`."""
         if not self.fits(output):
             return
+        error, output = self.first_part(error), self.first_part(output)
         squared = error.float().square().mean(1).view(-1, 1, *self.latent)
         tokens = F.avg_pool3d(squared, self.patch, ceil_mode=True)[:, 0]
         relative = tokens / output.float().square().flatten(1).mean(1).clamp_min(1e-12)[:, None, None, None]
         self.add_errors(relative)
+
+    def first_part(self, x):
+        """(B, C, ...), also of a sample of several parts."""
+        return x.flatten(1)[:, :math.prod(self.shape)].unflatten(1, self.shape)
 
     def add_errors(self, relative):
         """(B, frames, rows, columns)."""

@@ -130,7 +130,7 @@ class Seam:
         for remark in (*([misfit] if misfit else ()), *remarks):
             report.remark(remark)
         about = Run(
-            config, Cycle(config), frozenset(), TokenRecord(latent_image.shape, (1, 1, 1) if packed else patch_of(diffusion_model)),
+            config, Cycle(config), frozenset(), record_of(latent_image, latent_shapes if packed else None, diffusion_model),
             report.remark, seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,
             priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes,
             bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model,
@@ -209,6 +209,13 @@ def refined(run: SamplingRun, sigmas, denoise_mask=None, callback=None, disable_
             if callback is not None:
                 callback(step // parts, denoised, x, total // parts)
     return sigmas.new_tensor(run.timeline.levels.sigmas), denoise_mask, on_step, True, *args
+
+
+def record_of(latent_image, shapes, diffusion_model) -> TokenRecord:
+    """shapes: of the parts of a packed latent (B, 1, numbers), the first of which is the picture; else None."""
+    if shapes is None:
+        return TokenRecord(latent_image.shape, patch_of(diffusion_model))
+    return TokenRecord((latent_image.shape[0], *shapes[0][1:]), (1, 1, 1), latent_image.shape[-1])
 
 
 def takes_part(cond: dict, sigma: float) -> bool:

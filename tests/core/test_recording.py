@@ -78,3 +78,25 @@ def test_the_last_patch_may_be_cut_and_videos_have_frames():
     maps = record.maps()
     assert maps.recomputed.shape == maps.error.shape == (1, 2, 2, 1)
     assert maps.recomputed.flatten().tolist() == [0.0, 0.25, 0.5, 1.0] and (maps.error == 100).all()
+
+
+def test_of_a_sample_of_several_parts_the_first_is_the_picture():
+    """A video of 2 x 2 x 3 in 4 channels, and 5 numbers of sound behind it, all in a row."""
+    record = TokenRecord((1, 4, 2, 2, 3), (1, 1, 1), packed=53)
+    said, error = torch.full((2, 1, 53), 2.0), torch.zeros(2, 1, 53)
+    error[..., 4 * 12 - 1], error[..., 48:] = 2.0, 100.0            # the last place of the last channel; the sound counts for nothing
+    said[..., 48:] = 1000.0
+    record.call(said, 0.5)
+    record.error(error, said)
+    maps = record.maps()
+    assert maps.recomputed.shape == maps.error.shape == (1, 2, 2, 3) and maps.latent == (2, 2, 3)
+    assert maps.error.flatten()[:-1].eq(0).all() and maps.error.flatten()[-1].item() == pytest.approx(50.0)
+    record.call(torch.ones(1, 4, 2, 2, 3), 1.0)                      # no whole sample of the run
+    assert (record.maps().recomputed == 0.5).all()
+
+
+def test_errors_of_fewer_tokens_than_the_picture_has_are_left_out():
+    record = TokenRecord((1, 4, 4, 4), (1, 1, 1))
+    record.call(picture(), 1.0)
+    record.token_error(picture(), torch.ones(1, 4))
+    assert record.maps().error is None

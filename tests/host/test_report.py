@@ -221,6 +221,18 @@ def test_maps_of_pictures_and_videos(pack, checkpoints, cached, show, name, what
         assert torch.equal(shown(show.map, "show", model=model, images=images, what=what, opacity=1.0)[1], maps)
 
 
+def test_the_map_of_picture_and_sound_is_the_pictures(cached, show):
+    """LTX-2's sample is one row of numbers, the sound's behind the video's: 3 latent frames of 4 x 4 make 17 of 32 x 32 times as many."""
+    from tools.zoo import builders
+    subject = builders()["ltx2"].make()
+    model, _ = cached(subject, level="output", tolerance=20.0)
+    in_node("first", lambda: subject.sample(model, steps=8))
+    values = show.log_of(model).nearest("show", PROMPT).maps
+    assert values.recomputed.shape == values.error.shape == (1, 3, 4, 4) and values.error.unique().numel() > 24
+    maps, overlay = shown(show.map, "show", model=model, images=torch.rand(17, 128, 128, 3), what="error", opacity=1.0)
+    assert len(maps) == len(overlay) == 17 and maps[:, :128].flatten(0, 2).unique(dim=0).shape[0] > 6
+
+
 def test_there_is_no_map_of_other_pictures(tiny_dit, cached, show):
     model, _ = cached(tiny_dit, **SETTINGS)
     in_node("first", lambda: tiny_dit.sample(model, steps=4, batch=2))

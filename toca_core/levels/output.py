@@ -48,8 +48,9 @@ def joined(parts: list, slopes: list[float], like):
 class OutputLevel(Forecasting):
     @staticmethod
     def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
-        """Samples are few numbers, in float32."""
-        return memory.anchored(about.config, about.sizes.numbers, 1, memory.NUMBER)
+        """Samples are few numbers, in float32; a full step keeps the one that it is asked about while the model runs."""
+        numbers = about.sizes.numbers
+        return memory.anchored(about.config, numbers, 1, memory.NUMBER) + Need(passing=memory.NUMBER * numbers)
 
     @staticmethod
     def flops(costs: ModelCosts, about: CallContext) -> int:
