@@ -97,8 +97,9 @@ class Full:
 def hunyuan_video():
     return comfy.supported_models.HunyuanVideo(dict(
         image_model="hunyuan_video", in_channels=16, out_channels=16, patch_size=[1, 2, 2], hidden_size=3072, context_in_dim=4096,
-        vec_in_dim=768, mlp_ratio=4.0, num_heads=24, depth=BLOCKS, depth_single_blocks=2 * BLOCKS, axes_dim=[16, 56, 56], theta=256, qkv_bias=True,
-        guidance_embed=True, byt5=False, meanflow=False, use_cond_type_embedding=False, vision_in_dim=None, meanflow_sum=False))
+        vec_in_dim=768, mlp_ratio=4.0, num_heads=24, depth=BLOCKS, depth_single_blocks=2 * BLOCKS, axes_dim=[16, 56, 56], theta=256,
+        qkv_bias=True, guidance_embed=True, byt5=False, meanflow=False, use_cond_type_embedding=False, vision_in_dim=None,
+        meanflow_sum=False))
 
 
 def ltx2():
