@@ -9,12 +9,13 @@ import torch
 from tools.models import failure, snapshot
 from tools.pack import pack_module
 
-from .graph import Condition, Graph, LeftOut
+from .graph import Condition, Graph, LeftOut, guided
 from .settings import EXACT, SETTINGS, Setting
 from .subjects import Subject
 from .watch import Work
 
-SEED, OTHER, FINER = 3, 4, 3
+SEED, OTHER = 3, 4
+FINER, FINEST = 3, 2            # by how much steps are refined, and how often at most
 FALLEN = 2 / 3                  # to what share an error falls that is a cache's
 LETTERS = {"full": "f", "partial": "p", "plain": "-", "other": "o"}
 UNEVEN = ("dpm_adaptive",)      # samplers that choose their steps by what the model answers
@@ -159,31 +160,45 @@ class Row:
         if not run.latent.isfinite().all():
             yield "not finite"
             return
-        error = distance(run.latent, self.plain.latent) / self.scale
-        if not error <= setting.most and not (finer := self.finer(setting)) <= min(setting.most, FALLEN * error):
-            how = f"in {self.finer_steps} steps" if setting.tolerance is None else f"at a tolerance {FINER} times as small"
-            yield f"error {error:.2f}, and {finer:.2f} {how}; at most {setting.most} may be"
+        errors = [distance(run.latent, self.plain.latent) / self.scale]
+        while not errors[-1] <= setting.most:
+            times = FINER ** len(errors)
+            errors.append(self.finer(setting, times))
+            if not errors[-1] <= (FALLEN * errors[-2] if len(errors) <= FINEST else setting.most):
+                how = f"in {times} times as many steps" if setting.tolerance is None else f"at a tolerance {times} times as small"
+                yield f"error {errors[-2]:.2f}, and {errors[-1]:.2f} {how}; at most {setting.most} may be"
+                break
         if self.bare.shape == run.latent.shape and self.condition.kind != "samplers":
             effect = distance(self.bare, self.plain.latent) / self.scale
             if effect > setting.most and distance(self.bare, run.latent) < distance(self.plain.latent, run.latent):
                 yield f"nearer to the result without {self.condition.name}"
 
-    @property
-    def finer_steps(self) -> int:
-        """So many that what changes from one to the next falls to a third: what a sampler adds anew grows with the root of a step."""
-        import comfy.samplers
-        noisy = pack_module("nodes.host.samplers").is_noisy(comfy.samplers.sampler_object(self.graph.sampler))
-        return self.graph.steps * (FINER ** 2 if noisy else FINER)
+    def finer(self, setting: Setting, times: int) -> float:
+        """The error in more steps, or at a smaller tolerance: that of a cache falls, that of another picture does not.
 
-    def finer(self, setting: Setting) -> float:
-        """The error in more steps, or at a smaller tolerance: that of a cache falls, that of another picture does not."""
+        What random weights make of new noise cannot be told beforehand, so there a sampler adds the same at every step.
+        """
         graph = self.graph
         if setting.tolerance is None:
-            graph = replace(graph, steps=self.finer_steps)
+            graph = steady(replace(graph, steps=times * graph.steps))
         else:
-            setting = replace(setting, tolerance=setting.tolerance / FINER)
+            setting = replace(setting, tolerance=setting.tolerance / times)
         plain, other = (graph.run(graph.model, seed) for seed in (SEED, OTHER))
         return distance(graph.run(setting.install(graph.model, []), SEED), plain) / distance(other, plain)
+
+
+def steady(graph: Graph) -> Graph:
+    """The graph, but the noise that its sampler adds, where it adds some, is the same at every step."""
+    import comfy.sample
+    import comfy.samplers
+    if not pack_module("nodes.host.samplers").is_noisy(comfy.samplers.sampler_object(graph.sampler)):
+        return graph
+
+    def sample(graph, model, seed):
+        sampler, noise = comfy.samplers.sampler_object(graph.sampler), comfy.sample.prepare_noise(graph.latent, OTHER + seed)
+        sampler.extra_options = {**sampler.extra_options, "noise_sampler": lambda *_: noise}
+        return guided(graph, model, seed, sampler=sampler)
+    return replace(graph, sample=sample)
 
 
 def bare_of(subject: Subject) -> torch.Tensor:
