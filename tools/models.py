@@ -87,11 +87,11 @@ class Checked:
         self.row.system = system.name if system else ""
         if misfit:
             self.row.wrong.append(misfit)
-        plain = self.tiny.sample(steps=STEPS)
+        plain, few = self.tiny.sample(steps=STEPS), self.tiny.sample(steps=FEW)
         before = snapshot(self.tiny.model)                          # after the host has loaded it
         levels = self.pack["settings"].levels_of(system, bound)
         if system is None or not system.plain:
-            self.row.levels = [self.level(level, plain) for level in levels]
+            self.row.levels = [self.level(level, few) for level in levels]
         self.row.whole = next((level for level in ("stack", "output") if level in [row.level for row in self.row.levels]), "plain")
         self.auto()
         if snapshot(self.tiny.model) != before or not same(self.tiny.sample(steps=STEPS), plain):
@@ -105,7 +105,7 @@ class Checked:
         score = {"score": self.scores()[0]} if level == "module" else {}
         exact = [{"fresh_ratio": 1.0, **score}, {"cycle": 1, **score}, EVERY] if level == "module" else [{"tolerance": EXACT}, {"cycle": 1}]
         for settings in exact:
-            if not same(self.tiny.sample(self.cached(level=level, **settings)[0], steps=STEPS), plain):
+            if not same(self.tiny.sample(self.cached(level=level, **settings)[0], steps=FEW), plain):
                 row.wrong.append(f"identity {settings}")
         for fast in [{**PARTIAL, "score": "random"}] if level == "module" else [{"tolerance": FAST}, {"cycle": CYCLE}]:
             model, reports = self.cached(level=level, **fast)
