@@ -122,7 +122,8 @@ def same_runs(first: dict, report: dict, file: Path) -> dict:
 
 
 def read(report: dict) -> dict:
-    """A report as it was before `finite`: identical pictures have an infinite PSNR."""
+    """A report as it was before `finite`: identical pictures have an infinite PSNR. The first reports were of one model."""
+    report.setdefault("model", SUBJECTS["shapes"].file.stem)
     for row in (row for reference in report["references"] for row in reference["rows"]):
         row.update({name: math.inf for name in ("psnr_mean", "psnr_worst") if row[name] is None})
     return report

@@ -116,7 +116,7 @@ class SamplingRun:
     def begin_evaluation(self, sigma: float):
         """The sampler asks for one prediction: count it and decide whether it is a full step."""
         self.learn()
-        index = self.step.index + 1 if self.step else 0
+        index, sigma = self.step.index + 1 if self.step else 0, self.timeline.settled(sigma)
         self.moment = self.timeline.moment(index, sigma, self.config)
         self.step = self.moment.step
         self.active = self.timeline.open(sigma) and not (self.config.always_full or self.level.whole or self.abandoned)

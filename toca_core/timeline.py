@@ -9,6 +9,7 @@ from .config import ToCaConfig
 from .keep.forecast import time_of
 from .schedule import Moment, NoiseLevels, Step
 
+ALIKE = 1e-3                    # of a step, below which noise levels differ by rounding alone
 RISE = 1.5                      # steps: so far a sampler goes back up within a step of its own
 PIECES = 4                      # in which a part of a step is followed along the forecast, where steps have parts
 
@@ -29,7 +30,17 @@ class Timeline:
     def __init__(self, sigmas: Sequence[float], sigma_range: tuple[float, float] = (math.inf, -1.0), flow: bool = False):
         self.levels, self.flow, (self.start, self.end) = NoiseLevels(list(sigmas)), flow, sigma_range
         self.known: tuple[float, ...] = ()
-        self.furthest = 0.0
+        self.furthest, self.asked = 0.0, math.inf
+
+    def settled(self, sigma: float) -> float:
+        """The noise level of an evaluation, as the schedule or the evaluation before has it where it differs by rounding alone.
+
+        Some samplers reckon where a step's second half begins and come out beside the next level: asked about in order, two that are one.
+        """
+        near = ALIKE * (self.levels.preceding(sigma) - self.levels.following(sigma))
+        nearest = self.levels.sigmas[round(self.levels.position(sigma))]
+        self.asked = next((level for level in (self.asked, nearest) if abs(level - sigma) <= near), sigma)
+        return self.asked
 
     def rose(self, step: Step, config: ToCaConfig) -> bool:
         """Whether the noise rose to this evaluation by more than a sampler's own steps, as in restart sampling: the noise is new then."""
@@ -39,7 +50,8 @@ class Timeline:
 
     def foresee(self, known: Sequence[float]):
         """The noise levels that the sampler will ask about, in order, where that can be told before."""
-        self.known = tuple(known)
+        self.known = tuple(self.settled(sigma) for sigma in known)
+        self.asked = math.inf
 
     @property
     def evaluations(self) -> int:

@@ -32,7 +32,7 @@ from .publish import publish, publish_outside, publish_step
 from .regions import priority_of, region_of
 from .rehearsal import rehearse
 from .run_log import LoggedRun, RunLog
-from .samplers import is_linear, is_noisy, unrefined
+from .samplers import is_linear, is_noisy, uncached, unrefined
 from .settings import Settings
 
 INPUTS = "toca_inputs"                      # beside the run in the model options: what goes into its calls
@@ -138,7 +138,7 @@ class Seam:
         sigma_range = float(sampling.percent_to_sigma(custom.start_percent)), float(sampling.percent_to_sigma(custom.end_percent))
         return SamplingRun(config, bound and bound.layout, diffusion_model, about, report, sigmas.tolist(), sigma_range,
                            isinstance(sampling, CONST), HostMemory(patcher.model), self.log.begin(self.node, get_executing_context()),
-                           (system.plain if system else "") or settings.unmet(about.unrefined), bound)
+                           (system.plain if system else "") or settings.unmet(about.unrefined) or uncached(sampler, config.watched), bound)
 
     def prepare_sampling(self, executor, model, noise_shape, conds, *args, **kwargs):
         options = kwargs.get("model_options") or (args[0] if args else None) or {}

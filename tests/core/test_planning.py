@@ -76,3 +76,11 @@ def test_a_sampler_that_comes_otherwise_than_foreseen_is_taken_step_by_step():
     timeline.foresee([1.0, 0.7, 0.3])
     assert timeline.ahead(1, 0.7) == [0.7, 0.3]
     assert timeline.ahead(1, SIGMAS[10]) == SIGMAS[10:-1]
+
+
+def test_noise_levels_beside_one_another_by_rounding_are_one():
+    """The schedule's own, and what was asked about before; what lies further off stays what it is."""
+    timeline = Timeline([1.0, 0.75, 0.5, 0.25, 0.0], flow=True)
+    assert [timeline.settled(sigma) for sigma in (1.0, 0.75000004, 0.6, 0.60000002, 0.4999999, 0.499)] == [1.0, 0.75, 0.6, 0.6, 0.5, 0.499]
+    timeline.foresee([1.0, 0.75000004, 0.75])
+    assert timeline.known == (1.0, 0.75, 0.75)

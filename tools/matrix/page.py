@@ -11,9 +11,9 @@ from .row import Cell
 NAME = "matrix"
 EXPLAINED = (
     "Close: the distance from the result without ToCa Cache, in the same graph, is below half of that to another seed's. Where it is",
-    "more, it has to fall below that as steps, or the tolerance, are refined: by a third at least where they are three times as fine, then",
-    "where they are nine times. Weights are random, so that steps differ far more than those of a trained model, and what they make of new",
-    "noise cannot be told beforehand: a sampler that adds noise adds the same at each of the finer steps.",
+    "more, it has to fall below that, and by a third, where steps or the tolerance are three times as fine, or by five ninths where they",
+    "are nine times. Weights are random, so that steps differ far more than those of a trained model, and what they make of new noise",
+    "cannot be told beforehand: a sampler that adds noise adds the same at each of the finer steps.",
 )
 
 

@@ -15,7 +15,7 @@ from .subjects import Subject
 from .watch import Work
 
 SEED, OTHER = 3, 4
-FINER, FINEST = 3, 2            # by how much steps are refined, and how often at most
+FINER = 3                       # by how much steps are refined, once or twice
 FALLEN = 2 / 3                  # to what share an error falls that is a cache's
 LETTERS = {"full": "f", "partial": "p", "plain": "-", "other": "o"}
 UNEVEN = ("dpm_adaptive",)      # samplers that choose their steps by what the model answers
@@ -160,14 +160,11 @@ class Row:
         if not run.latent.isfinite().all():
             yield "not finite"
             return
-        errors = [distance(run.latent, self.plain.latent) / self.scale]
-        while not errors[-1] <= setting.most:
-            times = FINER ** len(errors)
-            errors.append(self.finer(setting, times))
-            if not errors[-1] <= (FALLEN * errors[-2] if len(errors) <= FINEST else setting.most):
-                how = f"in {times} times as many steps" if setting.tolerance is None else f"at a tolerance {times} times as small"
-                yield f"error {errors[-2]:.2f}, and {errors[-1]:.2f} {how}; at most {setting.most} may be"
-                break
+        error = distance(run.latent, self.plain.latent) / self.scale
+        if not error <= setting.most and not any(self.finer(setting, FINER ** again) <= min(setting.most, FALLEN ** again * error)
+                                                 for again in (1, 2)):
+            how = "in nine times as many steps" if setting.tolerance is None else "at a tolerance nine times as small"
+            yield f"error {error:.2f}, and {self.finer(setting, FINER ** 2):.2f} {how}; at most {setting.most} may be"
         if self.bare.shape == run.latent.shape and self.condition.kind != "samplers":
             effect = distance(self.bare, self.plain.latent) / self.scale
             if effect > setting.most and distance(self.bare, run.latent) < distance(self.plain.latent, run.latent):
