@@ -12,6 +12,7 @@
     python run.py compiling [--json FILE]       torch.compile before and after ToCa Cache: graphs, breaks, equality, on tiny models
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
     python run.py scoring [--json FILE]         what scores cost, and how well sampled ones rank the tokens
+    python run.py sensitivity [--json FILE]     how much one cached token, module or block harms the picture, on the demo's models
     python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
     python run.py models [--json FILE]          which models are cached at which level, and whether it is right: tiny models of every class
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
@@ -49,6 +50,7 @@ SCRIPTS = {
     "compiling": "benchmarks/compiling.py",
     "inpainting": "benchmarks/inpainting.py",
     "scoring": "benchmarks/scoring.py",
+    "sensitivity": "benchmarks/sensitivity.py",
     "calibration": "benchmarks/calibration.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
     "models": "tools/models.py",
