@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+
+from .select.regions import patch_means
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ class TokenRecord:
         if not self.fits(output):
             return
         error, output = self.first_part(error), self.first_part(output)
-        squared = error.float().square().mean(1).view(-1, 1, *self.latent)
-        tokens = F.avg_pool3d(squared, self.patch, ceil_mode=True)[:, 0]
+        tokens = patch_means(error.float().square().mean(1).view(-1, *self.latent), self.patch)
         relative = tokens / output.float().square().flatten(1).mean(1).clamp_min(1e-12)[:, None, None, None]
         self.add_errors(relative)
 

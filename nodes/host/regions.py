@@ -48,7 +48,7 @@ def region_of(options: dict, noise_mask, latent, diffusion_model, dilation: int)
         return None, False
     given, patch = options.get(MASK_KEY), patch_of(diffusion_model)
     if given is not None:
-        region = Region(painted(given.mask.to(latent.device), *sides(latent)) > 0, given.dilation, patch, given=True)
+        region = Region(painted(given.mask.cpu(), *sides(latent)) > 0, given.dilation, patch, given=True)
         return (region, True) if region.share > 0 else (None, False)
     if noise_mask is None:
         return None, False
@@ -63,4 +63,4 @@ def priority_of(options: dict, latent, diffusion_model):
         return None
     frames, height, width = grid_of(diffusion_model, latent.shape)
     moments = frames if latent.ndim == 5 else None
-    return 1 + given.strength * painted(given.map.to(latent.device), moments, (height, width), latent.shape[0]).flatten(1)
+    return 1 + given.strength * painted(given.map.cpu(), moments, (height, width), latent.shape[0]).flatten(1)

@@ -5,8 +5,9 @@ What waits for the device, what lies on two, how much memory is held and how man
 
 import weakref
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -21,7 +22,7 @@ from tools.pack import pack_module
 
 CARD = "cuda"
 BLOCKS = 4
-ANSWER = 0.01                   # to whoever waits for a number
+ANSWER, COUNT = 0.01, 400       # to whoever waits for a number, and for a whole one
 READS = ("item", "_local_scalar_dense")
 NO_KERNEL = ("empty", "empty_like", "new_empty", "empty_strided", "detach")
 
@@ -44,8 +45,8 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name.split("::")[1]
         if name in READS:
-            self.waits += 1
-            return ANSWER
+            self.waits += args[0].device.type == CARD
+            return ANSWER if args[0].is_floating_point() else COUNT
         result = func(*args, **(kwargs or {}))
         results = [one for one in (result if isinstance(result, (tuple, list)) else [result]) if isinstance(one, torch.Tensor)]
         new = [self.track(one) for one in results if lies_there(one)]
@@ -159,8 +160,11 @@ class Roomy:
 
 @contextmanager
 def card():
-    """-> a Meter; whatever is made in there lies on the card that is told of."""
-    with FakeTensorMode(), torch.inference_mode(), Meter() as meter:
+    """-> a Meter; whatever is made on the card in there is only told of. Random numbers come from the CPU's generator."""
+    kinds = [pack_module(f"toca_core.select.{name}") for name in ("selection", "regions")]
+    with FakeTensorMode(), torch.inference_mode(), Meter() as meter, ExitStack() as patched:
+        for kind in kinds:
+            patched.enter_context(patch.object(kind, "generator", lambda device, seed: torch.Generator()))
         yield meter
 
 
@@ -171,8 +175,11 @@ def made(full: Full):
     return config.get_model({}, "", device=torch.device(CARD))
 
 
-def run(meter: Meter, name: str, steps: int, config) -> Run:
-    """A model of the host sampled with Euler's step, call by call as the host's sampler would; `config` are ToCa Cache's settings."""
+def run(meter: Meter, name: str, steps: int, config, **about) -> Run:
+    """A model of the host sampled with Euler's step, call by call as the host's sampler would; `config` are ToCa Cache's settings.
+
+    about: what else the run is told (`levels.base.Run`)
+    """
     core = {part: pack_module(f"toca_core.{part}") for part in ("run", "levels.base", "schedule", "report")}
     systems, calls = pack_module("nodes.systems"), pack_module("nodes.host.calls")
     full = MODELS[name]
@@ -191,9 +198,9 @@ def run(meter: Meter, name: str, steps: int, config) -> Run:
     assert system is not None and not misfit
     report = core["report"].RunReport(type(inner).__name__, "auto", {})
     record = pack_module("nodes.host.seam").record_of(packed, shapes, inner)
-    about = core["levels.base"].Run(config, core["schedule"].Cycle(config), frozenset(), record, report.remark, linear=True)
+    told = core["levels.base"].Run(config, core["schedule"].Cycle(config), frozenset(), record, report.remark, linear=True, **about)
     sigmas = [1 - index / steps for index in range(steps + 1)]
-    sampling = core["run"].SamplingRun(config, bound and bound.layout, inner, about, report, sigmas, flow=True, host_memory=Roomy(),
+    sampling = core["run"].SamplingRun(config, bound and bound.layout, inner, told, report, sigmas, flow=True, host_memory=Roomy(),
                                        bound=bound)
     sizes = calls.sizes_of(inner, packed, text, arguments)
     start = meter.live

@@ -48,6 +48,20 @@ def test_a_skipped_step_is_small(run):
     assert all(step.peak - step.held < done.plain.peak for step in done.of("partial"))
 
 
+@pytest.mark.parametrize("level", ["module", "stack", "output"])
+def test_masks_and_priorities_come_from_the_cpu(level):
+    """As the mask nodes give them. The tokens inside are computed at level stack, ranked with the others at level module, and count in the
+    error; nothing waits for them within a step."""
+    core = {name: pack_module(f"toca_core.{name}") for name in ("presets", "config", "select.regions")}
+    config = core["presets"].auto(30, level) if level != "module" else core["config"].ToCaConfig(score="self_attn", cycle=2)
+    with fake_card.card() as meter:
+        area = torch.zeros(1, 1, 128, 128, dtype=torch.bool)
+        told = {"region": core["select.regions"].Region(area, 1, (1, 2, 2), given=True), "masked": level == "stack", "refreshes": True}
+        done = fake_card.run(meter, "flux", STEPS, config, priority=torch.ones(1, 4096), **told)
+    assert {step.kind for step in done.steps} == {"full", "partial"}
+    assert all(step.waits == done.plain.waits for step in done.steps) and max(step.waits_before for step in done.steps) <= 1
+
+
 def test_the_meter_sees_a_wait_a_second_device_and_what_is_held():
     with fake_card.card() as meter:
         one = fake_card.on_card(1000, 1000, dtype=torch.float32)

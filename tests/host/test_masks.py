@@ -86,8 +86,8 @@ def test_the_tokens_that_a_mask_touches(pack, masks):
     for dilation, expected in ((0, [[2, 0]]), (1, [[1, 0], [1, 1], [2, 0], [2, 1]])):
         region = regions.Region(regions.painted(mask, None, (9, 9), 1) > 0, dilation, (1, 4, 4))
         assert region.tokens[0, 0].nonzero().tolist() == expected
-        assert region.by_token(region.tokens, 2, 12).shape == (2, 12)                # of 3 x 3 tokens, and three that lie beside them
-    assert region.by_token(region.tokens, 2, 12).sum() == 2 * 4     # those of the last expectation, in both pictures
+        assert region.by_token(region.tokens, torch.zeros(2, 4), 12).shape == (2, 12)    # of 3 x 3 tokens, three beside them
+    assert region.by_token(region.tokens, torch.zeros(2, 4), 12).sum() == 2 * 4     # those of the last expectation, in both pictures
 
 
 def test_each_picture_of_a_batch_has_its_own_mask(refreshing, cached, masks):
@@ -215,7 +215,7 @@ def test_the_error_counts_inside_the_mask(tiny_dit, pack):
     assert level.learn() == pytest.approx(50.0)
 
     region = run_inside(tiny_dit, pack, given=False).about.region
-    inside = region.by_token(region.covered, 2, 64)
+    inside = region.by_token(region.covered, torch.zeros(2, 4), 64)
     mean = pack_module("toca_core.calls.stack").weighted_mean
     squared = torch.zeros(2, 8, 8)
     squared[0, 0, 0], squared[1, 2:4, 2:4] = 81.0, 0.25
@@ -253,3 +253,11 @@ def test_priority_ranks_the_tokens(pack):
     selector = selection.Selector(config, 2, ("mlp",), (1, 2, 2), 0, priority, start=lambda tokens: tokens - 4)
     selector.lay_out(2, 6, "cpu")                                   # two text tokens before the picture
     assert {frozenset(row) for row in selector.order("mlp")[..., :2].flatten(0, 1).tolist()} == {frozenset((3, 5))}
+
+
+@pytest.mark.parametrize("patch", [(1, 2, 2), (2, 3, 1), (1, 1, 1)])
+def test_means_of_patches_are_those_of_what_is_there(pack, patch):
+    from tools.pack import pack_module
+    values = torch.rand(2, 3, 7, 5)
+    expected = torch.nn.functional.avg_pool3d(values[:, None], patch, ceil_mode=True)[:, 0]
+    torch.testing.assert_close(pack_module("toca_core.select.regions").patch_means(values, patch), expected)

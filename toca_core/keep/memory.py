@@ -8,10 +8,11 @@ import torch
 
 from ..config import ToCaConfig
 from .forecast import anchors_kept
-from .storage import piece
+from .storage import has_fp8, piece
 
 NUMBER = 4              # bytes of a trust, a scale, a score or an age, all float32
 GB = 1 << 30
+NO_FP8 = "This device has no fp8: the cache is kept in bf16"
 IN_HOST = "kept in the host's memory instead"
 ITEMSIZE = {"bf16": 2, "fp8": 1}
 COPIES = 8              # float32 copies, at most, of a piece of a feature that is compared with its forecast
@@ -43,10 +44,12 @@ class Budget:
     """Bytes that may be used on the model's device, and in the host's memory; None where the model runs there itself.
 
     given    a user set it, so the same run always has it; what merely happens to be free must not change a picture
+    fp8      whether the device has it
     """
     device: float
     host: float | None = None
     given: bool = True
+    fp8: bool = True
 
     def limit(self, config: ToCaConfig) -> float:
         """Of the memory where a cache with these settings lies."""
@@ -119,13 +122,16 @@ def alternatives(config: ToCaConfig, offload: bool, lossy: bool = True) -> Itera
 
 def choose(config: ToCaConfig, need_of: Callable[[ToCaConfig], Need], budget: Budget) -> tuple[ToCaConfig | None, str]:
     """The first settings whose cache the budget holds, and why it is not those wanted; None where it holds none."""
+    if config.cache_dtype == "fp8" and not budget.fp8:
+        chosen, why = choose(replace(config, cache_dtype="bf16"), need_of, budget)
+        return chosen, ". ".join(filter(None, (NO_FP8, why)))
     wanted = need_of(config)
     if budget.holds(wanted, config):
         return config, ""
     too_much = f"The cache would take {readable(wanted.total)} of a budget of {readable(budget.limit(config))}"
     for other, words in alternatives(config, budget.host is not None, budget.given):
         need = need_of(other)
-        if budget.holds(need, other) and not other.always_full:
+        if budget.holds(need, other) and not other.always_full and (budget.fp8 or other.cache_dtype != "fp8"):
             return other, f"{too_much}: {words}, {readable(need.total)}"
     if budget.given:
         return None, f"{too_much}, and nothing smaller fits either: nothing is cached"
@@ -165,7 +171,8 @@ class MemoryPlan:
     def open(self, config, x):
         """Ask the host what is free beside a call on x (B, C, ...)."""
         unbounded = Budget(config.memory_budget * GB or math.inf, given=config.memory_budget > 0)
-        self.budget = unbounded if self.host is None else self.host.budget(config.memory_budget, x.shape, x.device)
+        found = unbounded if self.host is None else self.host.budget(config.memory_budget, x.shape, x.device)
+        self.budget = replace(found, fp8=has_fp8(x.device))
 
     @property
     def itemsize(self) -> int:

@@ -1,5 +1,6 @@
 """Where and in which precision cached tensors lie: as they are, in fewer bits, in the host's memory."""
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +9,16 @@ import torch
 
 FP8, FP8_MAX = torch.float8_e4m3fn, 448.0
 PIECES, SMALL, SMALL_PIECE = 256, 1 << 22, {"cpu": 1 << 16}         # pieces of a feature; numbers in one that is worth a kernel's start
+
+
+@functools.cache
+def has_fp8(device: torch.device) -> bool:
+    """Whether a device can keep fp8; MPS, for one, cannot."""
+    try:
+        torch.zeros(1, device=device).to(FP8).float()
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 def piece(numbers: int, device: str = "") -> int:

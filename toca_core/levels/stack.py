@@ -101,7 +101,7 @@ class StackLevel(Forecasting):
             return None, None
         if (start := about.bound.stacks[0].grid_in_picture(about.sizes)) is None:
             return None, None
-        spread = partial(region.by_token, batch=x.shape[0], count=about.sizes.tokens, start=start)
+        spread = partial(region.by_token, like=x, count=about.sizes.tokens, start=start)
         return spread(region.covered), spread(~region.tokens) if masked else None
 
     def note(self, session: StackCall, x, output):

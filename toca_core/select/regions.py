@@ -21,12 +21,10 @@ class Region:
 
     def __init__(self, area, dilation: int, patch: tuple[int, int, int], given: bool = False):
         self.area, self.dilation, self.patch, self.given = area, dilation, patch, given
-        touched = F.max_pool3d(area[:, None].float(), patch, ceil_mode=True)
+        self.covered = patch_means(area.float(), patch)             # (b, frames, rows, columns) of the token grid, the share inside
+        self.tokens = self.covered > 0
         if dilation:
-            reach = 2 * dilation + 1
-            touched = F.max_pool3d(touched, (1, reach, reach), stride=1, padding=(0, dilation, dilation))
-        self.tokens = touched[:, 0] > 0                             # (b, frames, rows, columns) of the token grid
-        self.covered = F.avg_pool3d(area[:, None].float(), patch, ceil_mode=True)[:, 0]        # of each token, the share inside
+            self.tokens = F.max_pool2d(self.tokens.float(), 2 * dilation + 1, stride=1, padding=dilation) > 0
 
     @property
     def share(self) -> float:
@@ -46,10 +44,26 @@ class Region:
         """(B, 1, ...) to go with predictions (B, C, ...): 1 inside, 0 outside."""
         return spread_over(self.area, like)
 
-    def by_token(self, values, batch: int, count: int, start: int = 0):
-        """Values of the grid's tokens, (b, frames, rows, columns), for `count` tokens of each of a batch: (batch, count). The grid begins
-        at `start`; those beside it (reference pictures) are 0."""
-        return among(values.flatten(1).float(), start, count).repeat(batch // len(values), 1)
+    def by_token(self, values, like, count: int, start: int = 0):
+        """Values of the grid's tokens, (b, frames, rows, columns), for `count` tokens of each sample of `like` (B, ...), where those are:
+        (B, count). The grid begins at `start`; those beside it (reference pictures) are 0."""
+        return among(values.flatten(1).to(like.device, torch.float32), start, count).repeat(like.shape[0] // len(values), 1)
+
+
+def patch_means(values, patch: tuple[int, int, int]):
+    """(B, frames, H, W) -> (B, frames, rows, columns): the mean of what there is of each patch, the last of which may be cut.
+
+    Pooling in three dimensions is not there on every device (torch before 2.9 on MPS).
+    """
+    return patch_sums(values, patch) / patch_sums(torch.ones_like(values[:1]), patch)
+
+
+def patch_sums(values, patch: tuple[int, int, int]):
+    beyond = [-side % step for side, step in zip(values.shape[1:], patch, strict=True)]
+    whole = F.pad(values, (0, beyond[2], 0, beyond[1], 0, beyond[0]))
+    for axis, step in zip((3, 2, 1), reversed(patch), strict=True):
+        whole = whole.unflatten(axis, (-1, step)).sum(axis + 1)
+    return whole
 
 
 def among(of_grid, start: int, count: int, beside: float = 0.0):

@@ -1,0 +1,54 @@
+"""What some devices lack is not asked for there: operators and number formats that MPS has not in torch before 2.9."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+LACKING = ("avg_pool3d", "max_pool3d_with_indices", "adaptive_max_pool3d", "adaptive_avg_pool3d", "_linalg_solve_ex", "histc")
+FORMATS = (torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+class Mps(TorchDispatchMode):
+    """Refuses as that device does."""
+
+    def __init__(self, formats=FORMATS):
+        super().__init__()
+        self.formats = formats
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.split("::")[1]
+        if name in LACKING:
+            raise NotImplementedError(f"The operator 'aten::{name}.out' is not currently implemented for the MPS device.")
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(one, torch.Tensor) and one.dtype in self.formats:
+                raise TypeError(f"Trying to convert {one.dtype} to the MPS backend but it does not have support for that dtype.")
+        return result
+
+
+@pytest.mark.parametrize("settings", [
+    {"level": "module"}, {"level": "module", "score": "random", "stale_tokens": "forecast"}, {"level": "module", "spread_bonus": 0.4},
+    {"level": "stack", "tolerance": 5.0}, {"level": "stack", "refresh_ratio": 0.2}, {"level": "stack", "basis": "chebyshev", "order": 2},
+    {"level": "output", "tolerance": 5.0}, {"level": "output", "calls": 5}, {"level": "output", "refine": 3, "tolerance": 5.0}],
+    ids=lambda settings: " ".join(map(str, settings.values())))
+def test_nothing_is_asked_that_mps_lacks(subject, cached, settings):
+    from comfy.patcher_extension import WrappersMP
+    formats = FORMATS if subject.name != "flux" else ()             # FLUX's positions the host reckons in float64 where there is that
+
+    def on_the_way(executor, *args, **kwargs):
+        with Mps(formats):
+            return executor(*args, **kwargs)
+
+    model, reports = cached(subject, **settings)
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "mps", on_the_way)
+    subject.sample(model, steps=10)
+    assert reports[0].calls("partial") > 0 or not reports[0].calls("plain")
+
+
+def test_the_device_refuses():
+    values = torch.rand(1, 1, 4, 4, 4)
+    with Mps(), pytest.raises(NotImplementedError, match="avg_pool3d"):
+        torch.nn.functional.avg_pool3d(values, 2)
+    with Mps(), pytest.raises(TypeError, match="float64"):
+        values.double()
