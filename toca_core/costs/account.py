@@ -11,7 +11,10 @@ from typing import Any
 from ..config import ToCaConfig
 from ..keep import memory
 from ..schedule import Step, fresh_counts, queries_read
+from ..select.attention import LARGE_CHUNK
 from . import flops
+
+NARROWEST_HEAD = 32
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,18 @@ class ModelCosts:
             if site.kind != "self_attn":
                 streams.setdefault((site.stack, site.stream), (stack.depth, tokens, []))[2].append(site)
         samples = scored_samples(config, sizes.batch, conds)
+        need += memory.Need(passing=self.scoring_bytes(config, sizes, itemsize))
         return sum((memory.selected(depth, samples * tokens, len(sites)) for depth, tokens, sites in streams.values()), start=need)
+
+
+    def scoring_bytes(self, config: ToCaConfig, sizes: Sizes, itemsize: int) -> int:
+        """What reading s1 takes for a moment: queries, scaled keys, and a chunk of the attention map, as products and as shares."""
+        if config.score != "self_attn":
+            return 0
+        width, among = max((stack.width, stack.attending(sizes)) for stack in self.stacks)
+        read = queries_read(config, among)
+        chunk = min(LARGE_CHUNK, sizes.batch * read * among * max(1, width // NARROWEST_HEAD))
+        return round(sizes.batch * sizes.stream * (1 + read / among) * width * itemsize) + chunk * (itemsize + memory.NUMBER)
 
 
 class Account:
