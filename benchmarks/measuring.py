@@ -184,4 +184,4 @@ class Comparison:
                 "evaluations": statistics.mean(work.evaluations for work in tally.work), "psnr_mean": mean, "psnr_worst": worst,
                 "error": figures.standard_error(tally.psnr), "truth_mean": truth[0], "truth_worst": truth[1],
                 "ssim": statistics.mean(tally.ssim), "accuracy": statistics.mean(tally.right),
-                "psnr": [min(value, quality.IDENTICAL) for value in tally.psnr], "truth": tally.truth}
+                "psnr": [min(value, quality.IDENTICAL) for value in tally.psnr]}

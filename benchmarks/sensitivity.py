@@ -30,8 +30,8 @@ import comfy.sample
 import comfy.samplers
 from comfy.patcher_extension import WrappersMP
 
-probe, stack, cache, config, schedule, context, swap = (pack_module(f"toca_core.{name}") for name in (
-    "calls.probe", "calls.stack", "keep.cache", "config", "schedule", "calls.context", "swap"))
+probe, stack, cache, config, swap = (pack_module(f"toca_core.{name}") for name in (
+    "calls.probe", "calls.stack", "keep.cache", "config", "swap"))
 systems, calls = pack_module("nodes.systems"), pack_module("nodes.host.calls")
 SHARES = (0.2, 0.4, 0.7)            # of the run, where something old is used
 STALE = 3                           # steps by which it is older
@@ -42,9 +42,7 @@ STACK = config.ToCaConfig(level="stack")
 
 def of_a_call(bound, sizes, conds: int):
     """A full call at level stack, and an empty cache for it."""
-    moment = schedule.Moment(schedule.Step(0, 0, 1))
-    about = context.CallContext(STACK, schedule.Cycle(STACK), moment, sizes, conds, frozenset(bound.layout.kinds), bound)
-    return about, cache.StackCache(STACK)
+    return probe.probing(bound, sizes, conds, frozenset(bound.layout.kinds)), cache.StackCache(STACK)
 
 
 class StaleTokens(stack.StackCall):
@@ -117,8 +115,7 @@ class Trial:
         def call():
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
-        model = calls.plain_model(executor.class_obj.diffusion_model)
-        about = systems.bound_of(model)[0], calls.sizes_of(model, x, c_crossattn, kwargs), calls.conds_of(transformer_options)
+        about = calls.about_call(executor, x, c_crossattn, {"control": control, **kwargs}, transformer_options)
         self.ordinal += 1
         if self.recording and self.index + STALE in self.moments:
             return self.record(call, about)
@@ -232,7 +229,8 @@ def save(report: dict, out: Path):
     out.mkdir(parents=True, exist_ok=True)
     draw(report, out / "sensitivity.png")
     where = f"{report['machine']}; torch {report['torch']}, ComfyUI {report['host']}; {report['date']}"
-    text = (f"# How much one cached token, module or block harms the picture\n\n{' '.join(__doc__.split(chr(10) * 2)[2].split())}\n\n"
+    what = " ".join(__doc__.split("\n\n")[2].split())
+    text = (f"# How much one cached token, module or block harms the picture\n\n{what}\n\n"
             f"Old by {STALE} steps, guidance {GUIDANCE:g}, Euler; {where}. Written by `python run.py sensitivity`.\n\n"
             f"![Damage, token by token and block by block](sensitivity.png)\n\n")
     (out / "sensitivity.md").write_text(text + tables.markdown(lines(report)), encoding="utf-8")

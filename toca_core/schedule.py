@@ -86,6 +86,10 @@ class NoiseLevels:
             return sigma
         return self.sigmas[after - 1]
 
+    def nearest(self, sigma: float) -> float:
+        """The level that is nearest."""
+        return self.sigmas[min(round(self.position(sigma)), len(self.sigmas) - 1)]
+
     def position(self, sigma: float) -> float:
         """Where a level lies in the list, 0..total; between entries where a sampler leaves the list."""
         after = bisect.bisect_left(self.sigmas, -sigma, key=operator.neg)              # first entry at or below sigma

@@ -38,7 +38,7 @@ class Timeline:
         Some samplers reckon where a step's second half begins and come out beside the next level: asked about in order, two that are one.
         """
         near = ALIKE * (self.levels.preceding(sigma) - self.levels.following(sigma))
-        nearest = self.levels.sigmas[round(self.levels.position(sigma))]
+        nearest = self.levels.nearest(sigma)
         self.asked = next((level for level in (self.asked, nearest) if abs(level - sigma) <= near), sigma)
         return self.asked
 

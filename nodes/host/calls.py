@@ -1,6 +1,6 @@
 """One call of the model as the host makes it, told in the core's words."""
 
-from ..systems import system_of
+from ..systems import bound_of, system_of
 from ..systems.sizes import latent_sizes
 
 
@@ -26,6 +26,12 @@ def parts_of(diffusion_model, sigma: float, arguments: dict, options: dict) -> t
 def conds_of(options: dict) -> int:
     """How many conditionings the host computes together in a call."""
     return len(options.get("cond_or_uncond", (0,)))
+
+
+def about_call(executor, x, context, arguments: dict, options: dict) -> tuple:
+    """-> (the model's layout bound to it, what the call works on, how many conditionings) of a call at APPLY_MODEL."""
+    model = plain_model(executor.class_obj.diffusion_model)
+    return bound_of(model)[0], sizes_of(model, x, context, arguments), conds_of(options)
 
 
 def hindrance(region, x, arguments: dict, options: dict) -> str:

@@ -8,8 +8,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...toca_core.calls.probe import ProbeCall, RecordCall, probes, relative_error
 from ...toca_core.swap import swapped
-from ..systems import bound_of
-from .calls import conds_of, plain_model, sizes_of
+from .calls import about_call
 
 KEY = "toca_probing"
 SHARES = (0.2, 0.5, 0.8)        # of the run, where modules are probed
@@ -65,9 +64,7 @@ class Probing:
             return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
         self.ordinal += 1
-        model = plain_model(executor.class_obj.diffusion_model)
-        sizes = sizes_of(model, x, c_crossattn, {"control": control, **kwargs})
-        about = bound_of(model)[0], sizes, conds_of(transformer_options)
+        about = about_call(executor, x, c_crossattn, {"control": control, **kwargs}, transformer_options)
         if self.index == 0:
             self.calls.append(about)
         key = (self.index, self.ordinal, x.shape)

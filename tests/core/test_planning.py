@@ -82,5 +82,6 @@ def test_noise_levels_beside_one_another_by_rounding_are_one():
     """The schedule's own, and what was asked about before; what lies further off stays what it is."""
     timeline = Timeline([1.0, 0.75, 0.5, 0.25, 0.0], flow=True)
     assert [timeline.settled(sigma) for sigma in (1.0, 0.75000004, 0.6, 0.60000002, 0.4999999, 0.499)] == [1.0, 0.75, 0.6, 0.6, 0.5, 0.499]
+    assert Timeline([0.5]).settled(0.4) == 0.4                      # of one level alone
     timeline.foresee([1.0, 0.75000004, 0.75])
     assert timeline.known == (1.0, 0.75, 0.75)

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tools.pack import pack_module
+
 LACKING = ("avg_pool3d", "max_pool3d_with_indices", "adaptive_max_pool3d", "adaptive_avg_pool3d", "_linalg_solve_ex", "histc")
 FORMATS = (torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -43,7 +45,20 @@ def test_nothing_is_asked_that_mps_lacks(subject, cached, settings):
     model = model.clone()
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "mps", on_the_way)
     subject.sample(model, steps=10)
-    assert reports[0].calls("partial") > 0 or not reports[0].calls("plain")
+    assert not reports[0].calls("plain")
+
+
+def test_that_there_is_no_fp8_is_known_before_anything_is_kept(pack):
+    memory, storage = pack_module("toca_core.keep.memory"), pack_module("toca_core.keep.storage")
+    storage.has_fp8.cache_clear()
+    with Mps():
+        assert not storage.has_fp8(torch.device("cpu"))
+        plan, wanted = memory.MemoryPlan(None), pack.config.ToCaConfig(cache_dtype="fp8")
+        plan.open(wanted, torch.zeros(1, 4, 8, 8))
+    storage.has_fp8.cache_clear()
+    assert storage.has_fp8(torch.device("cpu"))
+    chosen, why = plan.choose(wanted, lambda _: memory.Need(1))
+    assert chosen.cache_dtype == "bf16" and why == memory.NO_FP8
 
 
 def test_the_device_refuses():

@@ -189,7 +189,6 @@ class ModelCosts:
         need += memory.Need(passing=self.scoring_bytes(config, sizes, itemsize))
         return sum((memory.selected(depth, samples * tokens, len(sites)) for depth, tokens, sites in streams.values()), start=need)
 
-
     def scoring_bytes(self, config: ToCaConfig, sizes: Sizes, itemsize: int) -> int:
         """What reading s1 takes for a moment: queries, scaled keys, and a chunk of the attention map, as products and as shares."""
         if config.score != "self_attn":

@@ -161,10 +161,14 @@ class Row:
             yield "not finite"
             return
         error = distance(run.latent, self.plain.latent) / self.scale
-        if not error <= setting.most and not any(self.finer(setting, FINER ** again) <= min(setting.most, FALLEN ** again * error)
-                                                 for again in (1, 2)):
-            how = "in nine times as many steps" if setting.tolerance is None else "at a tolerance nine times as small"
-            yield f"error {error:.2f}, and {self.finer(setting, FINER ** 2):.2f} {how}; at most {setting.most} may be"
+        if not error <= setting.most:
+            for again in (1, 2):
+                finer = self.finer(setting, FINER ** again)
+                if finer <= min(setting.most, FALLEN ** again * error):
+                    break
+            else:
+                how = "in nine times as many steps" if setting.tolerance is None else "at a tolerance nine times as small"
+                yield f"error {error:.2f}, and {finer:.2f} {how}; at most {setting.most} may be"
         if self.bare.shape == run.latent.shape and self.condition.kind != "samplers":
             effect = distance(self.bare, self.plain.latent) / self.scale
             if effect > setting.most and distance(self.bare, run.latent) < distance(self.plain.latent, run.latent):
