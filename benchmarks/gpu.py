@@ -1,11 +1,13 @@
 """What caching gives on this machine's device: true sizes, random weights; time, peak memory, calls, waits for the device.
 
-    python run.py gpu [--systems flux wan qwen_image] [--weights bf16 fp8] [--repeats 3] [--steps N] [--compile] [--small] [--json FILE]
+    python run.py gpu [--systems flux wan qwen_image] [--weights bf16 fp8] [--modes NAME ...] [--repeats 3] [--steps N] [--depth N]
+                      [--pixels N] [--compile] [--profile] [--small] [--json FILE]
 
 Every mode takes turns with the plain run of the same seed in one process; seconds are medians, after a warm-up. `speed` counts calls, so
 that nothing depends on what random weights know; EasyCache's threshold is searched for until it takes as many calls. *Apart* is how far
 the latent ends from the plain run's, in percent of it: with random weights it says that nothing broke, not what a picture looks like.
-*Waits* is how often a run waits for the device beyond the plain run. On a CPU, or with --small, the models are a few blocks on few tokens.
+*Waits* is how often a run waits for the device beyond the plain run, *busy* (--profile) the share of its time in which the device
+computes. On a CPU, or with --small, the models are a few blocks on few tokens.
 """
 
 import argparse
@@ -36,17 +38,21 @@ import comfy.sample
 
 from benchmarks.compiling import compiled, stacks
 
-config, presets, seam, settings, systems, finite = (pack_module(name) for name in (
-    "toca_core.config", "toca_core.presets", "nodes.host.seam", "nodes.host.settings", "nodes.systems", "toca_core.finite"))
+config, presets, seam, settings, systems, finite, token_mask = (pack_module(name) for name in (
+    "toca_core.config", "toca_core.presets", "nodes.host.seam", "nodes.host.settings", "nodes.systems", "toca_core.finite",
+    "nodes.toca_token_mask"))
 SPEEDS = (2, 3)
 STEPS = {"wan": 12}                     # of long ones fewer, so that a table takes minutes
 SMALL = {"flux": ((1, 16, 16, 16), 1), "wan": ((1, 16, 3, 8, 8), 3), "qwen_image": ((1, 16, 1, 16, 16), 3)}      # shape, blocks
 SMALL_HEADS = 2
+CELL = 8                                # pixels to a side of a latent's cell
 WEIGHTS = {"bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
+TOLD = 12                               # kernels that take longest
 TRIES = 7                               # of a threshold for EasyCache
 # of a row -> how it is shown
 COLUMNS = {"system": "{}", "weights": "{}", "mode": "{}", "calls": "{:.0f}", "seconds": "{:.2f}", "speedup": "{:.2f}x",
-           "flops_speedup": "{:.2f}x", "wall_over_flops": "{:.2f}", "peak_mib": "{:.0f}", "apart": "{:.2f}%", "waits": "{}"}
+           "flops_speedup": "{:.2f}x", "wall_over_flops": "{:.2f}", "busy": "{:.2f}", "peak_mib": "{:.0f}", "apart": "{:.2f}%",
+           "waits": "{}"}
 
 
 @dataclass
@@ -63,12 +69,21 @@ def ours(name: str, preset: str, **custom) -> Mode:
     return Mode(name, lambda model: seam.install(model, chosen, reports.append), reports)
 
 
+def masked(mode: Mode) -> Mode:
+    """The same with ToCa Token Mask on the middle quarter of the picture."""
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 16:48, 16:48] = 1
+    return Mode(mode.name + ", masked quarter", lambda model: token_mask.ToCaTokenMask.execute(mode.prepare(model), mask).args[0],
+                mode.reports)
+
+
 def modes_of(system: str, steps: int) -> list[Mode]:
     stack = presets.auto(steps, "stack")
     kept = {name: getattr(stack, name) for name in ("level", "trust", "max_gap")}
     modes = [ours(f"auto, speed {speed}", "auto", speed=speed) for speed in SPEEDS]
     modes += [ours(f"level stack, speed {speed}", "custom", speed=speed, **kept) for speed in SPEEDS]
     modes += [ours("level stack, speed 3, cache in RAM", "custom", speed=3, cache_device="cpu", **kept)]
+    modes += [masked(ours("level stack, speed 3", "custom", speed=3, **kept))]
     if systems.SYSTEMS[system].paper is not None:
         modes.insert(0, ours("paper", "paper"))
     return modes
@@ -79,7 +94,9 @@ class Bench:
 
     def __init__(self, system: str, weights: str, given):
         sized, small = true_models.MODELS[system], given.small or not GPU
-        shape, depth = SMALL[system] if small else (sized.shape, sized.depth)
+        shape, depth = SMALL[system] if small else (sized.shape, given.depth or sized.depth)
+        if given.pixels:
+            shape = (*shape[:-2], given.pixels // CELL, given.pixels // CELL)
         torch.manual_seed(0)
         self.system, self.weights, self.sized = system, weights, sized
         self.steps = given.steps or STEPS.get(system, sized.steps)
@@ -88,6 +105,7 @@ class Bench:
         self.noise, (self.positive, self.negative) = torch.randn(shape), sized.conditioning()
         self.calls = 0
         self.rows: list[dict] = []
+        self.measured: list[tuple] = []                             # row, MODEL
 
     def sample(self, model, steps: int | None = None):
         """-> (latent, seconds, peak bytes beside the weights)."""
@@ -118,6 +136,16 @@ class Bench:
                 torch.cuda.set_sync_debug_mode("default")
         return sum("synchroniz" in str(warning.message) for warning in caught)
 
+    def profile(self):
+        """Adds to every row how long the device computed in its run, as a share of its seconds, and on what."""
+        for row, model in self.measured:
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiled:
+                self.sample(model)
+            kernels = sorted(profiled.key_averages(), key=lambda event: -event.self_device_time_total)
+            row["busy"] = sum(event.self_device_time_total for event in kernels) / 1e6 / row["seconds"]
+            row["kernels"] = [{"name": event.key, "count": event.count, "ms": event.self_device_time_total / 1e3}
+                              for event in kernels[:TOLD]]
+
     def count(self, *_):
         self.calls += 1
 
@@ -130,6 +158,7 @@ class Bench:
         whole, waited = self.calls, self.waits(plain)
         again, _, peak = self.sample(plain)
         self.note("plain" + label, calls=whole, seconds=first, peak=peak, apart=apart(again, reference), waits=0, speedup=1.0)
+        self.measured.append((self.rows[-1], plain))
         for mode in modes:
             try:
                 self.measure(mode, plain, reference, whole, waited, label)
@@ -158,6 +187,7 @@ class Bench:
                   wall_over_flops=speedup / flops, apart=apart(latent, reference), waits=self.waits(model) - waited,
                   cache_mib=report.cache_bytes / 2 ** 20 if report else None,
                   predicted_mib=report.predicted_cache_bytes / 2 ** 20 if report else None, note=report.note if report else "")
+        self.measured.append((self.rows[-1], model))
 
     def note(self, mode: str, peak: int, **figures):
         self.rows.append({"system": self.system, "weights": self.weights, "mode": mode, "steps": self.steps, "peak_mib": peak / 2 ** 20,
@@ -182,6 +212,10 @@ def apart(latent, reference) -> float:
     return 100 * ((latent - reference).norm() / reference.norm()).item()
 
 
+def wanted(name: str, only: list[str]) -> bool:
+    return not only or name in only
+
+
 def measure(given) -> list[dict]:
     rows = []
     for system in given.systems:
@@ -189,13 +223,15 @@ def measure(given) -> list[dict]:
             if weights == "fp8" and system != "flux":
                 continue
             bench = Bench(system, weights, given)
-            modes = modes_of(system, bench.steps)
-            if system == "flux" and weights == "bf16":
+            modes = [mode for mode in modes_of(system, bench.steps) if wanted(mode.name, given.modes)]
+            if system == "flux" and weights == "bf16" and wanted("EasyCache", given.modes):
                 modes += [bench.easycache(-(-bench.steps // speed)) for speed in SPEEDS]
             bench.run(modes)
             if given.compile and system == "flux" and weights == "bf16":
-                wanted = [mode for mode in modes if mode.name in ("auto, speed 3", "level stack, speed 3", "paper")]
-                bench.run(wanted, compiled(bench.model, backend="inductor"), ", blocks compiled")
+                chosen = [mode for mode in modes if mode.name in ("auto, speed 3", "level stack, speed 3", "paper")]
+                bench.run(chosen, compiled(bench.model, backend="inductor"), ", blocks compiled")
+            if given.profile:
+                bench.profile()
             rows += bench.rows
             del bench, modes
             torch.cuda.empty_cache() if GPU else None
@@ -220,10 +256,17 @@ def main():
     parser.add_argument("--weights", nargs="+", choices=WEIGHTS, default=list(WEIGHTS), help="fp8: of FLUX alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, help="sampling steps; default: 28, 12 and 20")
+    parser.add_argument("--modes", nargs="+", default=[], metavar="NAME", help="only these rows, such as paper or 'auto, speed 3'")
+    parser.add_argument("--depth", type=int, help="blocks (FLUX: double ones, and two single ones to each); default: all of the model")
+    parser.add_argument("--pixels", type=int, help="side of the picture, in place of 1024")
     parser.add_argument("--compile", action="store_true", help="FLUX with its blocks compiled too")
+    parser.add_argument("--profile", action="store_true", help="also how long the device computes, and on what; every kernel starts more "
+                                                               "slowly after it, so for one system and one kind of weights at a time")
     parser.add_argument("--small", action="store_true", help="a few blocks on few tokens, as on a CPU")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     given = parser.parse_args()
+    if given.profile and (len(given.systems) > 1 or len(given.weights) > 1):
+        parser.error("--profile slows what is timed after it: give one of --systems and one of --weights")
     machine = (f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}" if GPU else "CPU, small models")
     rows = measure(given)
     show(rows, machine)

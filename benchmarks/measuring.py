@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tools.pack import load_host
 
-load_host(cpu=not torch.cuda.is_available())
+load_host(cpu=not torch.cuda.is_available(), float32=True)
 import comfy.sample
 from comfy.patcher_extension import WrappersMP
 

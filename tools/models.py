@@ -211,7 +211,7 @@ def started():
     import torch
 
     from tools.pack import load_host
-    load_host()
+    load_host(cpu=not torch.cuda.is_available())
     torch.set_num_threads(1)
     logging.getLogger().setLevel(logging.ERROR)
 

@@ -10,8 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = "toca_pack"
 
 
-def load_host(cpu: bool = True):
-    """Make the host's modules importable. `cpu` is what `--cpu` is on its command line; ignored once it is imported."""
+def load_host(cpu: bool = True, float32: bool = False):
+    """Make the host's modules importable. `cpu` and `float32` are what `--cpu` and `--fp32-unet` are on its command line; ignored once it
+    is imported."""
     host = os.environ["COMFYUI_PATH"]
     if host not in sys.path:
         sys.path.insert(0, host)
@@ -19,7 +20,7 @@ def load_host(cpu: bool = True):
     if "comfy.cli_args" not in sys.modules:
         comfy.options.enable_args_parsing(False)
         import comfy.cli_args
-        comfy.cli_args.args.cpu = cpu
+        comfy.cli_args.args.cpu, comfy.cli_args.args.fp32_unet = cpu, float32
 
 
 def pack_module(path: str):

@@ -13,7 +13,7 @@ STEPS = 4
 @pytest.fixture(scope="module")
 def bench():
     torch.manual_seed(0)
-    bench = gpu.Bench("qwen_image", "bf16", SimpleNamespace(small=True, steps=STEPS, repeats=1))
+    bench = gpu.Bench("qwen_image", "bf16", SimpleNamespace(small=True, steps=STEPS, repeats=1, depth=None, pixels=None))
     bench.run([mode for mode in gpu.modes_of("qwen_image", STEPS) if mode.name in ("auto, speed 2", "level stack, speed 2")])
     return bench
 

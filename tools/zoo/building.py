@@ -12,6 +12,7 @@ import torch
 from tools.pack import load_host
 
 load_host(cpu=not torch.cuda.is_available())
+import comfy.model_management
 import comfy.model_patcher
 import comfy.nested_tensor
 import comfy.sample
@@ -105,8 +106,8 @@ def build(config: str, unet: dict, seed: int = 0, trim: Callable | None = None, 
     if trim:
         trim(model.diffusion_model)
     fill(model.diffusion_model, seed, untouched)
-    device = torch.device("cpu")
-    return comfy.model_patcher.CoreModelPatcher(model, device, device)
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.CoreModelPatcher(model.to(device), device, device)
 
 
 def fill(module: torch.nn.Module, seed: int = 0, untouched: tuple[str, ...] = ()):

@@ -21,7 +21,8 @@ def build_with(config: str, sizes: dict, state: dict):
     found.set_inference_dtype(torch.float32, None)
     model = found.get_model(state, "")
     fill(model.diffusion_model)
-    return comfy.model_patcher.CoreModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.CoreModelPatcher(model.to(device), device, device)
 
 
 def norms_near_one(model):
