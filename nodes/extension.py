@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension
 
 from .host.prompts import shortener
 from .host.publish import prompt_server
+from .host.raylight import installed as raylight_installed
 from .routes import add_routes
 from .toca_cache import ToCaCache
 from .toca_calibrate import ToCaCalibrate
@@ -20,6 +21,7 @@ from .toca_open_sora_conditioning import ToCaOpenSoraConditioning
 from .toca_open_sora_latent import ToCaOpenSoraLatent
 from .toca_open_sora_scheduler import ToCaOpenSoraScheduler
 from .toca_ratios import ToCaRatios
+from .toca_raylight import ToCaCacheRaylight
 from .toca_region_priority import ToCaRegionPriority
 from .toca_report import ToCaReport
 from .toca_token_map import ToCaTokenMap
@@ -40,4 +42,4 @@ class ToCaExtension(ComfyExtension):
     async def get_node_list(self):
         return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
                 ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCompare, ToCaRatios,
-                ToCaReport, ToCaTokenMap, ToCaCalibrate]
+                ToCaReport, ToCaTokenMap, ToCaCalibrate, *([ToCaCacheRaylight] if raylight_installed() else [])]

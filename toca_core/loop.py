@@ -18,6 +18,7 @@ from .recording import TokenRecord
 from .report import RunReport
 from .run import SamplingRun
 from .schedule import Cycle
+from .together import Alone, Together
 
 PREDICTS = ("velocity", "noise", "denoised")
 
@@ -41,17 +42,20 @@ class CachedLoop:
     tolerance    error in percent that skipped steps may add before a full one is due; 0 skips nothing
     linear       the loop goes on by Euler's step, linear in what the model says, so that a known error can be taken back
     config       all other settings (`config.ToCaConfig`)
+    together     the other processes that compute the same sample, where there are some (`together.Together`)
 
     Raises ConfigError for settings, and families.contract.ContractError for blocks, that cannot be.
     """
 
     def __init__(self, model: nn.Module, sigmas, predicts: str = "velocity", scaled: bool = False, level: str = "auto", blocks: Any = None,
-                 tolerance: float = presets.TOLERANCE, linear: bool = True, config: ToCaConfig | None = None):
+                 tolerance: float = presets.TOLERANCE, linear: bool = True, config: ToCaConfig | None = None,
+                 together: Alone | Together | None = None):
         if predicts not in PREDICTS:
             raise ConfigError(f"predicts is {shown(predicts)}; choose one of {', '.join(PREDICTS)}.")
         if level not in ("auto", "stack", "output"):
             raise ConfigError(f"level is {shown(level)}; choose one of auto, stack, output.")
         self.model, self.predicts, self.scaled, self.linear = model, predicts, scaled, linear
+        self.together = together or Alone()
         self.sigmas = [float(sigma) for sigma in sigmas]
         chosen = presets.auto(len(self.sigmas) - 1, "stack" if level == "auto" else level, config)
         self.config, self.layout = replace(chosen, tolerance=tolerance), layout_of(blocks)
@@ -87,12 +91,13 @@ class CachedLoop:
     def start(self, x) -> SamplingRun:
         about = Run(self.config, Cycle(self.config), frozenset(), TokenRecord(x.shape, (1, 1, 1)), self.report.remark, linear=self.linear,
                     unrefined="" if self.linear else "the loop does not go on by Euler's step",
-                    model=self.report.model)
+                    model=self.report.model, together=self.together)
         self.run = SamplingRun(self.config, self.layout, self.model, about, self.report, self.sigmas, flow=self.predicts == "velocity")
         return self.run
 
-    def finish(self) -> RunReport:
-        """The run is over: what it did."""
+    def finish(self, failed: bool = False) -> RunReport:
+        """The run is over: what it did. failed: by an error, of which other processes are to be told."""
+        self.together.leave(failed)
         if self.run is not None:
             self.run.finish()
         return self.report

@@ -234,7 +234,7 @@ class SamplingRun:
                 with self.lock:
                     held = self.caches.bytes
                     self.caches.drop(group)                         # half renewed: never to be read again
-                    if not out_of_memory(error):
+                    if not (out_of_memory(error) and self.about.together.alone):    # the others would wait for this call
                         raise
                     self.abandon(f"Memory ran out with {readable(held)} in the cache: it was dropped, and the rest is plain")
             del cache                                               # its memory is free before the call runs again
@@ -288,7 +288,7 @@ class SamplingRun:
         """
         if self.memory.budget is None:
             self.opened = self.moment.step.index
-            self.memory.open(self.config, about.x)
+            self.memory.open(self.config, about.x, self.about.together)
             self.plan(about, max(self.memory.conditionings, about.conds) / about.conds)
             about = replace(about, config=self.config, cycle=self.cycle, full=self.kinds)
         elif self.moment.step.index > self.opened:

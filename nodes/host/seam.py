@@ -22,6 +22,7 @@ from ...toca_core.recording import TokenRecord
 from ...toca_core.report import RunReport
 from ...toca_core.run import SamplingRun
 from ...toca_core.schedule import Cycle
+from ...toca_core.together import Alone
 from ..systems import bound_of, system_of
 from ..systems.sizes import patch_of
 from . import companions
@@ -42,15 +43,16 @@ WRAPPERS = {WrappersMP.OUTER_SAMPLE: "outer_sample", WrappersMP.PREPARE_SAMPLING
 SAMPLING: ContextVar["Seam | None"] = ContextVar("sampling", default=None)      # whose run it is, while it lasts
 
 
-def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None):
+def install(model, settings: Settings, on_report=None, on_end=None, node: str | None = None, together=Alone):
     """A clone of a MODEL (ModelPatcher) that caches with these settings; earlier ToCa settings on it are replaced.
 
     on_report: called with the RunReport of every run; by default it is logged and sent to the front end.
     on_end: called with the SamplingRun of every run that came to its end, and the host's percent_to_sigma.
     node: the id of the ToCa Cache in the prompt.
+    together: () -> `together.Together`, where each of several processes computes a part of the same sample.
     """
     model = uninstalled(model)
-    seam = Seam(settings, on_report, on_end, node)
+    seam = Seam(settings, on_report, on_end, node, together)
     for kind, name in WRAPPERS.items():
         model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
     model.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, seam.pre_run)
@@ -75,8 +77,8 @@ def log_of(model) -> RunLog | None:
 class Seam:
     """The wrappers; they hold settings, and what runs leave to read. The run travels in the run's own copy of the model options."""
 
-    def __init__(self, settings: Settings, on_report, on_end, node: str | None):
-        self.settings, self.on_report, self.on_end = settings, on_report, on_end
+    def __init__(self, settings: Settings, on_report, on_end, node: str | None, together):
+        self.settings, self.on_report, self.on_end, self.together = settings, on_report, on_end, together
         self.node, self.log = node, RunLog()
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
@@ -93,10 +95,12 @@ class Seam:
                 if others:
                     run.report.remark(companions.sentence(others))
                 samples = executor(noise, latent_image, sampler, *refined(run, sigmas, *args), **kwargs)
+            run.about.together.leave(failed=False)
             if self.on_end:
                 self.on_end(run, guider.model_patcher.get_model_object("model_sampling").percent_to_sigma)
             return samples
         except BaseException as error:
+            run.about.together.leave(failed=True)
             run.report.remark(f"Stopped early by {type(error).__name__}")
             raise
         finally:
@@ -134,7 +138,7 @@ class Seam:
             report.remark, seed or 0, is_linear(sampler), is_noisy(sampler), region, masked,
             priority_of(options, latent_image, diffusion_model), bound is not None and bound.layout.refreshes,
             bool(system and system.says_picture and system.says_picture(diffusion_model)), model=report.model,
-            unrefined="the sample has parts with noise levels of their own" if packed else unrefined(sampler))
+            unrefined="the sample has parts with noise levels of their own" if packed else unrefined(sampler), together=self.together())
         sigma_range = float(sampling.percent_to_sigma(custom.start_percent)), float(sampling.percent_to_sigma(custom.end_percent))
         return SamplingRun(config, bound and bound.layout, diffusion_model, about, report, sigmas.tolist(), sigma_range,
                            isinstance(sampling, CONST), HostMemory(patcher.model), self.log.begin(self.node, get_executing_context()),

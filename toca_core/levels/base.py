@@ -10,6 +10,7 @@ from ..costs.account import ModelCosts
 from ..keep.memory import Need
 from ..schedule import Cycle, Moment
 from ..select.regions import Region
+from ..together import Alone, Together
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Run:
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
     time_of     (noise level) -> time of forecasts
     says_picture    the model's blocks end in the clean picture, not in the noise in the sample
+    together    the other processes that compute this sample
     refreshes   whether single tokens can go through the model's blocks
     """
     config: ToCaConfig
@@ -45,6 +47,7 @@ class Run:
     time_of: Callable[[float], float] = lambda sigma: sigma
     model: str = field(default="The model")
     unrefined: str = ""
+    together: Alone | Together = Alone()
 
 
 class Level(Protocol):

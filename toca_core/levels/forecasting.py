@@ -48,9 +48,9 @@ class Forecasting:
         return 1.0
 
     def learn(self) -> float | None:
-        if not self.found:
+        error = self.run.together.largest(max((float(error) for error in self.found), default=None))
+        if error is None:
             return None
-        error = max(float(error) for error in self.found)
         self.errors.measured(error, self.computed_share())
         self.found = []
         return 100 * error
