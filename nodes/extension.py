@@ -27,6 +27,10 @@ from .toca_report import ToCaReport
 from .toca_token_map import ToCaTokenMap
 from .toca_token_mask import ToCaTokenMask
 
+NODES = (ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
+         ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCompare, ToCaRatios, ToCaReport,
+         ToCaTokenMap, ToCaCalibrate)
+BESIDE_RAYLIGHT = (ToCaCacheRaylight,)      # of use to nobody without it
 BUNDLED = Path(__file__).resolve().parent.parent / "demo"
 
 
@@ -40,6 +44,4 @@ class ToCaExtension(ComfyExtension):
             server.add_on_prompt_handler(shortener(await self.get_node_list()))
 
     async def get_node_list(self):
-        return [ToCaCache, ToCaLoadDiT, ToCaDiTClass, ToCaLoadPixArt, ToCaLoadOpenSora, ToCaLoadOpenSoraVAE, ToCaOpenSoraLatent,
-                ToCaOpenSoraConditioning, ToCaOpenSoraScheduler, ToCaTokenMask, ToCaRegionPriority, ToCaCompare, ToCaRatios,
-                ToCaReport, ToCaTokenMap, ToCaCalibrate, *([ToCaCacheRaylight] if raylight_installed() else [])]
+        return [*NODES, *(BESIDE_RAYLIGHT if raylight_installed() else ())]

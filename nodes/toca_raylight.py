@@ -20,7 +20,8 @@ class ToCaCacheRaylight(io.ComfyNode):
             display_name="ToCa Cache (Raylight)",
             category="model/patch",
             description="ToCa Cache for Raylight's workers, where several graphics cards compute one picture: what the model predicts is "
-                        "forecast on most steps, and all workers skip the same ones. Put it between Raylight's model loader and its sampler.",
+                        "forecast on most steps, and all workers skip the same ones. Put it between Raylight's model loader and its "
+                        "sampler.",
             search_aliases=["faster", "speed up", "multi GPU", "Ray"],
             inputs=[
                 io.Custom("RAY_ACTORS").Input("ray_actors", tooltip="From Raylight's model loader, or from a node after it."),

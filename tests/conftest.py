@@ -85,7 +85,7 @@ def server():
     """ComfyUI with only this pack loaded, started once for all tests that ask for it."""
     from tools.server import ComfyServer
 
-    with ComfyServer(PROJECT) as server:
+    with ComfyServer(PROJECT, beside=["raylight"]) as server:
         yield server
 
 

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from pathlib import Path
@@ -43,13 +42,14 @@ def as_text(default) -> str:
 
 
 def schemas() -> dict[str, dict]:
-    """The nodes as the host describes them to its front end, by id."""
+    """The nodes as the host describes them to its front end, by id; those too that show only beside another pack."""
     from tools.pack import load_host, pack_module
     load_host()
     import folder_paths
     with tempfile.TemporaryDirectory() as empty:
         folder_paths.set_user_directory(empty)          # whoever writes the page may have saved presets
-        nodes = asyncio.run(pack_module("nodes.extension").ToCaExtension().get_node_list())
+        extension = pack_module("nodes.extension")
+        nodes = *extension.NODES, *extension.BESIDE_RAYLIGHT
         return {node.define_schema().node_id: node.GET_NODE_INFO_V1() for node in nodes}
 
 

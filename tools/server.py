@@ -45,6 +45,7 @@ class ComfyServer:
     """The host on a free loopback port, with folders of its own; up inside the `with` block, gone after it.
 
     models: folders laid out like ComfyUI/models (one subfolder per kind of model).
+    beside: names of folders among the custom nodes, empty ones: what the pack shows only beside other packs is shown.
     folder: where input, output, temp, user and the log go; by default one that is removed at the end.
     """
 
@@ -57,12 +58,13 @@ class ComfyServer:
         folder: Path | None = None,
         arguments: Iterable[str] = (),
         timeout: float = 300,
+        beside: Iterable[str] = (),
     ):
         self.pack = Path(pack).absolute()
         self.comfyui = Path(comfyui or comfyui_path())
         self.port = free_port(port or 0)
         self.models = [Path(path).absolute() for path in models]
-        self.arguments = list(arguments)
+        self.arguments, self.beside = list(arguments), list(beside)
         self.timeout = timeout  # seconds to come up
         self.process: subprocess.Popen | None = None
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="toca-server-", ignore_cleanup_errors=True)
@@ -102,7 +104,7 @@ class ComfyServer:
 
     def _prepare(self) -> Path:
         """Make the folders and the list of search paths; give back the log's path."""
-        for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
+        for name in ("custom_nodes", *(f"custom_nodes/{name}" for name in self.beside), "input", "models", "output", "temp", "user"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         paths: dict[str, list[str]] = {"custom_nodes": [str(self.pack.parent)]}
         for kind in (kind for models in self.models for kind in sorted(models.iterdir()) if kind.is_dir()):

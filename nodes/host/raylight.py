@@ -83,7 +83,8 @@ def put_on(model, widgets: dict, together: bool, told: bool):
     from ...toca_core.together import Alone, Together
     from .publish import log
     from .seam import install
-    return install(model, read(None, **widgets), lambda report: log.info(report.summary()) if told else None, together=Together if together else Alone)
+    return install(model, read(None, **widgets), lambda report: log.info(report.summary()) if told else None,
+                   together=Together if together else Alone)
 
 
 def take_off(model):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from toca_core.config import ToCaConfig
 from toca_core.schedule import queries_read
@@ -144,3 +145,21 @@ def test_random_selection_repeats_with_its_seed():
     a, b = selector(score="random"), selector(score="random")
     assert torch.equal(a.order("mlp"), b.order("mlp"))
     assert not torch.equal(a.order("mlp"), a.order("mlp"))
+
+
+def test_half_precision_ranks_alike_and_makes_no_map_of_32_bits():
+    made = []
+
+    class Watched(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.ndim == 4 and result.shape[-1] == 500:
+                made.append(result.dtype)
+            return result
+
+    q, k = torch.randn(2, 1, 4, 500, 16, generator=torch.Generator().manual_seed(0)).unbind(0)
+    exact = attention.received(q, k, 500)
+    with Watched():
+        found = attention.received(q.bfloat16(), k.bfloat16(), 500)
+    assert found.dtype == torch.float32 and set(made) == {torch.bfloat16}
+    assert torch.corrcoef(torch.stack([exact[0], found[0]]).argsort(1).argsort(1).float())[0, 1] > 0.999

@@ -5,6 +5,7 @@ import random
 import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def sample(rank: int, seed: int, tolerance: float, together, breaks: int | None 
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     loop = toca_core.CachedLoop(torch.nn.Identity(), SIGMAS, level="output", tolerance=tolerance, together=together)
 
-    def velocity():
+    def velocity(step):
         if step == breaks:
             raise ValueError("the model broke")
         computed.append(step)
@@ -31,7 +32,7 @@ def sample(rank: int, seed: int, tolerance: float, together, breaks: int | None 
 
     try:
         for step, (sigma, following) in enumerate(zip(SIGMAS, SIGMAS[1:], strict=False)):
-            x = x + (following - sigma) * loop(sigma, x, velocity)
+            x = x + (following - sigma) * loop(sigma, x, partial(velocity, step))
     except BaseException:
         loop.finish(failed=True)
         raise

@@ -1,4 +1,4 @@
-"""A worker as Raylight's are: a Ray actor with a model of its own, here a tiny FLUX whose tokens are shared out among the workers, on CPUs."""
+"""A worker as Raylight's are: a Ray actor with a model of its own. Here it is a tiny FLUX, whose tokens are shared out, on CPUs."""
 
 import os
 from datetime import timedelta
@@ -15,7 +15,8 @@ class Worker:
         from tools.pack import load_host
         load_host()
         from tools.zoo import builders
-        dist.init_process_group("gloo", rank=rank, world_size=count, init_method=f"tcp://127.0.0.1:{port}", timeout=timedelta(seconds=SECONDS))
+        dist.init_process_group("gloo", rank=rank, world_size=count, init_method=f"tcp://127.0.0.1:{port}",
+                                timeout=timedelta(seconds=SECONDS))
         self.tiny = builders()["flux"].make()
         self.model, self.rank = self.tiny.model, rank
         self.asked, self.disturbed, self.breaks = [], 0.0, None
@@ -68,5 +69,6 @@ class Worker:
 
 
 def environment(project) -> dict:
-    return {"env_vars": {"COMFYUI_PATH": os.environ["COMFYUI_PATH"], "PYTHONPATH": os.pathsep.join([str(project), str(project / "tests/host")]),
-                         "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}}
+    path = os.pathsep.join([str(project), str(project / "tests/host")])
+    return {"env_vars": {"COMFYUI_PATH": os.environ["COMFYUI_PATH"], "PYTHONPATH": path, "OMP_NUM_THREADS": "1",
+                         "PYTHONDONTWRITEBYTECODE": "1"}}

@@ -3,7 +3,6 @@
 Ray and torch.distributed are real; Raylight itself needs graphics cards, and `ray_workers.Worker` stands in for its worker.
 """
 
-import os
 import sys
 import time
 
@@ -24,12 +23,14 @@ def actors():
     """What Raylight's loader gives."""
     sys.path.append(str(ROOT / "tests" / "host"))
     import ray_workers
-    os.environ["RAY_worker_niceness"] = "0"                         # or whatever else runs here goes first
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("RAY_worker_niceness", "0")                  # or whatever else runs here goes first
     ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False,
              runtime_env=ray_workers.environment(ROOT))
     port, made = free_port(0), ray.remote(num_cpus=1)(ray_workers.Worker)
     yield {"workers": [made.remote(rank, 2, port) for rank in range(2)], "else": "passes through"}
     ray.shutdown()
+    monkeypatch.undo()
     sys.path.remove(str(ROOT / "tests" / "host"))
 
 
@@ -63,7 +64,7 @@ def test_two_workers_give_what_one_process_gives(actors, node, widgets):
     alone = tiny.sample(seam.install(tiny.model, read(None, **{"preset": "auto", **widgets}), reports.append), steps=STEPS, texts=(8, 8))
     (first, asked), (second, asked_too) = sampled(node.execute(actors, **widgets).args[0])
     assert asked == asked_too and len(asked) == reports[0].calls("full")
-    assert (first == second).all() and torch.from_numpy(first).allclose(alone, atol=ROUNDING)
+    assert (first == second).all() and torch.tensor(first).allclose(alone, atol=ROUNDING)
 
 
 def test_nothing_stays_on_the_workers(actors, node):

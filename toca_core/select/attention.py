@@ -29,10 +29,10 @@ def parts(q, k):
     return [slice(start, start + chunk) for start in range(0, q.shape[2], chunk)]
 
 
-def weights(q, keys, mask=None):
-    """Softmax rows in float32. q (B, H, n, d), keys (B, H, d, m), mask (B, 1, m) added to the logits -> (B, H, n, m)."""
+def weights(q, keys, mask=None, dtype=torch.float32):
+    """Softmax rows. q (B, H, n, d), keys (B, H, d, m), mask (B, 1, m) added to the logits -> (B, H, n, m)."""
     logits = q @ keys
-    return torch.softmax(logits if mask is None else logits + mask[:, None], dim=-1, dtype=torch.float32)
+    return torch.softmax(logits if mask is None else logits + mask[:, None], dim=-1, dtype=dtype)
 
 
 def scaled_keys(k):
@@ -64,7 +64,8 @@ def received(q, k, queries: int):
     keys, total = scaled_keys(k), torch.zeros(k.shape[0], k.shape[2], device=k.device)
     for part in parts(q, k):
         for group in head_groups(heads, q.device):
-            total += weights(q[:, group, part], keys[:, group]).sum(dim=(1, 2))
+            # In the model's dtype, as the logits are: a third of the bytes of float32, and the sum itself is in float32.
+            total += weights(q[:, group, part], keys[:, group], dtype=q.dtype).sum(dim=(1, 2), dtype=torch.float32)
     return total / (heads * (queries / length))
 
 
