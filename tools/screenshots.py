@@ -140,7 +140,7 @@ def main() -> int:
         return 1
     print("Starting ComfyUI ...", flush=True)
     try:
-        with ComfyServer() as server, launched(chromium()) as browser:
+        with ComfyServer(beside=["raylight"]) as server, launched(chromium()) as browser:
             stand_in(server.folder / "models")
             for language in filter(has_font, THEMES):
                 take_all(server, browser, given.out / ("" if language == "en" else language), given.only, language)
