@@ -9,12 +9,18 @@ from pathlib import Path
 
 import folder_paths
 
+from ...toca_core.together import Alone, Together
+from .publish import log
+from .seam import Seam, loosen
 from .settings import read
 
 PACK = Path(__file__).resolve().parents[2]
 FOLDER = "raylight"             # in the name of its folder among the custom nodes
-SAMPLES = "sampl"               # in the names of a worker's methods that sample
+SAMPLER = "sampler"             # in the names of a worker's methods that sample
 SHARED = ("is_xdit", "is_fsdp")         # of a worker's settings: several hold one model, or compute one sample
+PIPES = "pipefusion_enabled"
+PIPED = ("ToCa Cache (Raylight) does nothing: PipeFusion goes on from one step to the next by what the blocks of the last one gave, which "
+         "a skipped step does not have. Use another of Raylight's ways to share out the work.")
 
 
 def installed() -> bool:
@@ -24,10 +30,21 @@ def installed() -> bool:
 
 
 def cached(ray_actors: dict, widgets: dict) -> dict:
-    """The same workers, which cache while they sample. widgets: of ToCa Cache, as `settings.read` takes them."""
+    """The same workers, which cache while they sample. widgets: of ToCa Cache, as `settings.read` takes them.
+
+    Raises ValueError where a worker, on another machine, has not this pack.
+    """
     import ray
     workers = ray_actors["workers"]
     asked = ray.get(workers[0].get_parallel_dict.remote())
+    if asked.get(PIPES):
+        log.warning(PIPED)
+        return ray_actors
+    try:
+        ray.get([worker.model_function_runner_get_values.remote(by_path("ready")) for worker in workers])
+    except ray.exceptions.RayTaskError as error:
+        raise ValueError(f"A worker of Raylight cannot load ToCa from {PACK}: every machine needs this pack in the same folder. "
+                         f"It says: {error.cause}") from error
     together = any(asked.get(name) for name in SHARED)
     return {**ray_actors, "workers": [CachedWorker(worker, widgets, together, told=index == 0) for index, worker in enumerate(workers)]}
 
@@ -41,7 +58,7 @@ class CachedWorker:
 
     def __getattr__(self, name: str):
         method = getattr(self.worker, name)
-        return Sampling(method, self.worker, self.given) if SAMPLES in name else method
+        return Sampling(method, self.worker, self.given) if SAMPLER in name else method
 
 
 class Sampling:
@@ -67,10 +84,10 @@ def by_path(name: str):
         import sys
         pack = "toca_pack_of_a_worker"
         if pack not in sys.modules:
-            file = f"{folder}/__init__.py"
-            spec = importlib.util.spec_from_file_location(pack, file, submodule_search_locations=[folder])
-            sys.modules[pack] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[pack])
+            spec = importlib.util.spec_from_file_location(pack, f"{folder}/__init__.py", submodule_search_locations=[folder])
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules[pack] = module
         return getattr(importlib.import_module(f"{pack}.nodes.host.raylight"), name)(model, *args)
     return run
 
@@ -78,15 +95,21 @@ def by_path(name: str):
 # ---- in a worker ----
 
 
+def ready(model) -> bool:
+    return True
+
+
 def put_on(model, widgets: dict, together: bool, told: bool):
-    """A worker's MODEL with a cache. together: other workers compute the same sample; told: this one writes the log."""
-    from ...toca_core.together import Alone, Together
-    from .publish import log
-    from .seam import install
-    return install(model, read(None, **widgets), lambda report: log.info(report.summary()) if told else None,
-                   together=Together if together else Alone)
+    """A cache onto a worker's MODEL, which is nobody else's. together: other workers compute the same sample; told: this one tells of its
+    runs, by its output, which Ray shows."""
+    def tell(report):
+        if told:
+            print(report.summary(), flush=True)
+    loosen(model)
+    Seam(read(None, **widgets), tell, together=Together if together else Alone).fasten(model)
+    return model
 
 
 def take_off(model):
-    from .seam import uninstalled
-    return uninstalled(model)
+    loosen(model)
+    return model

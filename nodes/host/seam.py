@@ -52,20 +52,22 @@ def install(model, settings: Settings, on_report=None, on_end=None, node: str | 
     together: () -> `together.Together`, where each of several processes computes a part of the same sample.
     """
     model = uninstalled(model)
-    seam = Seam(settings, on_report, on_end, node, together)
-    for kind, name in WRAPPERS.items():
-        model.add_wrapper_with_key(kind, KEY, getattr(seam, name))
-    model.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, seam.pre_run)
+    Seam(settings, on_report, on_end, node, together).fasten(model)
     return model
 
 
 def uninstalled(model):
     """A clone of a MODEL without ToCa."""
     model = model.clone()
+    loosen(model)
+    return model
+
+
+def loosen(model):
+    """Takes ToCa off a MODEL itself."""
     for kind in WRAPPERS:
         model.remove_wrappers_with_key(kind, KEY)
     model.remove_callbacks_with_key(CallbacksMP.ON_PRE_RUN, KEY)
-    return model
 
 
 def log_of(model) -> RunLog | None:
@@ -77,9 +79,15 @@ def log_of(model) -> RunLog | None:
 class Seam:
     """The wrappers; they hold settings, and what runs leave to read. The run travels in the run's own copy of the model options."""
 
-    def __init__(self, settings: Settings, on_report, on_end, node: str | None, together):
+    def __init__(self, settings: Settings, on_report=None, on_end=None, node: str | None = None, together=Alone):
         self.settings, self.on_report, self.on_end, self.together = settings, on_report, on_end, together
         self.node, self.log = node, RunLog()
+
+    def fasten(self, model):
+        """Onto a MODEL itself; `install` makes a clone first."""
+        for kind, name in WRAPPERS.items():
+            model.add_wrapper_with_key(kind, KEY, getattr(self, name))
+        model.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, self.pre_run)
 
     def outer_sample(self, executor, noise, latent_image, sampler, sigmas, *args, **kwargs):
         guider = executor.class_obj

@@ -132,6 +132,16 @@ def test_every_frame_of_a_video_is_spread_on_its_own():
     assert chosen.order("mlp")[0, 0].tolist() == [0, 3, 1, 2]       # the best of the second frame before the second of the first
 
 
+def test_a_picture_among_other_tokens_is_spread_where_it_lies():
+    """Text before it, a reference after it; where its place is not known, nothing is."""
+    config = ToCaConfig(score="self_attn", staleness_weight=0.0, spread_bonus=9.0, spread_cell=2)
+    for start, expected in ((2, [0, 2, 5, 3, 6, 4, 1]), (None, [0, 2, 3, 6, 5, 4, 1])):
+        chosen = Selector(config, 1, ("mlp",), (2, 1, 2), seed=0, start=lambda tokens, start=start: start)
+        chosen.lay_out(1, 7, torch.device("cpu"))
+        chosen.basis[:] = torch.tensor([[[50.0, 1.0, 4.0, 3.5, 1.5, 2.0, 3.0]]])
+        assert chosen.order("mlp")[0, 0].tolist() == expected
+
+
 def test_other_tokens_start_anew():
     chosen = selector()
     chosen.plan("mlp", [1, 1])

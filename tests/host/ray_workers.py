@@ -19,7 +19,7 @@ class Worker:
                                 timeout=timedelta(seconds=SECONDS))
         self.tiny = builders()["flux"].make()
         self.model, self.rank = self.tiny.model, rank
-        self.asked, self.disturbed, self.breaks = [], 0.0, None
+        self.asked, self.disturbed, self.breaks, self.piped = [], 0.0, None, False
         self.share_out(self.model.model.diffusion_model, count)
 
     def share_out(self, network, count: int):
@@ -47,10 +47,16 @@ class Worker:
         network.forward_orig = forward
 
     def get_parallel_dict(self):
-        return {"is_xdit": True, "is_fsdp": False}
+        return {"is_xdit": True, "is_fsdp": False, "pipefusion_enabled": self.piped}
+
+    def set_piped(self, piped: bool):
+        self.piped = piped
 
     def model_function_runner(self, function, *args, **kwargs):
         self.model = function(self.model, *args, **kwargs)
+
+    def model_function_runner_get_values(self, function, *args, **kwargs):
+        return function(self.model, *args, **kwargs)
 
     def common_ksampler(self, disturbed: float = 0.0, breaks: int | None = None, stops: int | None = None, **given):
         """-> (latent, the steps at which the model ran). disturbed: noise of this worker's own in what its model predicts; breaks: the call

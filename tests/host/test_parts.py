@@ -33,14 +33,16 @@ MODELS = {
     "hidream": [("double_stream_blocks", ["block.attn1"], {"block.ff_i": "img", "block.ff_t": "txt"}, ["img", "txt"]),
                 ("single_stream_blocks", ["block.attn1"], {"block.ff_i": ""}, [""])],
 }
+# Where the picture lies in streams that hold text too; of others that is not known, or they hold it alone.
+PLACES = {"omnigen2": "last", "aura": "last", "hidream": "first"}
 
 
 class Slow:
     """One sampling run of a model in whose modules tokens are put back."""
 
-    def __init__(self, model, grid, bonus: float, settled: bool):
+    def __init__(self, model, grid, bonus: float, settled: bool, place: str):
         """settled: by how little a token settles on a word (s2), not by what it receives (s1)."""
-        self.model, self.grid, self.bonus, self.settled, self.step = model, grid, bonus, settled, -1
+        self.model, self.grid, self.bonus, self.settled, self.place, self.step = model, grid, bonus, settled, place, -1
         self.kept, self.ages, self.received = {}, {}, {}
 
     @property
@@ -108,7 +110,7 @@ class Slow:
                 self.kept[module], self.ages[module] = every.clone(), [[0] * every.shape[1] for _ in every]
                 return output
             for sample, ages in enumerate(self.ages[module]):
-                fresh = self.fresh(self.scores(place, stream, sample, len(ages)), ages)
+                fresh = self.fresh(self.scores(place, stream, sample, len(ages)), ages, stream)
                 for token in range(len(ages)):
                     ages[token] = 0 if token in fresh else ages[token] + 1
                     if token in fresh:
@@ -122,18 +124,20 @@ class Slow:
         own = received[sample, start:start + tokens]
         return (own / own.norm()).tolist()
 
-    def fresh(self, scores, ages):
-        """The tokens of the highest scores, stale ones raised; of a picture without further tokens the best of every square too."""
+    def fresh(self, scores, ages, stream):
+        """The tokens of the highest scores, stale ones raised; of the picture's, where its place is known, the best of every square too."""
         raised = [score + 0.25 * age / CYCLE for score, age in zip(scores, ages, strict=True)]
         frames, rows, columns = self.grid
-        if self.bonus and len(raised) == frames * rows * columns:
+        count = frames * rows * columns
+        start = len(raised) - count if self.place == "last" else 0
+        if self.bonus and stream != "txt" and (self.place or len(raised) == count):
             squares = {}
-            for token, score in enumerate(raised):
+            for token, score in enumerate(raised[start:start + count]):
                 place = token // (rows * columns), token // columns % rows // CELL, token % columns // CELL
-                if place not in squares or score > raised[squares[place]]:
+                if place not in squares or score > raised[start + squares[place]]:
                     squares[place] = token
             for token in squares.values():
-                raised[token] *= 1 + self.bonus
+                raised[start + token] *= 1 + self.bonus
         return sorted(range(len(raised)), key=raised.__getitem__)[-int(RATIO * len(raised)):]
 
 
@@ -163,7 +167,7 @@ def test_what_is_not_fresh_is_what_it_was(checked, score, bonus):
     result = one.tiny.sample(model, steps=STEPS, cfg=1.0, batch=2)
     sizes = one.pack["systems"].system_of(one.tiny.diffusion_model).sizes or one.pack["sizes"].latent_sizes
     grid = sizes(one.tiny.diffusion_model, torch.zeros(2, *one.tiny.shape), torch.zeros(2, 7, 1), {}).grid if bonus else (0, 0, 0)
-    slow = Slow(one.tiny.diffusion_model, grid, bonus, score == "cross_attn")
+    slow = Slow(one.tiny.diffusion_model, grid, bonus, score == "cross_attn", PLACES.get(name, ""))
     with slow.standing_in(stacks):
         expected = one.tiny.sample(steps=STEPS, cfg=1.0, batch=2)
     plain = one.tiny.sample(steps=STEPS, cfg=1.0, batch=2)

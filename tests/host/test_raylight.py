@@ -94,6 +94,24 @@ def test_a_worker_that_stops_tells_the_others(actors, node):
     assert first == second and len(first) == STEPS // 2
 
 
+def test_what_cannot_be_cached_passes_through_and_the_log_says_why(actors, node, caplog):
+    ray.get(actors["workers"][0].set_piped.remote(True))
+    assert node.execute(actors).args[0] is actors and "PipeFusion" in caplog.text
+    ray.get(actors["workers"][0].set_piped.remote(False))
+
+
+def test_a_machine_without_the_pack_is_named(actors, node, monkeypatch, tmp_path):
+    monkeypatch.setattr(pack_module("nodes.host.raylight"), "by_path", lambda name: elsewhere(str(tmp_path)))
+    with pytest.raises(ValueError, match="every machine needs this pack in the same folder"):
+        node.execute(actors)
+
+
+def elsewhere(folder: str):
+    def run(model):
+        raise FileNotFoundError(folder)
+    return run
+
+
 def test_bad_settings_are_refused_before_a_worker_is_asked(node):
     for given, words in (({"tolerance": 1000.0}, "tolerance"), ({"preset": "paper"}, "preset"), ({"refine": 0}, "refine")):
         with pytest.raises(ValueError, match=words):

@@ -93,8 +93,10 @@ class StackCosts:
     def grid_start(self, stream: str, length: int, sizes: Sizes) -> int | None:
         """The same among the `length` tokens of a stream."""
         count, inside = math.prod(sizes.grid), self.grid_in_picture(sizes)
-        if stream == "txt" or inside is None or length < count:
+        if stream == "txt" or length < count:
             return None
+        if inside is None:                                          # a stream of the picture alone is the grid, whatever lies in others
+            return 0 if stream == "img" and length == count else None
         if self.stack.side == "all":
             return {"first": 0, "last": length - count, "alone": 0 if length == count else None}[self.stack.grid]
         return inside if self.stack.side == "first" else max(0, length - sizes.tokens) + inside

@@ -1,7 +1,6 @@
 """From scores to the fresh tokens of a partial step."""
 
 import copy
-import math
 from collections.abc import Callable
 
 import torch
@@ -53,11 +52,14 @@ class Selector:
         else:
             base = scores.influence(basis) if config.score == "self_attn" else scores.control(basis)
         score = base + config.staleness_weight * scores.staleness(self.ages[module][blocks], config.cycle)
-        if self.priority is not None and (start := self.start(score.shape[-1])) is not None:
+        start = self.start(score.shape[-1]) if self.priority is not None or config.spread_bonus else None
+        if self.priority is not None and start is not None:
             score = score * self.weights(score, start)
-        if config.spread_bonus and score.shape[-1] == math.prod(self.grid):                 # text and reference tokens lie on no grid
+        if config.spread_bonus and start is not None:                                       # text and reference tokens lie on no grid
             frames, rows, columns = self.grid
-            score = scores.spread(score.unflatten(-1, (frames, -1)), (rows, columns), config.spread_cell, config.spread_bonus).flatten(-2)
+            on_grid = score[..., start:start + frames * rows * columns]
+            on_grid.copy_(scores.spread(on_grid.unflatten(-1, (frames, -1)), (rows, columns), config.spread_cell,
+                                        config.spread_bonus).flatten(-2))
         return score.argsort(dim=-1, descending=True)
 
     @property
