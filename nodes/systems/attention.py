@@ -30,6 +30,19 @@ def attending_named(args, kwargs, replacement):
     return args, {**kwargs, "transformer_options": replaced_attention(kwargs.get("transformer_options", {}), replacement)}
 
 
+def attending_first(args, kwargs, replacement):
+    """As `attending_named`, of the first attention in a block: what follows it reads the text."""
+    met = []
+
+    def first(run, q, k, v):
+        if met:
+            return run(q, k, v)
+        met.append(True)
+        return replacement(run, q, k, v)
+
+    return attending_named(args, kwargs, first)
+
+
 def watch_attention(arguments: dict, seen) -> dict:
     """A block's arguments, changed so that the host's attention calls seen(q, k), (B, heads, N, d), before it runs."""
     def watched(run, q, k, v):

@@ -1,11 +1,13 @@
 """Wan 2.1 and 2.2 in all the forms that the host knows; two experts are two sampling runs."""
 
+from dataclasses import replace
+
 from ...toca_core import published
 from ...toca_core.families.layout import SideStack
 from ...toca_core.families.parts import Part
 from ...toca_core.families.tokens import TokenStack
 from ...toca_core.system import System
-from .attention import parts
+from .attention import attending_first, parts
 
 PLACE = "comfy.ldm.wan.model."
 
@@ -16,13 +18,25 @@ def context_of(attention, args, kwargs) -> int:
     return args[1].shape[:-1].numel() * (2 if twice else 1)
 
 
+def single(kwargs, cut):
+    """Positions are for each token, modulations for all of them or for each frame."""
+    modulation = kwargs["e"]
+    framed = modulation.ndim == 4 and modulation.shape[1] > 1
+    return {**kwargs, "freqs": cut(kwargs["freqs"]), "e": cut(modulation) if framed else modulation}
+
+
 BLOCKS = parts("blocks", parts=(
-    Part("self_attn"), Part("cross_attn", text=("k", "v"), beside=("k_img", "v_img"), context=context_of), Part("mlp", "ffn")))
+    Part("self_attn"), Part("cross_attn", text=("k", "v"), beside=("k_img", "v_img"), context=context_of), Part("mlp", "ffn")),
+    attending=attending_first, single=single)
 
 WAN = System(
-    "wan", "Wan 2.1 and 2.2: text, picture, camera, control, SCAIL, dance",
-    (*(f"{PLACE}{kind}WanModel" for kind in ("", "Camera", "SCAIL", "SCAIL2")), "comfy.ldm.wan.model_wandancer.WanDancerModel"), (BLOCKS,),
+    "wan", "Wan 2.1 and 2.2: text, picture, camera, control, SCAIL",
+    tuple(f"{PLACE}{kind}WanModel" for kind in ("", "Camera", "SCAIL", "SCAIL2")), (BLOCKS,),
     paper=lambda steps: published.OPEN_SORA, paper_of="Open-Sora")
+
+WAN_DANCER = System(
+    "wan_dancer", "WanDancer", ("comfy.ldm.wan.model_wandancer.WanDancerModel",), (replace(BLOCKS, attending=None),),
+    paper=lambda steps: published.OPEN_SORA, paper_of="Open-Sora", notes="music comes in between the blocks, for all tokens")
 
 WAN_GUIDED = System(
     "wan_guided", "Wan S2V, HuMo, Animate", (f"{PLACE}WanModel_S2V", f"{PLACE}HumoWanModel", "comfy.ldm.wan.model_animate.AnimateWanModel"),

@@ -89,6 +89,7 @@ def side_by_side(k, v):
 class RefreshCall(StackCall):
     """One call of the model. On a skipped step the tokens `fresh` (B, n), indices into the picture's, are computed.
 
+    misplaced    the model has other tokens among the picture's than its sizes tell of, so that no place is known
     since    steps since the last full one
     ahead    how many steps to plan for at a full step
     """
@@ -100,9 +101,11 @@ class RefreshCall(StackCall):
         self.ranking = 0                                            # FLOPs of reading the scores
         self.rows: Any = None
         self.joint_rows: dict[int, torch.Tensor] = {}
+        self.cuts: dict[int, tuple] = {}                            # id of a value -> it, and the fresh tokens' rows of it
         self.choice = cache.config.refresh if cache.plan.count > cache.plan.always else None
         self.compares = self.compares or self.choice == "error" and not skip
         self.fresh: Any = None
+        self.misplaced = False
         if skip:
             self.fresh = cache.plan.at(since)
 
@@ -136,6 +139,9 @@ class RefreshCall(StackCall):
 
     def leave(self, tokens):
         repaid = super().leave(tokens)
+        if tokens.shape[1] != self.about.sizes.tokens:
+            self.misplaced = True
+            return repaid
         if self.choice == "error" and self.token_error is not None:
             self.score = self.token_error.sqrt()
         elif self.score is None:
@@ -146,6 +152,15 @@ class RefreshCall(StackCall):
     def take(self, tokens):
         """The fresh ones of the picture's tokens (B, N, C)."""
         return take_rows(tokens, self.rows, self.fresh.shape[-1])
+
+    def cut(self, value):
+        """Of a value (B or 1, m, ...) for all tokens, or for frames of them in order, the rows of the fresh ones, (B, n, ...)."""
+        if id(value) not in self.cuts:
+            repeats = -(-self.tokens.shape[1] // value.shape[1])
+            batch = torch.arange(len(self.fresh), device=self.fresh.device)[:, None]
+            rows = value.expand(len(self.fresh), *value.shape[1:])[batch, self.fresh // repeats]
+            self.cuts[id(value)] = value, rows
+        return self.cuts[id(value)][1]
 
     def placed(self, output):
         """All tokens after the last block: the forecast, with the fresh ones (B, n, C) in place of theirs."""

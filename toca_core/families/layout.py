@@ -37,7 +37,7 @@ class Layout:
     @property
     def refreshes(self) -> bool:
         """Whether single tokens can go through all blocks (`calls.refresh`)."""
-        return all(stack.attending is not None for stack in self.stacks)
+        return all(stack.attending is not None for stack in self.stacks) and not self.beside
 
     @property
     def levels(self) -> tuple[str, ...]:

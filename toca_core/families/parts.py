@@ -12,7 +12,7 @@ from ..calls.module import Call
 from ..costs import flops
 from ..costs.account import Site, Sizes
 from .contract import Claims
-from .standing import InlineForward, PartForward, found
+from .standing import InlineForward, PartForward, found, place
 from .tokens import BoundTokens, TokenCosts, TokenStack
 
 SHORT = {"self_attn": "attn", "mlp": "mlp"}             # of a module with several streams, behind the stream's name: img_attn, img_mlp
@@ -125,10 +125,15 @@ class PartStack(TokenStack):
     watch    (keyword arguments, seen) -> them again, so that an attention called with them calls seen(q, k, mask), q and k
              (B, heads, N, d), mask (B, 1, m) added to the logits or None, before it runs
     leave_out    (keyword arguments) -> them again, so that such an attention is not computed
+    attending    as in sequential.py, of the picture's own attention, where single tokens can go through a block whose one stream is theirs
+    single       (keyword arguments, cut) -> them again for single tokens, where cut(value) takes their rows of (B or 1, tokens or
+                 frames, ...)
     """
     parts: tuple[Part | Inline, ...] = ()
     watch: Callable = field(default=lambda kwargs, seen: kwargs)
     leave_out: Callable = field(default=lambda kwargs: kwargs)
+    attending: Callable | None = None
+    single: Callable = field(default=lambda kwargs, cut: kwargs)
     modular = True
 
     @property
@@ -176,6 +181,11 @@ class PartCosts(TokenCosts):
         own = next(part.sites(self.stack.name) for part in self.stack.parts if site in part.sites(self.stack.name).values())
         return sum(self.tokens_of(one, sizes) for one in own.values() if one != site)
 
+    def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
+        """Cost of all blocks for `fresh` tokens of each sample that attend to all."""
+        return sum(sum(self.present[site]) * self.module_flops(site, sizes.batch, fresh, self.tokens_of(site, sizes), sizes)
+                   for site in self.sites)
+
     def attending(self, sizes: Sizes) -> int:
         first = next(site for site in self.sites if site.kind == "self_attn")
         return self.tokens_of(first, sizes) + self.others(first, sizes)
@@ -190,8 +200,8 @@ class BoundParts(BoundTokens, PartCosts):
         claims = Claims(model, stack.path)
         for part in stack.parts:
             part.check(self.blocks[0], claims)
-        self.macs, first = 0, next(part for part in stack.parts if part.kind == "self_attn")
-        self.width = flops.width_of(first.module(self.blocks[0], claims))       # a block's first layer may be a modulation
+        self.macs, first = 0, next(part for part in stack.parts if part.kind == "self_attn").module(self.blocks[0], claims)
+        self.width, self.heads = flops.width_of(first), getattr(first, "num_heads", None)       # a block's first layer may be a modulation
         for part in stack.parts:
             macs = [part.macs(block, claims) for block in self.blocks]
             for stream, site in part.sites(stack.name).items():
@@ -213,6 +223,17 @@ class BoundParts(BoundTokens, PartCosts):
                 owner = block if isinstance(part, Inline) else found(block, part.place)
                 if owner is not None:
                     yield owner, forward(self, call, index, owner, scoring[index], part)
+
+    def fresh_in(self, args, kwargs, call, first: bool):
+        """A block's arguments with the fresh tokens alone; what comes out of one block goes into the next as it is."""
+        args, kwargs = list(args), self.stack.single(kwargs, call.cut)
+        if first:
+            place(call.take(self.take(self.stack.main, args, kwargs)), self.stack.main, args, kwargs, self.named)
+        return tuple(args), kwargs
+
+    def fresh_out(self, output, call):
+        """What the last block returns: the fresh tokens among the others."""
+        return call.placed(output)
 
     def scored_streams(self, part) -> list[Site]:
         """One site of every stream that an attention's s1 is for, which shares its scores with the stream's others."""

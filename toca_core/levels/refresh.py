@@ -6,6 +6,8 @@ from ..keep.cache import StackCache
 from ..select.regions import Plan, among
 from .base import Run
 
+OTHERS = "reference pictures lie among the picture's tokens"
+
 
 class Refresh:
     """Settled when a run starts; given up for the rest of it where something turns out to want every token. The report says why.
@@ -37,7 +39,7 @@ class Refresh:
             return StackCache(about.config)
         start = about.bound.stacks[0].grid_in_picture(about.sizes)
         if start is None:
-            self.give_up("No token was computed between full steps, because reference pictures lie among the picture's tokens")
+            self.give_up(f"No token was computed between full steps, because {OTHERS}")
             return StackCache(about.config)
         region, tokens = self.run.region if self.masked else None, about.sizes.tokens           # reference pictures are in no region
         inside = None if region is None else among(region.tokens.flatten(1), start, tokens)

@@ -16,7 +16,7 @@ from ..quality import rms
 from ..swap import swapped
 from .base import Run
 from .forecasting import NO_NOISE, Forecasting
-from .refresh import Refresh
+from .refresh import OTHERS, Refresh
 
 REFRESHED_ERROR = 0.5       # error of computed tokens for that of their forecast, times the noise's share (demo model: 0.45 to 0.1)
 
@@ -68,6 +68,8 @@ class StackLevel(Forecasting):
             output = run_model()
         account(session)
         self.misfit = self.misfit or session.misfit
+        if isinstance(session, RefreshCall) and session.misplaced:
+            self.give_up(f"No token was computed between full steps, because {OTHERS}")
         if session.skip and not session.entered:                    # what came out of it was no answer
             return run_model()
         if session.error is not None:
@@ -89,7 +91,7 @@ class StackLevel(Forecasting):
         masked = self.refresh.masked and isinstance(cache, RefreshCache)
         inside, outside = self.weights(about, masked)
         compared = {"compares": self.compares, "repayment": self.repayment() if not skip else 0.0, "inside": inside, "owed": outside}
-        if not isinstance(cache, RefreshCache) or skip and not self.errors.worthwhile:
+        if not isinstance(cache, RefreshCache) or not self.refresh.active or skip and not self.errors.worthwhile:
             return StackCall(about, cache, skip, **compared)
         since = about.step.index - (self.errors.last_full or 0)
         return RefreshCall(about, cache, skip, since, max(self.config.max_gap, self.config.cycle), **compared)

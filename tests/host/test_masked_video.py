@@ -1,0 +1,134 @@
+"""Masks over video models whose blocks are told part by part (Wan): tokens inside are computed at every step."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tools.pack import pack_module
+
+from .conftest import checked_model
+
+STACK = {"level": "stack", "cycle": 4, "tolerance": None, "repayment": 0.0, "mask_dilation": 0}
+MODELS = ["wan_t2v", "wan_i2v", "wan22_5b", "wan22_camera"]
+STEPS = 6
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def one(request):
+    return checked_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def painted():
+    """painted(model, mask) -> the MODEL with a ToCa Token Mask."""
+    node = pack_module("nodes.toca_token_mask").ToCaTokenMask
+    return lambda model, mask: node.execute(model, mask, 0)[0]
+
+
+def moving(frames: int = 3, size: int = 16):
+    """A square that moves to the right, a mask for each latent frame, on a picture of 8 x 8 latents."""
+    mask = torch.zeros(frames, size, size)
+    for frame in range(frames):
+        mask[frame, 4:8, 4 * frame:4 * frame + 4] = 1
+    return mask
+
+
+def inside():
+    """The same on the latent (3, 8, 8)."""
+    return torch.nn.functional.max_pool2d(moving()[:, None], 2)[:, 0] > 0
+
+
+def rows(model):
+    """How many tokens a block's queries are made for, call by call."""
+    seen = []
+    return seen, model.blocks[1].self_attn.q.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+
+
+def test_the_tokens_of_each_frames_mask_are_computed_at_every_step(one, painted):
+    model, reports = one.cached(**STACK)
+    seen, hook = rows(one.tiny.diffusion_model)
+    with FlopCounterMode(display=False) as counter:
+        result = one.tiny.sample(painted(model, moving()), steps=STEPS)
+    hook.remove()
+    every, few = max(seen), min(seen)
+    kinds = [step.kind for step in reports[0].steps]
+    assert result.isfinite().all() and kinds == ["full", "partial", "partial", "partial", "full", "partial"] and not reports[0].note
+    assert every == 3 * 4 * 4 and few == int(torch.nn.functional.max_pool2d(moving()[:, None], 4).sum())
+    assert seen.count(few) == seen.count(every) * 2                 # four partial steps, two full ones
+    # A picture's tokens in the context are not among a call's sizes: 5% of what so tiny a model computes.
+    pictured = one.tiny.diffusion_model.img_emb is not None
+    assert reports[0].flops == pytest.approx(counter.get_total_flops(), rel=0.06 if pictured else 0.02)
+
+
+@pytest.mark.parametrize("given", [{}, {"batch": 2}, {"texts": (9, 5)}, {"cfg": 1.0}], ids=str)
+def test_they_are_exact_where_nothing_else_has_changed(one, painted, given):
+    """The same input twice, by a sampler that goes nowhere: the keys and values of the others are what they would be."""
+    model, reports = one.cached(order=0, **STACK)
+    first, second = twice(one, painted(model, moving()), **given)
+    assert [step.kind for step in reports[-1].steps] == ["full", "partial"]
+    torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4)
+    assert first.abs().max() > 1e-3
+
+
+def twice(one, model, **given):
+    """What a model says of the same input at two evaluations that follow each other."""
+    import comfy.sample
+    import comfy.samplers
+    said = []
+
+    def sampler(ask, x, sigmas, extra_args=None, callback=None, disable=None):
+        for _ in range(2):
+            said.append(ask(x, sigmas[0].expand(len(x)), **(extra_args or {})))
+        return said[-1]
+    latent, mask = one.tiny.latent(given.get("batch", 1), one.tiny.shape, False)
+    positive, negative = one.tiny.conditioning(*given.get("texts", (7, 7)), False)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        comfy.sample.sample_custom(model, noise, given.get("cfg", 3.0), comfy.samplers.KSAMPLER(sampler), torch.tensor([0.7, 0.6, 0.0]),
+                                   positive, negative, latent, noise_mask=mask, disable_pbar=True, seed=0)
+    return said
+
+
+def test_they_follow_the_model_and_the_others_the_forecast(one, painted):
+    """Inside nearer to the plain run than without the mask; outside as near as without it."""
+    plain = one.tiny.sample(steps=STEPS)
+    errors = []
+    for mask in (None, moving()):
+        model, _ = one.cached(**STACK)
+        result = one.tiny.sample(model if mask is None else painted(model, mask), steps=STEPS)
+        difference = (result - plain).square().mean(1)[0]
+        errors.append((difference[inside()].mean(), difference[~inside()].mean()))
+    (without, around), (computed, beside) = errors
+    assert computed < without and beside < 1.5 * around
+
+
+def test_everything_is_the_plain_run_and_nothing_stays(one, painted):
+    plain = one.tiny.sample(steps=STEPS)
+    model, reports = one.cached(**STACK)
+    assert torch.equal(one.tiny.sample(painted(model, torch.ones(1, 8, 8)), steps=STEPS), plain)
+    assert reports[0].calls("partial") == 0
+    one.tiny.sample(painted(model, moving()), steps=STEPS)
+    assert not any("forward" in module.__dict__ for module in one.tiny.diffusion_model.modules())
+    assert torch.equal(one.tiny.sample(steps=STEPS), plain)
+
+
+@pytest.mark.parametrize("name", ["wan_fun_control", "wan_t2v", "wan_scail"])
+def test_a_reference_among_the_tokens_is_said(painted, name):
+    """Its place is not known, so no token is computed alone, and the report says so."""
+    one = checked_model(name)
+    model, reports = one.cached(**STACK)
+    result = one.tiny.sample(painted(model, moving()), steps=STEPS, reference=True)
+    assert result.isfinite().all() and "reference pictures lie among" in reports[0].note
+
+
+def test_frames_with_a_time_of_their_own(painted):
+    """Wan 2.2 5B holds the first frame, whose modulation is another: the fresh tokens get that of their frame."""
+    one = checked_model("wan22_5b")
+    model, reports = one.cached(**STACK)
+    result = one.tiny.sample(painted(model, moving()), steps=STEPS, reference=True)
+    plain = one.tiny.sample(steps=STEPS, reference=True)
+    without = one.tiny.sample(one.cached(**STACK)[0], steps=STEPS, reference=True)
+    assert reports[0].calls("partial") == 4 and not reports[0].note
+    later = inside()
+    later[0] = False                                                # the first frame is held
+    assert (result - plain).square().mean(1)[0][later].mean() < (without - plain).square().mean(1)[0][later].mean()
