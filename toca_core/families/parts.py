@@ -132,7 +132,7 @@ class PartStack(TokenStack):
     parts: tuple[Part | Inline, ...] = ()
     watch: Callable = field(default=lambda kwargs, seen: kwargs)
     leave_out: Callable = field(default=lambda kwargs: kwargs)
-    attending: Callable | None = None
+    attending: Callable | None = None           # type: ignore[assignment]
     single: Callable = field(default=lambda kwargs, cut: kwargs)
     modular = True
 
