@@ -65,8 +65,11 @@ class ErrorCycle:
         return ((moment.time, moment.share),) if self.relative else moment.pieces
 
     def weight(self, noise: float) -> float:
-        """How much an error counts, by the share of noise; the same in the mean over all shares, whatever is drawn."""
-        return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + LATE_WEIGHT
+        """How much an error counts, by the share of noise; the same in the mean over all shares, whatever is drawn.
+
+        A step from next to no noise puts next to nothing into the sample.
+        """
+        return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + (LATE_WEIGHT if noise > NO_NOISE else 0.0)
 
     def due(self, moment: Moment) -> bool:
         if moment.left is not None:
@@ -79,9 +82,9 @@ class ErrorCycle:
         if step.index < self.config.warmup_steps * parts or self.error is None:
             return step.index % parts == 0
         tolerance, error = self.config.tolerance / 100, mean_growth(self.anchors, moment) / self.unit * self.error * moment.share
-        if noise <= NO_NOISE:                                       # a step from next to no noise puts next to nothing into the sample
-            return error * noise ** (1 + self.drawn) > tolerance
         added = error * self.weight(noise)
+        if noise <= NO_NOISE:
+            return added > tolerance
         self.worthwhile = self.computed == 1 or added > SMALL_SHARE * tolerance
         self.owed += added * (self.computed if self.worthwhile else 1.0)
         return self.owed > tolerance or step.index - self.last_full >= self.config.max_gap * parts

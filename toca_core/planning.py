@@ -31,8 +31,26 @@ def planned(calls: int, anchors: Sequence[float], owed: float, ahead: Sequence[M
             low = middle
         else:
             high, chosen = middle, found
-    others = [step for step in steps if step not in chosen]
-    return frozenset([*sorted(chosen)[:calls], *others[len(others) - max(0, calls - len(chosen)):]])
+    chosen = set(sorted(chosen)[:calls])
+    while len(chosen) < calls:                                      # no limit gives just so many
+        chosen.add(worst(chosen, anchors, ahead, kept, expected))
+    return frozenset(chosen)
+
+
+def worst(chosen: set[int], anchors: Sequence[float], ahead: Sequence[Moment], kept: int, expected: Expected) -> int:
+    """Of the steps that are not computed the one whose forecast is expected to add most."""
+    anchors, found = list(anchors), {}
+    for moment in ahead:
+        if moment.step.index in chosen:
+            anchors = after(anchors, moment, kept)
+        else:
+            found[moment.step.index] = expected(anchors or [ahead[0].time], moment)
+    return max(found, key=found.__getitem__)
+
+
+def after(anchors: Sequence[float], moment: Moment, kept: int) -> list[float]:
+    """The anchors once an evaluation was computed."""
+    return [moment.time, *(anchor for anchor in anchors if anchor != moment.time)][:kept]
 
 
 def computed(limit: float, anchors: Sequence[float], owed: float, ahead: Sequence[Moment], kept: int, expected: Expected) -> set[int]:
@@ -42,5 +60,5 @@ def computed(limit: float, anchors: Sequence[float], owed: float, ahead: Sequenc
         owed += expected(anchors, moment) if anchors else limit
         if not anchors or moment.last or owed > limit:
             found.add(moment.step.index)
-            anchors, owed = [moment.time, *(anchor for anchor in anchors if anchor != moment.time)][:kept], 0.0
+            anchors, owed = after(anchors, moment, kept), 0.0
     return found
