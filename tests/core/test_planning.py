@@ -85,3 +85,12 @@ def test_noise_levels_beside_one_another_by_rounding_are_one():
     assert Timeline([0.5]).settled(0.4) == 0.4                      # of one level alone
     timeline.foresee([1.0, 0.75000004, 0.75])
     assert timeline.known == (1.0, 0.75, 0.75)
+
+
+@pytest.mark.parametrize("steps", [4, 6, 8])
+def test_of_few_steps_only_the_last_is_left_out_that_changes_nothing(steps):
+    """It begins where next to no noise is left (the host's schedule "normal"); every other call is worth more."""
+    sigmas = [1 - step / (steps - 1) * 0.999 for step in range(steps)] + [0.0]
+    assert placed(steps - 1, sigmas) == [*range(steps - 1)]
+    found = placed(steps - 2, sigmas)
+    assert len(found) == steps - 2 and steps - 1 not in found
