@@ -54,7 +54,7 @@ def test_that_there_is_no_fp8_is_known_before_anything_is_kept(pack):
     with Mps():
         assert not storage.has_fp8(torch.device("cpu"))
         plan, wanted = memory.MemoryPlan(None), pack.config.ToCaConfig(cache_dtype="fp8")
-        plan.open(wanted, torch.zeros(1, 4, 8, 8))
+        plan.open(wanted, torch.zeros(1, 4, 8, 8), pack_module("toca_core.together").Alone())
     storage.has_fp8.cache_clear()
     assert storage.has_fp8(torch.device("cpu"))
     chosen, why = plan.choose(wanted, lambda _: memory.Need(1))
