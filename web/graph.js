@@ -60,19 +60,6 @@ export function remount() {
     }
 }
 
-/** "updated": the host has other outputs of nodes than those of a run that has just ended, such as those of the tab that is open now. */
-export const outputs = new EventTarget();
-
-/** Lets a node show what it sent to the browser, when it comes and when the host has it again. */
-export function showOutput(node, show) {
-    chain(node, "onExecuted", show);
-    listenWhileInGraph(node, outputs, { updated: () => {
-        const isInner = node.graph && node.graph !== node.graph.rootGraph;
-        const own = app.nodeOutputs?.[isInner ? `${node.graph.id}:${node.id}` : String(node.id)];
-        if (own) show(own);
-    } });
-}
-
 const INPUTS_OF_SUBGRAPH = -10;        // as links name the node that a subgraph's inputs come from
 
 /** The node that an input's link comes from, out of the subgraph that it is in; undefined where there is none. */

@@ -2,10 +2,12 @@
 
 import multiprocessing
 import random
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,11 +81,14 @@ def budgets(rank: int):
 @pytest.fixture(scope="module")
 def both():
     """both(function, ...) -> what it gave in each of two processes, to which its rank is said first."""
-    port, context = free_port(0), multiprocessing.get_context("spawn")
+    port, context, patch = free_port(0), multiprocessing.get_context("spawn"), pytest.MonkeyPatch()
+    inherited = [entry for entry in sys.path if not Path(entry, "tests", "__init__.py").exists()]       # the host has a package `tests`
+    patch.setattr(sys, "path", inherited)
     pools = [ProcessPoolExecutor(1, context, started, (rank, port)) for rank in range(2)]
-    yield lambda function, *args: [one.result(120) for one in [pool.submit(function, rank, *args) for rank, pool in enumerate(pools)]]
+    yield lambda function, *args: [one.result(300) for one in [pool.submit(function, rank, *args) for rank, pool in enumerate(pools)]]
     for pool in pools:
         pool.shutdown()
+    patch.undo()
 
 
 def test_they_decide_alike_in_many_runs(both):

@@ -68,6 +68,25 @@ def checked_model(name):
         pytest.skip(failure(error))
 
 
+def answers_to_one_input(model, noise, conditioning, cfg: float):
+    """What a MODEL says of the same input at two steps in a row, through the host's guider. conditioning: (positive, negative)"""
+    import comfy.samplers
+    answers = []
+
+    class Repeat(comfy.samplers.Sampler):
+        def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+            answers.extend(model_wrap(noise, sigmas[:1].expand(len(noise)), **extra_args).clone() for _ in range(2))
+            return latent_image
+
+    sigma = model.get_model_object("model_sampling").percent_to_sigma(0.4)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*conditioning)
+    guider.set_cfg(cfg)
+    with torch.inference_mode():
+        guider.sample(noise, torch.zeros_like(noise), Repeat(), torch.tensor([sigma, sigma, 0.0]), disable_pbar=True, seed=0)
+    return answers
+
+
 class Subject:
     """A loaded model with conditioning that fits it."""
 
@@ -101,24 +120,10 @@ class Subject:
         return self.known[repr(key)]
 
     def twice(self, model, cfg=3.0, batch=2, size=(16, 16)):
-        """The model's answers to the same input at two steps in a row, through the host's guider."""
-        import comfy.samplers
-        answers = []
-
-        class Repeat(comfy.samplers.Sampler):
-            def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
-                answers.extend(model_wrap(noise, sigmas[:1].expand(len(noise)), **extra_args).clone() for _ in range(2))
-                return latent_image
-
+        """The model's answers to the same input at two steps in a row."""
         shape = (batch, self.model.model.latent_format.latent_channels, *self.frames, *size)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(6))
-        sigma = self.model.get_model_object("model_sampling").percent_to_sigma(0.4)
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(self.positive, self.negative)
-        guider.set_cfg(cfg)
-        with torch.inference_mode():
-            guider.sample(noise, torch.zeros(shape), Repeat(), torch.tensor([sigma, sigma, 0.0]), disable_pbar=True, seed=0)
-        return answers
+        return answers_to_one_input(model, noise, (self.positive, self.negative), cfg)
 
 
 @pytest.fixture(scope="session", params=["dit", "pixart", "open_sora", "flux"])

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tools.pack import pack_module
 
-from .conftest import checked_model
+from .conftest import answers_to_one_input, checked_model
 
 STACK = {"level": "stack", "cycle": 4, "tolerance": None, "repayment": 0.0, "mask_dilation": 0}
 MODELS = ["wan_t2v", "wan_i2v", "wan22_5b", "wan22_camera"]
@@ -62,7 +62,7 @@ def test_the_tokens_of_each_frames_mask_are_computed_at_every_step(one, painted)
 
 @pytest.mark.parametrize("given", [{}, {"batch": 2}, {"texts": (9, 5)}, {"cfg": 1.0}], ids=str)
 def test_they_are_exact_where_nothing_else_has_changed(one, painted, given):
-    """The same input twice, by a sampler that goes nowhere: the keys and values of the others are what they would be."""
+    """The same input twice: the keys and values of the others are what they would be."""
     model, reports = one.cached(order=0, **STACK)
     first, second = twice(one, painted(model, moving()), **given)
     assert [step.kind for step in reports[-1].steps] == ["full", "partial"]
@@ -70,23 +70,9 @@ def test_they_are_exact_where_nothing_else_has_changed(one, painted, given):
     assert first.abs().max() > 1e-3
 
 
-def twice(one, model, **given):
-    """What a model says of the same input at two evaluations that follow each other."""
-    import comfy.sample
-    import comfy.samplers
-    said = []
-
-    def sampler(ask, x, sigmas, extra_args=None, callback=None, disable=None):
-        for _ in range(2):
-            said.append(ask(x, sigmas[0].expand(len(x)), **(extra_args or {})))
-        return said[-1]
-    latent, mask = one.tiny.latent(given.get("batch", 1), one.tiny.shape, False)
-    positive, negative = one.tiny.conditioning(*given.get("texts", (7, 7)), False)
-    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        comfy.sample.sample_custom(model, noise, given.get("cfg", 3.0), comfy.samplers.KSAMPLER(sampler), torch.tensor([0.7, 0.6, 0.0]),
-                                   positive, negative, latent, noise_mask=mask, disable_pbar=True, seed=0)
-    return said
+def twice(one, model, batch=1, texts=(7, 7), cfg=3.0):
+    noise = torch.randn(batch, *one.tiny.shape, generator=torch.Generator().manual_seed(1))
+    return answers_to_one_input(model, noise, one.tiny.conditioning(*texts, False), cfg)
 
 
 def test_they_follow_the_model_and_the_others_the_forecast(one, painted):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.web.settling import settle
+from tests.web.settling import settle, until
 from tests.web.test_workflows import SET_SAMPLERS, load
 from tools.browser import RUN
 
@@ -124,8 +124,8 @@ def queue(page, seed, steps=STEPS, pictures=1):
 
 
 def idle(page):
-    page.wait_for_function("async () => { const queue = await (await fetch('/queue')).json();"
-                           " return !queue.queue_running.length && !queue.queue_pending.length }", timeout=120_000)
+    until(page, "async () => { const queue = await (await fetch('/queue')).json();"
+                " return !queue.queue_running.length && !queue.queue_pending.length }", seconds=120)
 
 
 @pytest.mark.parametrize("renderer", ["vue"])
@@ -160,12 +160,14 @@ def test_another_workflows_run_never_shows(graph, renderer):
     load(graph, "demo_report")
     graph.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('Shows each step')", timeout=60_000)
     idle(graph)
+    told = "() => document.querySelector('.toca-report')?.innerText"
+    graph.wait_for_function(f"() => ({told})()?.includes('Reads here')", timeout=60_000)       # the host says late which workflow is open
     assert "Shows each step" in words(graph)
     graph.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     graph.wait_for_function("() => document.querySelector('.toca-live')?.innerText.includes(' s')", timeout=60_000)
     assert len(graph.evaluate(PANEL, 0)["bars"]) == STEPS
+    graph.wait_for_function(f"() => ({told})()?.includes('{STEPS} evaluations')", timeout=60_000)
     run(graph, 531 + len(renderer), steps=4)
-    told = "() => document.querySelector('.toca-report')?.innerText"
     graph.wait_for_function(f"() => ({told})()?.includes('4 evaluations')", timeout=60_000)
     before = graph.evaluate(told)
     graph.evaluate("() => app.extensionManager.command.execute('Workspace.NextOpenedWorkflow')")
@@ -177,16 +179,16 @@ def test_another_workflows_run_never_shows(graph, renderer):
 def test_a_reload_in_mid_run_shows_the_run_so_far(open_page):
     page = open_page("canvas", own=True)
     load(page, "demo_auto")
-    queue(page, 541, steps=200, pictures=4)                          # not over before the page is there again
+    queue(page, 541, steps=400, pictures=4)                          # not over before the page is there again
     page.wait_for_function("() => document.querySelector('.toca-live').innerText.includes('Step 6')", timeout=60_000)
     page.wait_for_timeout(3000)                                     # the host keeps drafts of its workflows, after a while
     page.reload()
-    page.wait_for_function("() => document.querySelector('.toca-live')?.innerText.includes(' of 200')", timeout=60_000)
+    page.wait_for_function("() => document.querySelector('.toca-live')?.innerText.includes(' of 400')", timeout=60_000)
     shown = page.evaluate(PANEL, 0)["bars"]
-    assert len(shown) == 200 and sum(kind != "ahead" for kind in shown) >= 6
+    assert len(shown) == 400 and sum(kind != "ahead" for kind in shown) >= 6
     page.wait_for_function("() => /instead of|no time saved/.test(document.querySelector('.toca-live').innerText)", timeout=120_000)
     shown = page.evaluate(PANEL, 0)["bars"]
-    assert len(shown) == 200 and "ahead" not in shown
+    assert len(shown) == 400 and "ahead" not in shown
     page.reload()
     page.wait_for_function("() => /instead of|no time saved/.test(document.querySelector('.toca-live')?.innerText)", timeout=60_000)
     assert page.evaluate(PANEL, 0)["bars"] == shown

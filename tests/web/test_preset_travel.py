@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from tests.web.settling import settle
+from tests.web.settling import settle, until
 from tests.web.test_workflows import SET_SAMPLERS, load, workflow_of
 from tools.browser import RUN
 from tools.workflow import to_prompt
@@ -80,7 +80,7 @@ def test_saved_renamed_and_deleted_from_the_node_and_run_without_its_file(open_p
 
     choose(page, f"Delete {NAME}")
     confirm(page)
-    page.wait_for_function("async () => !Object.keys(await (await fetch('/toca/presets')).json()).length")
+    until(page, "async () => !Object.keys(await (await fetch('/toca/presets')).json()).length")
     page.evaluate("(workflow) => app.loadGraphData(workflow)", saved)       # as on a machine that has no such file
     settle(page)
     assert page.evaluate(f"() => [{PRESET}.value, {PRESET}.options.values.includes({PRESET}.value)]") == [NAME, True]

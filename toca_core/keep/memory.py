@@ -172,8 +172,8 @@ class MemoryPlan:
         """Ask the host what is free beside a call on x (B, C, ...); of several processes the one with the least decides."""
         unbounded = Budget(config.memory_budget * GB or math.inf, given=config.memory_budget > 0)
         found = unbounded if self.host is None else self.host.budget(config.memory_budget, x.shape, x.device)
-        host = together.least(math.inf if found.host is None else found.host)
-        self.budget = replace(found, device=together.least(found.device), host=None if host == math.inf else host, fp8=has_fp8(x.device))
+        host = None if found.host is None else together.least(found.host)
+        self.budget = replace(found, device=together.least(found.device), host=host, fp8=has_fp8(x.device))
 
     @property
     def itemsize(self) -> int:

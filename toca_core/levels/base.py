@@ -28,8 +28,8 @@ class Run:
     priority    (b, N) what multiplies the scores of the picture's tokens, or None
     time_of     (noise level) -> time of forecasts
     says_picture    the model's blocks end in the clean picture, not in the noise in the sample
-    together    the other processes that compute this sample
     refreshes   whether single tokens can go through the model's blocks
+    together    the other processes that compute this sample
     """
     config: ToCaConfig
     cycle: Cycle

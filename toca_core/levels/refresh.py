@@ -6,8 +6,6 @@ from ..keep.cache import StackCache
 from ..select.regions import Plan, among
 from .base import Run
 
-OTHERS = "reference pictures lie among the picture's tokens"
-
 
 class Refresh:
     """Settled when a run starts; given up for the rest of it where something turns out to want every token. The report says why.
@@ -34,17 +32,24 @@ class Refresh:
 
     def new_cache(self, about: CallContext) -> StackCache:
         if self.active and about.hindered:
-            self.give_up(f"No token was computed between full steps, because {about.hindered} needs all of them")
+            self.leave_out(f"{about.hindered} needs all of them")
         if not self.active:
             return StackCache(about.config)
         start = about.bound.stacks[0].grid_in_picture(about.sizes)
         if start is None:
-            self.give_up(f"No token was computed between full steps, because {OTHERS}")
+            self.misplaced()
             return StackCache(about.config)
         region, tokens = self.run.region if self.masked else None, about.sizes.tokens           # reference pictures are in no region
         inside = None if region is None else among(region.tokens.flatten(1), start, tokens)
         priority = None if self.run.priority is None else among(self.run.priority, start, tokens, beside=1.0)
         return RefreshCache(about.config, Plan(about.config, tokens, inside, priority, self.run.seed))
+
+    def misplaced(self):
+        """It is not known where the picture's tokens are."""
+        self.leave_out("reference pictures lie among the picture's tokens")
+
+    def leave_out(self, why: str):
+        self.give_up(f"No token was computed between full steps, because {why}")
 
     def give_up(self, why: str):
         self.masked = self.active = False

@@ -16,7 +16,7 @@ from ..quality import rms
 from ..swap import swapped
 from .base import Run
 from .forecasting import NO_NOISE, Forecasting
-from .refresh import OTHERS, Refresh
+from .refresh import Refresh
 
 REFRESHED_ERROR = 0.5       # error of computed tokens for that of their forecast, times the noise's share (demo model: 0.45 to 0.1)
 
@@ -69,7 +69,7 @@ class StackLevel(Forecasting):
         account(session)
         self.misfit = self.misfit or session.misfit
         if isinstance(session, RefreshCall) and session.misplaced:
-            self.give_up(f"No token was computed between full steps, because {OTHERS}")
+            self.refresh.misplaced()
         if session.skip and not session.entered:                    # what came out of it was no answer
             return run_model()
         if session.error is not None:

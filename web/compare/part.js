@@ -1,6 +1,7 @@
 /** ToCa Compare: the baseline and the accelerated pictures behind one slider. */
 import { api } from "../../../scripts/api.js";
-import { addPanel, chain, showOutput } from "../graph.js";
+import { addPanel, chain } from "../graph.js";
+import { showOutput } from "../live/outputs.js";
 import { compareView } from "./view.js";
 
 const NODE = "ToCaCompare";
@@ -13,7 +14,7 @@ export const compare = {
         const view = compareView(() => node.inputs.slice(0, 2).map((input) => input.label ?? input.localized_name ?? input.name));
         addPanel(node, "panel.compare", view.element, { getMinHeight: () => VIEW_HEIGHT });
         node.setSize(node.size.map((length, axis) => Math.max(length, SIZE[axis])));
-        showOutput(node, (output) => view.show(pairs(output)));
+        showOutput(node, (output) => view.show(pairs(output ?? {})));
         chain(node, "onRemoved", view.remove);
     },
 };

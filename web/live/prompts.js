@@ -7,6 +7,7 @@ import { api } from "../../../scripts/api.js";
 import { reported, stepped } from "./timeline.js";
 
 const MOST = 24, KEPT = 8;                      // prompts known, and of these kept for a page that is loaded anew
+const EVERY = 250;                              // ms between looks at which workflow is open, of which the host sends no event
 const STORED = "ToCa.prompts";                  // in this tab's own storage
 const ENDS = { execution_success: "success", execution_error: "error", execution_interrupted: "interrupted" };
 
@@ -39,6 +40,8 @@ export function follow() {
     for (const type of ["toca.step", "toca.report"]) api.addEventListener(type, ({ detail }) => { came(type, detail); tell(); });
     api.addEventListener("reconnected", catchUp);
     window.addEventListener("pagehide", store);
+    let open = active();
+    setInterval(() => { if (open !== (open = active())) tell(); }, EVERY);
     restore();
     catchUp();
 }
@@ -114,6 +117,9 @@ function isOfOpen(prompt) {
 
 /** Whether a prompt that this page has queued came from the workflow that is open. */
 export const isOpen = (id) => prompts.has(id) && isOfOpen(prompts.get(id));
+
+/** Whether a prompt is known to be of a workflow that is not open. */
+export const isElsewhere = (id) => prompts.get(id)?.graph !== undefined && !isOpen(id);
 
 /**
  * What is to be shown on a ToCa Cache, by its id in prompts: {state, run, count, end, error}, of the last prompt of its workflow.

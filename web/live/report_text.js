@@ -1,6 +1,7 @@
 /** ToCa Report: its text, above its picture, to read and to copy. */
-import { addPanel, refit, showOutput } from "../graph.js";
+import { addPanel, refit } from "../graph.js";
 import { t } from "../words.js";
+import { showOutput } from "./outputs.js";
 
 const WIDTH = 330, HEIGHT = 132, HIGHEST = 260, MARGIN = 6;
 const CSS = `
@@ -22,7 +23,7 @@ export const reportText = {
         addPanel(node, "panel.report", text, { margin: MARGIN, getMinHeight: height, getMaxHeight: height });
         node.setSize([Math.max(WIDTH, node.size[0]), node.computeSize()[1]]);            // or its title would be cut
         showOutput(node, (output) => refit(node, () => {
-            text.textContent = output.text?.join("\n") ?? "";
+            text.textContent = output ? output.text?.join("\n") ?? "" : t("report.quiet");
             text.style.height = "0";                                                     // or the text would be as high as its box
             high = Math.min(Math.max(HEIGHT, text.scrollHeight + 2 * MARGIN), HIGHEST);
             text.style.height = `${high - 2 * MARGIN}px`;
