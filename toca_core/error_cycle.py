@@ -19,6 +19,7 @@ from .schedule import NO_NOISE, Cycle, Moment
 
 BEFORE = 2.0                    # distance in time to where an anchor that is not there yet would be
 LATE_WEIGHT = 0.02              # of an error where no noise is left
+LAST_WEIGHT = 0.002             # of one in a step from next to no noise, which is the run's last
 SMALL_SHARE = 1 / 3             # of the tolerance: where the forecast adds less than that to the sample, no token is computed
 
 
@@ -67,9 +68,10 @@ class ErrorCycle:
     def weight(self, noise: float) -> float:
         """How much an error counts, by the share of noise; the same in the mean over all shares, whatever is drawn.
 
-        A step from next to no noise puts next to nothing into the sample.
+        A step from next to no noise puts little into the sample. (The demo model, 8 pictures: with nothing in its place, 14 to 18 calls of
+        20 lose up to 6 dB; with as much as any other's, 5 calls of 6 or 7 of 8 lose 17 to 29 dB.)
         """
-        return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + (LATE_WEIGHT if noise > NO_NOISE else 0.0)
+        return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + (LATE_WEIGHT if noise > NO_NOISE else LAST_WEIGHT)
 
     def due(self, moment: Moment) -> bool:
         if moment.left is not None:

@@ -80,7 +80,7 @@ def test_more_calls_come_closer(demo, cached):
     for calls in (6, 10, 15):
         model, _ = cached(demo, level="output", trust=False, calls=calls)
         likeness.append(psnr(demo.sample(model, **options), demo.plain(**options)).mean().item())
-    assert likeness[0] + 3 < likeness[1] < likeness[2] - 1
+    assert likeness[0] + 3 < likeness[1] < likeness[2] - 3
 
 
 # ---- steps followed in parts ----
