@@ -50,6 +50,12 @@ def wait_for_reading(page, words):
     page.wait_for_function(f"(words) => ({READING})()?.includes(words)", arg=words)
 
 
+def wait_for_cost(page):
+    """Which is known once the model has run."""
+    page.wait_for_function("(steps) => document.querySelector('.toca-ratios:not([hidden]) .words.small').textContent.includes(steps)",
+                           arg=f"{STEPS} steps")
+
+
 @pytest.fixture
 def charted(open_page):
     """charted(renderer) -> the front end with the workflow, its chart drawn and in sight."""
@@ -104,8 +110,7 @@ def test_what_is_drawn_is_saved_and_run(charted, renderer):
     report = page.evaluate(RUN, [STEPS, 71 + len(renderer)])        # a seed of its own, or the run comes from the server's cache
     partial = [step["fresh_per_block"]["mlp"] for step in report["steps"] if step["kind"] == "partial"]
     assert partial and all(shares == pytest.approx(drawn, abs=1.01 / TOKENS) for shares in partial)
-    page.wait_for_function("(steps) => document.querySelector('.toca-ratios:not([hidden]) .words.small').textContent.includes(steps)",
-                           arg=f"{STEPS} steps")
+    wait_for_cost(page)
     words = page.locator(".toca-ratios:not([hidden]) .words").all_inner_texts()
     assert words[1].startswith(f"{report['plain_flops'] / report['flops']:.2f}x fewer FLOPs")
     assert page.complaints == []
@@ -171,6 +176,8 @@ def test_keys_handles_and_presets(charted):
     assert stored(page) == pytest.approx([0.18 + 0.1 * (1 - 2 * block / 7) for block in range(8)], abs=0.006)
     page.get_by_role("button", name="More at the end").click()
     assert stored(page) == sorted(stored(page))
+    page.evaluate(RUN, [STEPS, 911])                                # from then on it is known how many blocks the model has
+    wait_for_cost(page)
     page.get_by_role("button", name="Paper").click()                # DiT, 0.07 x 2.5, and -0.2 along 27 blocks
     wait_for_reading(page, "of 8")
     assert stored(page)[:2] == pytest.approx([0.175 * 0.8, 0.175 * (0.8 + 0.4 / 27)], abs=0.001)

@@ -24,6 +24,7 @@ export class RatioPanel {
     constructor(source) {
         this.source = source;
         this.modules = [];
+        this.isKnown = false;
         this.paper = this.ratios = this.answer = {};
         this.chosen = "";
         this.block = this.other = 0;            // from one to the other is a group, which is moved together
@@ -92,7 +93,7 @@ export class RatioPanel {
 
     met(model) {
         if (!model?.modules) return;
-        Object.assign(this, { modules: model.modules, paper: model.paper });
+        Object.assign(this, { modules: model.modules, paper: model.paper, isKnown: model.known });
         this.cost.request();
     }
 
@@ -108,8 +109,17 @@ export class RatioPanel {
     told(answer) {
         if (answer.text !== undefined && answer.text !== this.source.text()) return this.cost.request();
         this.answer = answer;
-        if (answer.ratios) this.ratios = answer.ratios;
+        if (answer.ratios) this.ratios = this.isKnown ? answer.ratios : this.asManyAsBefore(answer.ratios);
         return this.draw();
+    }
+
+    /** Of a model that has not run yet the lists in the text say how many blocks it has, also once one number stands for a list. */
+    asManyAsBefore(ratios) {
+        const { lines } = parse(this.source.text());
+        return Object.fromEntries(Object.entries(ratios).map(([name, values]) => {
+            const blocks = this.ratios[name]?.length;
+            return [name, blocks && lines.get(name)?.length === 1 ? Array(blocks).fill(values[0]) : values];
+        }));
     }
 
     get shown() {
