@@ -1,15 +1,20 @@
 """ToCa Cache beside torch.compile: what is compiled, how often, and whether the pictures are those of the run that is not compiled.
 
     python run.py compiling [--models dit flux wan_t2v] [--modes auto stack paper] [--json FILE]
+    python run.py compiling --seconds ROUNDS [--json FILE]
 
 Tiny models with random weights, the whole model or block by block, by the host's own helper and guard filter, before ToCa Cache and
 after. The eager backend traces, guards and splits as inductor does and compiles in no time. *Graphs* and *breaks* are those of the first
 run; *more* are graphs that the second and the third run still add; breaks are counted where they happen, each once.
+
+With --seconds the demo's DiT is compiled by inductor, block by block, and run plain, compiled, cached, and both, in turns.
 """
 
 import argparse
 import json
+import statistics
 import sys
+import time
 from itertools import product
 from pathlib import Path
 
@@ -35,7 +40,6 @@ from tools.zoo.building import Tiny
 config, seam, settings = (pack_module(name) for name in ("toca_core.config", "nodes.host.seam", "nodes.host.settings"))
 MODES = {"auto": ("auto", {"speed": 2.0}), "stack": ("custom", {"level": "stack", "speed": 2.0}), "paper": ("paper", {})}
 RUNS = 3
-COLUMNS = ("model", "compiled", "ToCa Cache", "mode", "graphs", "breaks", "more", "apart", "same steps")
 
 
 def demo() -> Tiny:
@@ -87,20 +91,44 @@ def measure(tiny, name: str, mode: str, whole: bool, first: bool) -> dict:
             "same steps": [step.kind for step in reports[-1].steps] == [step.kind for step in expected[0].steps]}
 
 
+def counted(models, modes) -> list[dict]:
+    rows = []
+    for name in models:
+        tiny = demo() if name == "dit" else zoo.builders()[name].make()
+        rows += [measure(tiny, name, *how) for how in product(modes, (True, False), (True, False))]
+    return rows
+
+
+def seconds(rounds: int, steps: int = 30, batch: int = 4) -> list[dict]:
+    """Medians of runs that took turns, and of each round's speed-up over the plain run; the first, which compiles, does not count."""
+    torch._dynamo.reset()
+    tiny = demo()
+    built = compiled(tiny.model, backend="inductor")
+    models = {"plain": tiny.model, "compiled": built, "cached": cached(tiny.model, "auto")[0], "both": cached(built, "auto")[0]}
+    taken = {name: [] for name in models}
+    for _ in range(rounds + 1):
+        for name, model in models.items():
+            began = time.perf_counter()
+            tiny.sample(model, steps, batch=batch)
+            taken[name].append(time.perf_counter() - began)
+    return [{"run": name, "first run": round(each[0], 1), "seconds": round(statistics.median(each[1:]), 3),
+             "speed-up": round(statistics.median(plain / own for plain, own in zip(taken["plain"][1:], each[1:], strict=True)), 2)}
+            for name, each in taken.items()]
+
+
 def main():
     parser = argparse.ArgumentParser(prog="run.py compiling", description=__doc__.split("\n")[0])
     parser.add_argument("--models", nargs="+", choices=["dit", *zoo.builders()], default=["dit", "flux", "wan_t2v"])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--seconds", type=int, metavar="ROUNDS", help="time the demo's DiT, compiled, cached and both, in so many rounds")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     given = parser.parse_args()
-    table, rows = Table(title="tiny models, backend eager"), []
-    for column in COLUMNS:
+    rows = seconds(given.seconds) if given.seconds else counted(given.models, given.modes)
+    table = Table(title="the demo's DiT, backend inductor" if given.seconds else "tiny models, backend eager")
+    for column in rows[0]:
         table.add_column(column)
-    for name in given.models:
-        tiny = demo() if name == "dit" else zoo.builders()[name].make()
-        for mode, whole, first in product(given.modes, (True, False), (True, False)):
-            rows.append(measure(tiny, name, mode, whole, first))
-            table.add_row(*(str(rows[-1][column]) for column in COLUMNS))
+    for row in rows:
+        table.add_row(*map(str, row.values()))
     Console(width=120).print(table)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

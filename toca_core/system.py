@@ -36,6 +36,7 @@ class System:
     parts       (model, noise level, shapes of the parts, the host's options) -> `calls.context.Part`s, where some have noise levels of
                 their own
     says_picture    (model) -> whether its blocks end in the clean picture, not in the noise or the velocity that nearly all models say
+    text_masked     its `attention_mask` is of the text, in attention that reads nothing else
     plain       why such a model is run plainly, in words; empty where it is cached
     paper       published settings by the number of steps, where there are any
     paper_of    whose they are, where nothing was published for this system: the nearest one's, in words
@@ -53,6 +54,7 @@ class System:
     sizes: Callable[..., Sizes] | None = None
     parts: Callable[..., tuple] | None = None
     says_picture: Callable[..., bool] | None = None
+    text_masked: bool = False
     plain: str = ""
     paper: Callable[[int], ToCaConfig] | None = None
     paper_of: str = ""

@@ -34,10 +34,12 @@ def about_call(executor, x, context, arguments: dict, options: dict) -> tuple:
     return bound_of(model)[0], sizes_of(model, x, context, arguments), conds_of(options)
 
 
-def hindrance(region, x, arguments: dict, options: dict) -> str:
+def hindrance(diffusion_model, region, x, arguments: dict, options: dict) -> str:
     """What works on the tokens of all blocks by their places in the picture, so that none can be computed alone; "" where nothing does."""
+    system, mask = system_of(diffusion_model), arguments.get("attention_mask")
     for name, given in (("a ControlNet", arguments.get("control") is not None),
-                        ("an attention mask", arguments.get("attention_mask") is not None),
+                        ("an attention mask", mask is not None and not (system and system.text_masked)),
+                        ("the strength of a guide", bool(arguments.get("guide_attention_entries"))),
                         ("a patch of another node", bool(options.get("patches") or options.get("patches_replace"))),
                         ("a conditioning for a part of the picture", region is not None and not region.fits(x)),
                         ("a reference picture with a timestep of its own", arguments.get("ref_latents_method") == "index_timestep_zero")):

@@ -195,7 +195,7 @@ class Seam:
         witness = companions.Witness(executor.class_obj.diffusion_model, transformer_options)
         diffusion_model, arguments = plain_model(executor.class_obj.diffusion_model), {"control": control, **kwargs}
         sizes = sizes_of(diffusion_model, x, c_crossattn, arguments)
-        hindered = hindrance(run.about.region, x, arguments, transformer_options)
+        hindered = hindrance(diffusion_model, run.about.region, x, arguments, transformer_options)
         parts = parts_of(diffusion_model, run.moment.sigma, arguments, transformer_options)
         conditionings = transformer_options[INPUTS].of_call(executor.class_obj, x, c_crossattn, {"c_concat": c_concat, **arguments},
                                                             transformer_options)

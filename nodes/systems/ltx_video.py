@@ -3,11 +3,22 @@
 from ...toca_core import published
 from ...toca_core.families.parts import Part
 from ...toca_core.system import System
-from .attention import parts
+from .attention import attending_first, parts
 
-LTX_VIDEO = System("ltx_video", "LTX-Video", ("comfy.ldm.lightricks.model.LTXVModel",), (parts("transformer_blocks", parts=(
-    Part("self_attn", "attn1"), Part("cross_attn", "attn2", text=("to_k", "to_v")), Part("mlp", "ff"))),),
-    paper=lambda steps: published.OPEN_SORA, paper_of="Open-Sora")
+
+def single(kwargs, cut):
+    """Positions are for each token, in a tuple with how they are written; modulations for all of them, or for each."""
+    positions = tuple(cut(part) if hasattr(part, "shape") else part for part in kwargs["pe"])
+    modulation = kwargs["timestep"]
+    return {**kwargs, "pe": positions, "timestep": cut(modulation) if modulation.shape[1] > 1 else modulation}
+
+
+BLOCKS = parts("transformer_blocks", parts=(
+    Part("self_attn", "attn1"), Part("cross_attn", "attn2", text=("to_k", "to_v")), Part("mlp", "ff")),
+    attending=attending_first, single=single)
+
+LTX_VIDEO = System("ltx_video", "LTX-Video", ("comfy.ldm.lightricks.model.LTXVModel",), (BLOCKS,),
+    text_masked=True, paper=lambda steps: published.OPEN_SORA, paper_of="Open-Sora")
 
 LTX2 = System(
     "ltx2", "LTX-2", ("comfy.ldm.lightricks.av_model.LTXAVModel",),

@@ -1,4 +1,4 @@
-"""Masks over video models whose blocks are told part by part (Wan): tokens inside are computed at every step."""
+"""Masks over video models whose blocks are told part by part (Wan, LTX-Video): tokens inside are computed at every step."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from tools.pack import pack_module
 from .conftest import answers_to_one_input, checked_model
 
 STACK = {"level": "stack", "cycle": 4, "tolerance": None, "repayment": 0.0, "mask_dilation": 0}
-MODELS = ["wan_t2v", "wan_i2v", "wan22_5b", "wan22_camera"]
+MODELS = ["wan_t2v", "wan_i2v", "wan22_5b", "wan22_camera", "ltxv"]
 STEPS = 6
 
 
@@ -33,15 +33,16 @@ def moving(frames: int = 3, size: int = 16):
     return mask
 
 
-def inside():
-    """The same on the latent (3, 8, 8)."""
-    return torch.nn.functional.max_pool2d(moving()[:, None], 2)[:, 0] > 0
+def inside(one):
+    """The same on the model's latent (3, rows, columns)."""
+    return torch.nn.functional.max_pool2d(moving()[:, None], 16 // one.tiny.shape[-1])[:, 0] > 0
 
 
 def rows(model):
     """How many tokens a block's queries are made for, call by call."""
     seen = []
-    return seen, model.blocks[1].self_attn.q.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+    queries = model.blocks[1].self_attn.q if hasattr(model, "blocks") else model.transformer_blocks[1].attn1.to_q
+    return seen, queries.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
 
 
 def test_the_tokens_of_each_frames_mask_are_computed_at_every_step(one, painted):
@@ -56,7 +57,7 @@ def test_the_tokens_of_each_frames_mask_are_computed_at_every_step(one, painted)
     assert every == 3 * 4 * 4 and few == int(torch.nn.functional.max_pool2d(moving()[:, None], 4).sum())
     assert seen.count(few) == seen.count(every) * 2                 # four partial steps, two full ones
     # A picture's tokens in the context are not among a call's sizes: 5% of what so tiny a model computes.
-    pictured = one.tiny.diffusion_model.img_emb is not None
+    pictured = getattr(one.tiny.diffusion_model, "img_emb", None) is not None
     assert reports[0].flops == pytest.approx(counter.get_total_flops(), rel=0.06 if pictured else 0.02)
 
 
@@ -83,7 +84,7 @@ def test_they_follow_the_model_and_the_others_the_forecast(one, painted):
         model, _ = one.cached(**STACK)
         result = one.tiny.sample(model if mask is None else painted(model, mask), steps=STEPS)
         difference = (result - plain).square().mean(1)[0]
-        errors.append((difference[inside()].mean(), difference[~inside()].mean()))
+        errors.append((difference[inside(one)].mean(), difference[~inside(one)].mean()))
     (without, around), (computed, beside) = errors
     assert computed < without and beside < 1.5 * around
 
@@ -98,7 +99,7 @@ def test_everything_is_the_plain_run_and_nothing_stays(one, painted):
     assert torch.equal(one.tiny.sample(steps=STEPS), plain)
 
 
-@pytest.mark.parametrize("name", ["wan_fun_control", "wan_t2v", "wan_scail"])
+@pytest.mark.parametrize("name", ["wan_fun_control", "wan_t2v", "wan_scail", "ltxv_guided"])
 def test_a_reference_among_the_tokens_is_said(painted, name):
     """Its place is not known, so no token is computed alone, and the report says so."""
     one = checked_model(name)
@@ -107,14 +108,25 @@ def test_a_reference_among_the_tokens_is_said(painted, name):
     assert result.isfinite().all() and "reference pictures lie among" in reports[0].note
 
 
-def test_frames_with_a_time_of_their_own(painted):
-    """Wan 2.2 5B holds the first frame, whose modulation is another: the fresh tokens get that of their frame."""
-    one = checked_model("wan22_5b")
+@pytest.mark.parametrize("name", ["wan22_5b", "ltxv"])
+def test_frames_with_a_time_of_their_own(painted, name):
+    """The first frame is held, whose modulation is another: the fresh tokens get that of their frame (Wan), or their own (LTX-Video)."""
+    one = checked_model(name)
     model, reports = one.cached(**STACK)
     result = one.tiny.sample(painted(model, moving()), steps=STEPS, reference=True)
     plain = one.tiny.sample(steps=STEPS, reference=True)
     without = one.tiny.sample(one.cached(**STACK)[0], steps=STEPS, reference=True)
     assert reports[0].calls("partial") == 4 and not reports[0].note
-    later = inside()
+    later = inside(one)
     later[0] = False                                                # the first frame is held
     assert (result - plain).square().mean(1)[0][later].mean() < (without - plain).square().mean(1)[0][later].mean()
+
+
+def test_guides_of_a_strength_of_their_own_hinder():
+    """The model gives them a mask over all tokens of its own making; the mask of the text is none of those."""
+    model, hindrance = checked_model("ltxv").tiny.diffusion_model, pack_module("nodes.host.calls").hindrance
+    x, words = torch.zeros(1, 128, 3, 4, 4), torch.ones(1, 7)
+    assert not hindrance(model, None, x, {"attention_mask": words, "guide_attention_entries": None}, {})
+    assert "guide" in hindrance(model, None, x, {"guide_attention_entries": [{"strength": 0.5}]}, {})
+    other = checked_model("pixart_sigma").tiny.diffusion_model
+    assert "mask" in hindrance(other, None, x, {"attention_mask": words}, {})

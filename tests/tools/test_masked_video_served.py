@@ -1,4 +1,4 @@
-"""A mask for each frame of a video, from a graph to the server's answer, on a tiny Wan."""
+"""A mask for each frame of a video, from a graph to the server's answer, on a tiny Wan and a tiny LTX-Video."""
 
 import pytest
 import torch
@@ -6,18 +6,18 @@ from safetensors.torch import load_file
 
 from tools.templates.server import server_with_stand_ins
 
-BUILDER, STEPS, SIDE = "wan_t2v", 6, 64
-LATENT = (3, 8, 8)                      # of the tiny model: frames, rows, columns; two of either make a token
-SQUARE = SIDE // 4                      # a quarter of the picture's side, so two latents, one token
+STEPS, SIDE, FRAMES = 6, 64, 3
+GRID = 4                                # tokens in a row and in a column of both tiny models
+SQUARE = SIDE // GRID                   # one token
 
 
-def graph(*, cached: bool, masked: bool) -> dict:
+def graph(builder: str, *, cached: bool, masked: bool) -> dict:
     """A square that moves to the right by its own width from frame to frame."""
     nodes = {
-        "load": ("StandInModel", {"builder": BUILDER, "file": "wan.safetensors"}),
-        "positive": ("StandInConditioning", {"builder": BUILDER, "negative": False, "reference": False}),
-        "negative": ("StandInConditioning", {"builder": BUILDER, "negative": True, "reference": False}),
-        "latent": ("StandInLatent", {"builder": BUILDER}),
+        "load": ("StandInModel", {"builder": builder, "file": "tiny.safetensors"}),
+        "positive": ("StandInConditioning", {"builder": builder, "negative": False, "reference": False}),
+        "negative": ("StandInConditioning", {"builder": builder, "negative": True, "reference": False}),
+        "latent": ("StandInLatent", {"builder": builder}),
         "sample": ("KSampler", {"model": ["load", 0], "positive": ["positive", 0], "negative": ["negative", 0],
                                 "latent_image": ["latent", 0], "seed": 3, "steps": STEPS, "cfg": 3.0, "sampler_name": "euler",
                                 "scheduler": "simple", "denoise": 1.0}),
@@ -28,7 +28,7 @@ def graph(*, cached: bool, masked: bool) -> dict:
     if masked:
         nodes |= {"black": ("SolidMask", {"value": 0.0, "width": SIDE, "height": SIDE}),
                   "white": ("SolidMask", {"value": 1.0, "width": SQUARE, "height": SQUARE})}
-        for frame in range(LATENT[0]):
+        for frame in range(FRAMES):
             nodes[f"mask {frame}"] = "MaskComposite", {"destination": ["black", 0], "source": ["white", 0], "x": SQUARE * frame,
                                                        "y": SQUARE, "operation": "add"}
             nodes[f"image {frame}"] = "MaskToImage", {"mask": [f"mask {frame}", 0]}
@@ -40,14 +40,14 @@ def graph(*, cached: bool, masked: bool) -> dict:
     return {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
 
 
-@pytest.fixture(scope="module")
-def runs():
-    """name -> (latent (C, 3, 8, 8), the run's report or None)."""
+@pytest.fixture(scope="module", params=["wan_t2v", "ltxv"])
+def runs(request):
+    """name -> (latent (C, 3, rows, columns), the run's report or None)."""
     found = {}
     with server_with_stand_ins() as server:
         for name, which in (("plain", {"cached": False, "masked": False}), ("cached", {"cached": True, "masked": False}),
                             ("masked", {"cached": True, "masked": True})):
-            result = server.client().run(graph(**which), timeout=240)
+            result = server.client().run(graph(request.param, **which), timeout=240)
             assert result.error is None
             [saved] = result.outputs["save"]["latents"]
             latent = load_file(server.folder / "output" / saved["subfolder"] / saved["filename"])["latent_tensor"]
@@ -55,10 +55,10 @@ def runs():
     return found
 
 
-def inside():
-    chosen = torch.zeros(LATENT, dtype=torch.bool)
-    for frame in range(LATENT[0]):
-        chosen[frame, 2:4, 2 * frame:2 * frame + 2] = True
+def inside(latent):
+    chosen, side = torch.zeros(latent.shape[1:], dtype=torch.bool), latent.shape[-1] // GRID
+    for frame in range(FRAMES):
+        chosen[frame, side:2 * side, side * frame:side * (frame + 1)] = True
     return chosen
 
 
@@ -67,7 +67,7 @@ def test_one_token_of_each_frame_is_computed_at_every_step(runs):
     kinds = [step["kind"] for step in report["steps"]]
     shares = [step["fresh_share"].get("blocks") for step in report["steps"] if step["kind"] == "partial"]
     assert kinds == ["full", "partial", "partial", "partial", "full", "partial"] and report["note"] == ""
-    assert shares == [pytest.approx(LATENT[0] / (3 * 4 * 4), abs=1e-6)] * 4
+    assert shares == [pytest.approx(1 / GRID ** 2, abs=1e-6)] * 4
 
 
 def test_outside_it_is_the_run_without_the_mask(runs):
@@ -75,6 +75,6 @@ def test_outside_it_is_the_run_without_the_mask(runs):
     def apart(one, other, where):
         return (runs[one][0] - runs[other][0]).square().mean(0)[where].mean().sqrt()
 
-    chosen = inside()
+    chosen = inside(runs["plain"][0])
     assert apart("masked", "cached", ~chosen) < apart("cached", "plain", ~chosen)
     assert apart("masked", "plain", chosen) < apart("cached", "plain", chosen)
