@@ -94,6 +94,37 @@ def test_pictures_that_are_not_finite_are_called_so(compared):
     assert page.complaints == []
 
 
+def test_what_another_workflow_sent_goes_again(compared):
+    """The host gives it to the node of the same id in the workflow that is open, before it is told whose it is."""
+    page = compared
+    own = page.evaluate("() => document.querySelector('.toca-compare img').src")
+    arrive = """(prompt) => {
+        const node = app.graph.nodes.find((node) => node.type === "ToCaCompare"), own = app.nodeOutputs[node.id];
+        const output = { ...own, a_images: own.b_images };
+        app.api.dispatchCustomEvent("toca.report", { prompt, workflow: prompt && "another", cache: "1", node: "2", run: 0, steps: [],
+            settings: {} });
+        app.api.dispatchCustomEvent("executed", { prompt_id: prompt, node: String(node.id), output });
+        return document.querySelector(".toca-compare img").src;
+    }"""
+    assert page.evaluate(arrive, "of another") == own
+    assert page.evaluate(arrive, "") != own                         # one that nothing is known of is taken as the host takes it
+
+
+def test_where_it_has_nothing_of_its_own_nothing_stays(open_page):
+    page = open_page("canvas")
+    page.evaluate(BUILD)
+    settle(page)
+    pictures = page.evaluate("""() => {
+        const node = app.graph.nodes.find((node) => node.type === "ToCaCompare"), [one, other] = ["1", "2"], prompt = "of another";
+        const output = { a_images: [{ filename: one }], b_images: [{ filename: other }], figures: [{ picture: 1, psnr: 20, ssim: 0.5 }] };
+        app.api.dispatchCustomEvent("toca.report", { prompt, workflow: "another", cache: "1", node: "2", run: 0, steps: [], settings: {} });
+        app.api.dispatchCustomEvent("executed", { prompt_id: prompt, node: String(node.id), output });
+        return [...document.querySelectorAll(".toca-compare img")].map((image) => [image.getAttribute("src"), image.style.visibility]);
+    }""")
+    assert pictures == [[None, "hidden"]] * 2
+    assert page.locator(".toca-compare span").last.inner_text() == ""
+
+
 def test_it_leaves_no_trace_in_workflow_and_prompt_and_goes_with_the_node(compared):
     page = compared
     workflow = json.loads(page.evaluate("() => JSON.stringify(app.graph.serialize())"))

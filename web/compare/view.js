@@ -53,7 +53,8 @@ export function compareView(labels) {
         after.style.clipPath = `inset(0 0 0 ${place}%)`;
         for (const button of [back, forth]) button.hidden = shown.length < 2;
         caption.textContent = pair ? captionOf(pair, index, shown.length) : "";
-        if (pair) [before, after].forEach((image, side) => put(image, side ? pair.after : pair.before));
+        put(before, pair?.before);
+        put(after, pair?.after);
     }
 
     stage.onpointermove = (event) => {
@@ -93,7 +94,10 @@ export function captionOf({ picture, psnr, ssim }, index, count) {
 }
 
 function put(image, address) {
-    if (image.getAttribute("src") !== address) image.src = address;
+    if (address === undefined) {
+        image.removeAttribute("src");
+        image.style.visibility = "hidden";
+    } else if (image.getAttribute("src") !== address) image.src = address;
 }
 
 function made(tag, style, properties = {}, more = "") {
