@@ -265,7 +265,7 @@ def main():
     parser.add_argument("--small", action="store_true", help="a few blocks on few tokens, as on a CPU")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     given = parser.parse_args()
-    if given.profile and not torch.cuda.is_available():
+    if given.profile and not GPU:
         parser.error("--profile looks at the kernels of a graphics card, and there is none")
     if given.profile and (len(given.systems) > 1 or len(given.weights) > 1):
         parser.error("--profile slows what is timed after it: give one of --systems and one of --weights")

@@ -9,8 +9,7 @@ from .attention import attending_first, parts
 def single(kwargs, cut):
     """Positions are for each token, in a tuple with how they are written; modulations for all of them, or for each."""
     positions = tuple(cut(part) if hasattr(part, "shape") else part for part in kwargs["pe"])
-    modulation = kwargs["timestep"]
-    return {**kwargs, "pe": positions, "timestep": cut(modulation) if modulation.shape[1] > 1 else modulation}
+    return {**kwargs, "pe": positions, "timestep": cut(kwargs["timestep"])}
 
 
 BLOCKS = parts("transformer_blocks", parts=(

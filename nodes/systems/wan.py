@@ -21,8 +21,7 @@ def context_of(attention, args, kwargs) -> int:
 def single(kwargs, cut):
     """Positions are for each token, modulations for all of them or for each frame."""
     modulation = kwargs["e"]
-    framed = modulation.ndim == 4 and modulation.shape[1] > 1
-    return {**kwargs, "freqs": cut(kwargs["freqs"]), "e": cut(modulation) if framed else modulation}
+    return {**kwargs, "freqs": cut(kwargs["freqs"]), "e": cut(modulation) if modulation.ndim == 4 else modulation}
 
 
 BLOCKS = parts("blocks", parts=(

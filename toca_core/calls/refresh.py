@@ -154,7 +154,10 @@ class RefreshCall(StackCall):
         return take_rows(tokens, self.rows, self.fresh.shape[-1])
 
     def cut(self, value):
-        """Of a value (B or 1, m, ...) for all tokens, or for frames of them in order, the rows of the fresh ones, (B, n, ...)."""
+        """Of a value (B or 1, m, ...) for all tokens, or for frames of them in order, the rows of the fresh ones, (B, n, ...); one that
+        is the same for all (m = 1) as it is."""
+        if value.shape[1] == 1:
+            return value
         if id(value) not in self.cuts:
             repeats = -(-self.tokens.shape[1] // value.shape[1])
             batch = torch.arange(len(self.fresh), device=self.fresh.device)[:, None]
