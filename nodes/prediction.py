@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from ..toca_core.config import ConfigError, ToCaConfig, cut, shown
+from ..toca_core.checks import ConfigError, cut, shown
+from ..toca_core.config import ToCaConfig
 from ..toca_core.families.layout import Layout
 from ..toca_core.keep import memory
 from ..toca_core.predict import Shape, predict

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ..toca_core.config import ConfigError, shown
+from ..toca_core.checks import ConfigError, shown
 from ..toca_core.finite import dumps
 from . import strict_json
 from .host import user_files

@@ -2,7 +2,7 @@
 
 import json
 
-from ..toca_core.config import cut
+from ..toca_core.checks import cut
 
 
 def loads(data: bytes):

@@ -4,7 +4,7 @@ from functools import cache, partial
 
 from comfy_api.latest import io
 
-from ..toca_core.config import CACHE_DEVICES, CACHE_DTYPES, CYCLE_RULES, LEVELS, STALE_TOKENS, ConfigError
+from ..toca_core.checks import ConfigError
 from .host.calls import plain_model
 from .host.publish import place_of
 from .host.records import RECORDS
@@ -14,6 +14,7 @@ from .host.settings import OF_THE_RUN, PRESETS, SCORES, fit, read
 from .host.user_files import preset_file, preset_of, saved_presets, split_preset
 from .systems import bound_of, system_of
 from .toca_ratios import Ratios
+from .widgets import widget
 
 CUSTOM = " Used with preset custom."
 
@@ -39,89 +40,63 @@ class ToCaCache(io.ComfyNode):
                                        "comes nearer to what very many steps give (sampler euler). paper: ToCa's "
                                        "published settings to the letter. custom: the widgets below. Any other was saved with ToCa "
                                        "Calibrate."),
-                io.Float.Input("fresh_ratio", default=0.1, min=0.0, max=1.0, step=0.01, optional=True,
-                               tooltip="Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
-                                       "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
-                io.Int.Input("cycle", default=3, min=1, max=100, optional=True,
-                             tooltip="Distance in steps between full steps, on which every token is recomputed. "
-                                     "Higher is faster, 1 caches nothing." + CUSTOM),
-                io.Float.Input("mlp_share", default=1.6, min=0.0, max=10.0, step=0.05, optional=True,
-                               tooltip="How much of fresh_ratio the MLPs get: "
-                                       "their share of fresh tokens is fresh_ratio times this." + CUSTOM),
-                io.Float.Input("cross_attn_share", default=0.6, min=0.0, max=10.0, step=0.05, optional=True,
-                               tooltip="How much of fresh_ratio cross-attention gets. "
-                                       "Self-attention is always reused as a whole." + CUSTOM),
-                io.Float.Input("layer_slope", default=0.0, min=-2.0, max=2.0, step=0.05, optional=True,
-                               tooltip="Shifts fresh tokens between blocks: "
-                                       "above 0 the first blocks get more, below 0 the last ones." + CUSTOM),
+                widget("fresh_ratio", "Share of tokens recomputed on partial steps; the others come from the cache. 0 reuses everything, "
+                       "1 caches nothing. (The paper's caching ratio R counts the other way round.)" + CUSTOM),
+                widget("cycle", "Distance in steps between full steps, on which every token is recomputed. "
+                       "Higher is faster, 1 caches nothing." + CUSTOM),
+                widget("mlp_share", "How much of fresh_ratio the MLPs get: "
+                       "their share of fresh tokens is fresh_ratio times this." + CUSTOM),
+                widget("cross_attn_share", "How much of fresh_ratio cross-attention gets. "
+                       "Self-attention is always reused as a whole." + CUSTOM),
+                widget("layer_slope", "Shifts fresh tokens between blocks: "
+                       "above 0 the first blocks get more, below 0 the last ones." + CUSTOM),
                 io.Combo.Input("score", options=["auto", *SCORES], default="auto", optional=True,
                                tooltip="What ranks the tokens. self-attention: those that others attend to most (s1). cross-attention: "
                                        "those least settled on a word (s2). random: the control. auto: cross-attention where the model "
                                        "has it." + CUSTOM),
-                io.Float.Input("step_slope", default=0.0, min=-2.0, max=2.0, step=0.05, optional=True, advanced=True,
-                               tooltip="Shifts fresh tokens between steps: above 0 early steps get more, below 0 late ones." + CUSTOM),
-                io.Combo.Input("cycle_rule", options=list(CYCLE_RULES), default="fixed", optional=True, advanced=True,
-                               tooltip="fixed: a full step every `cycle` steps. multiples: on the steps whose number is a multiple of it. "
-                                       "dit, pixart: the released schedules, which vary the distance." + CUSTOM),
-                io.Float.Input("staleness_weight", default=0.25, min=0.0, max=10.0, step=0.05, optional=True, advanced=True,
-                               tooltip="How strongly tokens that were not recomputed for long are preferred (s3)." + CUSTOM),
-                io.Float.Input("spread_bonus", default=0.4, min=0.0, max=10.0, step=0.05, optional=True, advanced=True,
-                               tooltip="Spreads the fresh tokens over the picture: "
-                                       "the best token of every cell is raised by this share (s4)." + CUSTOM),
-                io.Int.Input("spread_cell", default=2, min=1, max=64, optional=True, advanced=True,
-                             tooltip="Side of those cells, in tokens." + CUSTOM),
-                io.Float.Input("start_percent", default=0.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
-                               tooltip="Where in the sampling process caching begins; before it every step is computed in full."),
-                io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
-                               tooltip="Where in the sampling process caching ends; after it every step is computed in full."),
-                io.Int.Input("warmup_steps", default=1, min=1, max=1000, optional=True, advanced=True,
-                             tooltip="Number of full steps at the start." + CUSTOM),
+                widget("step_slope", "Shifts fresh tokens between steps: above 0 early steps get more, below 0 late ones." + CUSTOM),
+                widget("cycle_rule", "fixed: a full step every `cycle` steps. multiples: on the steps whose number is a multiple of it. "
+                       "dit, pixart: the released schedules, which vary the distance." + CUSTOM),
+                widget("staleness_weight", "How strongly tokens that were not recomputed for long are preferred (s3)." + CUSTOM),
+                widget("spread_bonus", "Spreads the fresh tokens over the picture: "
+                       "the best token of every cell is raised by this share (s4)." + CUSTOM),
+                widget("spread_cell", "Side of those cells, in tokens." + CUSTOM),
+                widget("start_percent", "Where in the sampling process caching begins; before it every step is computed in full."),
+                widget("end_percent", "Where in the sampling process caching ends; after it every step is computed in full."),
+                widget("warmup_steps", "Number of full steps at the start." + CUSTOM),
                 io.Boolean.Input("verbose", default=False, optional=True, advanced=True, tooltip="Log one line per step."),
                 io.String.Input("block_ratios", default="", multiline=True, optional=True, advanced=True,
                                 tooltip="Shares of fresh tokens block by block, in place of fresh_ratio, shares and layer_slope: one line "
                                         "per module, such as `mlp: 0.4, 0.3, 0.2`; one number stands for all blocks." + CUSTOM),
-                io.Float.Input("parallel_mlp_share", default=1.6, min=0.0, max=10.0, step=0.05, optional=True, advanced=True,
-                               tooltip="How much of fresh_ratio the MLPs of single blocks get (FLUX); "
-                                       "mlp_share is then that of the double blocks." + CUSTOM),
-                io.Int.Input("cross_attn_cycle", default=0, min=0, max=100, optional=True, advanced=True,
-                             tooltip="A cycle of cross-attention's own; 0: as cycle." + CUSTOM),
-                io.Int.Input("mlp_cycle", default=0, min=0, max=100, optional=True, advanced=True,
-                             tooltip="A cycle of the MLPs' own; 0: as cycle." + CUSTOM),
-                io.Float.Input("tolerance", default=-1.0, min=-1.0, max=100.0, step=0.05, round=0.001, optional=True,
-                               tooltip="How much error, in percent, skipped steps may add before a full one is due; higher is faster. "
-                                       "0 skips nothing, 0.1 is hard to tell from the original, 0.8 shows in details. -1: 0.2 with "
-                                       "preset auto; the fixed cycle with custom, where a tolerance counts at levels stack and output."),
-                io.Combo.Input("level", options=list(LEVELS), default="module", optional=True,
-                               tooltip="module: every attention and MLP keeps its output, and the fresh tokens are recomputed (ToCa). "
-                                       "stack: one change per token stands for all blocks together; fast, and small in memory. "
-                                       "output: what the model predicts is forecast, whatever model it is. Where a model has no such "
-                                       "level, the next one is used and the report says so." + CUSTOM),
-                io.Combo.Input("stale_tokens", options=list(STALE_TOKENS), default="reuse", optional=True,
-                               tooltip="With level module, what is not recomputed: reuse takes it as it was, forecast continues it "
-                                       "from the last full steps." + CUSTOM),
-                io.Int.Input("order", default=1, min=0, max=2, optional=True, advanced=True,
-                             tooltip="Of forecasts: 0 as at the last full step, 1 along a line through the last two, 2 along a parabola "
-                                     "through three." + CUSTOM),
-                io.Float.Input("memory_budget", default=0.0, min=0.0, max=1024.0, step=0.1, optional=True, advanced=True,
-                               tooltip="GB of the model's device that the cache may take. Where it would be larger, it is kept in fewer "
-                                       "bits, in the host's memory or at a coarser level, or not at all; the log says which. 0: what is "
-                                       "free there; then it is kept in the host's memory or not at all, and the picture stays the same."),
-                io.Combo.Input("cache_device", options=list(CACHE_DEVICES), default="gpu", optional=True, advanced=True,
-                               tooltip="Where the cache lies. gpu: beside the model, the fastest. cpu: in the host's memory, brought back "
-                                       "block by block; for when the graphics card is full."),
-                io.Combo.Input("cache_dtype", options=list(CACHE_DTYPES), default="same", optional=True, advanced=True,
-                               tooltip="In how many bits. same: as the model computes, without loss. bf16: half of float32. fp8: half of "
-                                       "16-bit, with a scale per token; the picture changes a little."),
+                widget("parallel_mlp_share", "How much of fresh_ratio the MLPs of single blocks get (FLUX); "
+                       "mlp_share is then that of the double blocks." + CUSTOM),
+                widget("cross_attn_cycle", "A cycle of cross-attention's own; 0: as cycle." + CUSTOM),
+                widget("mlp_cycle", "A cycle of the MLPs' own; 0: as cycle." + CUSTOM),
+                widget("tolerance", "How much error, in percent, skipped steps may add before a full one is due; higher is faster. "
+                       "0 skips nothing, 0.1 is hard to tell from the original, 0.8 shows in details. -1: 0.2 with "
+                       "preset auto; the fixed cycle with custom, where a tolerance counts at levels stack and output."),
+                widget("level", "module: every attention and MLP keeps its output, and the fresh tokens are recomputed (ToCa). "
+                       "stack: one change per token stands for all blocks together; fast, and small in memory. "
+                       "output: what the model predicts is forecast, whatever model it is. Where a model has no such "
+                       "level, the next one is used and the report says so." + CUSTOM),
+                widget("stale_tokens", "With level module, what is not recomputed: reuse takes it as it was, forecast continues it "
+                       "from the last full steps." + CUSTOM),
+                widget("order", "Of forecasts: 0 as at the last full step, 1 along a line through the last two, 2 along a parabola "
+                       "through three." + CUSTOM),
+                widget("memory_budget", "GB of the model's device that the cache may take. Where it would be larger, it is kept in fewer "
+                       "bits, in the host's memory or at a coarser level, or not at all; the log says which. 0: what is "
+                       "free there; then it is kept in the host's memory or not at all, and the picture stays the same."),
+                widget("cache_device", "Where the cache lies. gpu: beside the model, the fastest. cpu: in the host's memory, brought back "
+                       "block by block; for when the graphics card is full."),
+                widget("cache_dtype", "In how many bits. same: as the model computes, without loss. bf16: half of float32. fp8: half of "
+                       "16-bit, with a scale per token; the picture changes a little."),
                 Ratios.Input("ratios", optional=True,
                              tooltip="Shares of fresh tokens block by block, from ToCa Ratios; they go before block_ratios." + CUSTOM),
-                io.Int.Input("calls", default=0, min=0, max=10000, optional=True, extra_dict={"one_call": ONE_CALL},
-                             tooltip="How many calls of the model a run may take, so that its time is known beforehand; they go where "
-                                     "forecasts err most. It takes the place of tolerance. 0: off."),
-                io.Float.Input("speed", default=0.0, min=0.0, max=100.0, step=0.1, round=0.01, optional=True,
-                               tooltip="The same as a speed: 2 computes half of the steps, 3 a third. 0: off."),
-                io.Int.Input("refine", default=1, min=1, max=64, optional=True,
-                             tooltip="Cuts every step into so many parts, at the same number of calls: the picture comes nearer to what "
-                                     "very many steps give, and differs from the plain run's. With sampler euler. 1: off."),
+                widget("calls", "How many calls of the model a run may take, so that its time is known beforehand; they go where "
+                       "forecasts err most. It takes the place of tolerance. 0: off.", extra_dict={"one_call": ONE_CALL}),
+                widget("speed", "The same as a speed: 2 computes half of the steps, 3 a third. 0: off."),
+                widget("refine", "Cuts every step into so many parts, at the same number of calls: the picture comes nearer to what "
+                       "very many steps give, and differs from the plain run's. With sampler euler. 1: off."),
             ],
             outputs=[io.Model.Output(tooltip="The model, cached during sampling.")],
             hidden=[io.Hidden.unique_id],

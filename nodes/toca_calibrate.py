@@ -8,7 +8,8 @@ from comfy.samplers import SAMPLER_NAMES, SCHEDULER_NAMES
 from comfy_api.latest import io
 
 from ..toca_core import calibration
-from ..toca_core.config import ConfigError, ToCaConfig, number
+from ..toca_core.checks import ConfigError, Number
+from ..toca_core.config import ToCaConfig
 from ..toca_core.keep import memory
 from .calibration_picture import curve, picture, sizes
 from .choices import check_choices
@@ -72,7 +73,7 @@ class ToCaCalibrate(io.ComfyNode):
     def execute(cls, model, positive, negative, latent, target="2.5x", steps=20, cfg=4.0, sampler_name="euler", scheduler="simple",
                 first_seed=0, effort=2, save_as="", sensitivity=True, vae=None, **_) -> io.NodeOutput:
         check_choices(cls, sampler_name=sampler_name, scheduler=scheduler)
-        number(0, 100)("cfg", cfg)
+        Number(0, 100)("cfg", cfg)
         target = calibration.parse_target(target)
         save_as = save_as.strip() and user_files.check_name("save_as", save_as.strip(), PRESETS)
         sampling = Sampling(model, positive, negative, latent, steps, cfg, sampler_name, scheduler, first_seed)

@@ -5,7 +5,7 @@ import re
 
 from comfy_api.latest import io
 
-from ..toca_core.config import cut, shown
+from ..toca_core.checks import cut, shown
 from .models.dit import DiT
 from .models.dit_loader import conditioning
 

@@ -4,7 +4,7 @@ import torch
 
 from comfy_api.latest import io
 
-from ..toca_core.config import number
+from ..toca_core.checks import Number
 from .models.stdit3_loader import DEFAULT_FPS, FPS, NULL_CAPTION, PIXELS
 
 CAPTION_TOKENS = 300                            # model_max_length of the release, the end token included
@@ -43,7 +43,7 @@ class ToCaOpenSoraConditioning(io.ComfyNode):
     @classmethod
     def execute(cls, clip, text, aesthetic=6.5, motion=-1.0, fps=DEFAULT_FPS, width=0, height=0, **_) -> io.NodeOutput:
         for name, value, low, high in (("aesthetic", aesthetic, -1, 10), ("motion", motion, -1, 100), ("fps", fps, 1, 120)):
-            number(low, high)(name, value)
+            Number(low, high)(name, value)
         if bool(width) != bool(height):
             raise ValueError(f"ToCa Open-Sora Conditioning got width {width} and height {height}; give both, or 0 for both.")
         tokens = clip.tokenize(caption(text, aesthetic, motion))

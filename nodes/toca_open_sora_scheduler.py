@@ -5,7 +5,7 @@ import torch
 import comfy.model_sampling
 from comfy_api.latest import io
 
-from ..toca_core.config import number
+from ..toca_core.checks import Number
 from .models.open_sora_schedule import frame_count, sampling_times
 
 
@@ -29,7 +29,7 @@ class ToCaOpenSoraScheduler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, steps=30, latent=None, denoise=1.0, **_) -> io.NodeOutput:      # the host asks for a latent
-        number(0, 1)("denoise", denoise)
+        Number(0, 1)("denoise", denoise)
         sampling = model.get_model_object("model_sampling")
         if not isinstance(sampling, comfy.model_sampling.CONST):
             raise ValueError(f"ToCa Open-Sora Scheduler got a model that is no rectified flow ({type(sampling).__name__}); "

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..toca_core.config import check_block_ratios
+from ..toca_core.checks import BlockRatios
 from .host.block_ratios import parse_block_ratios
 
 Ratios = io.Custom("TOCA_RATIOS")       # as ToCaConfig.block_ratios: ((module, (share in 0..1, ...)), ...)
@@ -32,5 +32,5 @@ class ToCaRatios(io.ComfyNode):
     @classmethod
     def execute(cls, ratios=FLAT, **_) -> io.NodeOutput:
         parsed = parse_block_ratios(ratios, "ratios")
-        check_block_ratios("ratios", parsed)
+        BlockRatios()("ratios", parsed)
         return io.NodeOutput(parsed)

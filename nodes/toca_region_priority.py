@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..toca_core.config import number
+from ..toca_core.checks import Number
 from .host.regions import PRIORITY_KEY, RegionPriority, with_option
 
 
@@ -28,5 +28,5 @@ class ToCaRegionPriority(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, mask, strength=1.0, **_) -> io.NodeOutput:
-        number(0, 100)("strength", strength)                        # the host lets a value pass that is no number, or comes by a link
+        Number(0, 100)("strength", strength)                        # the host lets a value pass that is no number, or comes by a link
         return io.NodeOutput(with_option(model, PRIORITY_KEY, RegionPriority(mask, strength)))

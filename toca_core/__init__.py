@@ -3,7 +3,8 @@
 `CachedLoop` caches a torch model in a denoising loop of one's own; a host has its own seam and uses `run.SamplingRun`.
 """
 
-from .config import ConfigError, ToCaConfig
+from .checks import ConfigError
+from .config import ToCaConfig
 from .families.tokens import TokenStack
 from .loop import CachedLoop
 

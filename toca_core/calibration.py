@@ -10,7 +10,8 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .config import ConfigError, ToCaConfig, shown
+from .checks import ConfigError, shown
+from .config import ToCaConfig
 from .error_cycle import ErrorCycle
 from .presets import TOLERANCE
 from .quality import IDENTICAL

@@ -1,40 +1,28 @@
 """What a user can set, checked once."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .checks import BlockRatios, Choice, ConfigError, Domain, Flag, Number
 
 KINDS = ("self_attn", "cross_attn", "mlp", "parallel_mlp")      # of modules; the last one runs beside attention (FLUX single blocks)
 SCORES = ("self_attn", "cross_attn", "random")
 CYCLE_RULES = ("fixed", "multiples", "dit", "pixart")
 LEVELS = ("module", "stack", "output")
 STALE_TOKENS = ("reuse", "forecast")
-# Settings that count at level module alone, and those that do not count there.
-OF_MODULES = ("fresh_ratio", "cross_attn_cycle", "mlp_cycle", "cross_attn_share", "mlp_share", "parallel_mlp_share", "layer_slope",
-              "layer_divisor", "step_slope", "block_ratios", "score", "spread_bonus", "spread_cell", "stale_tokens")
-OF_STEPS = ("tolerance", "calls", "speed", "refine", "max_gap", "repayment", "token_mask", "mask_dilation", "refresh_ratio", "refresh")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
 SMALLEST_TOLERANCE = 1e-4       # percent, below which lies what float32 computations differ by
 REFRESHES = ("error", "self_attn", "random")
 BASES, FORECAST_TIMES = ("taylor", "chebyshev"), ("sigma", "log_snr")
-SHOWN = 60              # characters of a value in an error
+MODULE, STEPS = "module", "steps"           # where a setting counts: at level module alone, or at those alone that forecast whole steps
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names it, its value and the remedy."""
+def setting(default, domain: Domain, counts: str = "", /, *, advanced: bool = False, **widget) -> Any:
+    """One setting. widget: in what its widget differs, `default`, `min` and `max`, and its `step` and `round`.
 
-
-def shown(value, most: int = SHOWN) -> str:
-    """Any value as an error shows it, on one line and not too long."""
-    try:
-        return cut(repr(value[:most + 1] if isinstance(value, (str, bytes)) else value), most)
-    except Exception:                                               # a number of too many digits, lists in lists in lists
-        return f"<{type(value).__name__} that is too large to show>"
-
-
-def cut(text: str, most: int = SHOWN) -> str:
-    """A name as an error shows it, on one line and not too long."""
-    start = text[:most + 1]
-    start = start if start.isprintable() else repr(start)[1:-1]
-    return start if len(start) <= most else start[:most] + "..."
+    A fresh node's shares and spread_bonus are those published for PixArt, and those of the core make no difference.
+    """
+    return field(default=default, metadata={"domain": domain, "counts": counts, "advanced": advanced, "widget": widget})
 
 
 @dataclass(frozen=True)
@@ -88,49 +76,49 @@ class ToCaConfig:
     refresh           what chooses them: the error of their last forecast ("error"), s1 ("self_attn") or "random"
     start_percent, end_percent   range of the sampling process, in 0..1, in which steps may be partial
     """
-    fresh_ratio: float = 0.1
-    cycle: int = 3
-    cross_attn_cycle: int | None = None
-    mlp_cycle: int | None = None
-    cycle_rule: str = "fixed"
-    warmup_steps: int = 1
-    cross_attn_share: float = 1.0
-    mlp_share: float = 1.0
-    parallel_mlp_share: float = 1.0
-    layer_slope: float = 0.0
-    layer_divisor: int | None = None
-    step_slope: float = 0.0
-    block_ratios: tuple[tuple[str, tuple[float, ...]], ...] = ()
-    score: str = "self_attn"
-    score_queries: float = 0.125
-    staleness_weight: float = 0.25
-    spread_bonus: float = 0.0
-    spread_cell: int = 2
-    level: str = "module"
-    stale_tokens: str = "reuse"
-    order: int = 1
-    basis: str = "taylor"
-    forecast_time: str = "log_snr"
-    trust: bool = True
-    tolerance: float | None = None
-    calls: int = 0
-    speed: float = 0.0
-    refine: int = 1
-    max_gap: int = 8
-    repayment: float = 1.0
-    memory_budget: float = 0.0
-    cache_device: str = "gpu"
-    cache_dtype: str = "same"
-    token_mask: bool = False
-    mask_dilation: int = 1
-    refresh_ratio: float = 0.0
-    refresh: str = "error"
-    start_percent: float = 0.0
-    end_percent: float = 1.0
+    fresh_ratio: float = setting(0.1, Number(0, 1), MODULE, step=0.01)
+    cycle: int = setting(3, Number(1, 100, whole=True))
+    cross_attn_cycle: int | None = setting(None, Number(1, 100, whole=True, none=True), MODULE, advanced=True, default=0, min=0)
+    mlp_cycle: int | None = setting(None, Number(1, 100, whole=True, none=True), MODULE, advanced=True, default=0, min=0)
+    cycle_rule: str = setting("fixed", Choice(CYCLE_RULES), advanced=True)
+    warmup_steps: int = setting(1, Number(1, 1000, whole=True), advanced=True)
+    cross_attn_share: float = setting(1.0, Number(0, 10), MODULE, default=0.6, step=0.05)
+    mlp_share: float = setting(1.0, Number(0, 10), MODULE, default=1.6, step=0.05)
+    parallel_mlp_share: float = setting(1.0, Number(0, 10), MODULE, advanced=True, default=1.6, step=0.05)
+    layer_slope: float = setting(0.0, Number(-10, 10), MODULE, min=-2.0, max=2.0, step=0.05)
+    layer_divisor: int | None = setting(None, Number(1, 10000, whole=True, none=True), MODULE)
+    step_slope: float = setting(0.0, Number(-10, 10), MODULE, advanced=True, min=-2.0, max=2.0, step=0.05)
+    block_ratios: tuple[tuple[str, tuple[float, ...]], ...] = setting((), BlockRatios(), MODULE, advanced=True)
+    score: str = setting("self_attn", Choice(SCORES), MODULE)
+    score_queries: float = setting(0.125, Number(0, 1))
+    staleness_weight: float = setting(0.25, Number(0, 100), advanced=True, max=10.0, step=0.05)
+    spread_bonus: float = setting(0.0, Number(0, 100), MODULE, advanced=True, default=0.4, max=10.0, step=0.05)
+    spread_cell: int = setting(2, Number(1, 64, whole=True), MODULE, advanced=True)
+    level: str = setting("module", Choice(LEVELS))
+    stale_tokens: str = setting("reuse", Choice(STALE_TOKENS), MODULE)
+    order: int = setting(1, Number(0, 2, whole=True), advanced=True)
+    basis: str = setting("taylor", Choice(BASES))
+    forecast_time: str = setting("log_snr", Choice(FORECAST_TIMES))
+    trust: bool = setting(True, Flag())
+    tolerance: float | None = setting(None, Number(0, 100, none=True), STEPS, default=-1.0, min=-1.0, step=0.05, round=0.001)
+    calls: int = setting(0, Number(0, 10000, whole=True), STEPS)
+    speed: float = setting(0.0, Number(0, 100), STEPS, step=0.1, round=0.01)
+    refine: int = setting(1, Number(1, 64, whole=True), STEPS)
+    max_gap: int = setting(8, Number(0, 100, whole=True), STEPS)
+    repayment: float = setting(1.0, Number(0, 2), STEPS)
+    memory_budget: float = setting(0.0, Number(0, 1024), advanced=True, step=0.1)
+    cache_device: str = setting("gpu", Choice(CACHE_DEVICES), advanced=True)
+    cache_dtype: str = setting("same", Choice(CACHE_DTYPES), advanced=True)
+    token_mask: bool = setting(False, Flag(), STEPS)
+    mask_dilation: int = setting(1, Number(0, 64, whole=True), STEPS)
+    refresh_ratio: float = setting(0.0, Number(0, 1), STEPS)
+    refresh: str = setting("error", Choice(REFRESHES), STEPS)
+    start_percent: float = setting(0.0, Number(0, 1), advanced=True, step=0.01)
+    end_percent: float = setting(1.0, Number(0, 1), advanced=True, step=0.01)
 
     def __post_init__(self):
-        for field in fields(self):
-            CHECKS[field.name](field.name, getattr(self, field.name))
+        for name, entry in SETTINGS.items():
+            entry.metadata["domain"](name, getattr(self, name))
         if self.start_percent > self.end_percent:
             raise ConfigError(f"start_percent is {self.start_percent}, after end_percent {self.end_percent}; "
                               f"set start_percent at or before end_percent.")
@@ -171,7 +159,7 @@ class ToCaConfig:
         """Whether a setting has a say at this level, and beside a tolerance where there is one."""
         if name in ("max_gap", "cycle_rule"):
             return (self.tolerance is None) == (name == "cycle_rule")
-        return name not in (OF_MODULES if self.forecasts else OF_STEPS)
+        return SETTINGS[name].metadata["counts"] != (MODULE if self.forecasts else STEPS)
 
     def cycle_of(self, kind: str) -> int:
         own = {"cross_attn": self.cross_attn_cycle, "mlp": self.mlp_cycle, "parallel_mlp": self.mlp_cycle}.get(kind)
@@ -186,87 +174,4 @@ class ToCaConfig:
         return given.get(name, given.get(kind))
 
 
-def number(low, high, whole=False):
-    def check(name, value):
-        kinds = int if whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-            raise ConfigError(f"{name} is {shown(value)}; give {'a whole number' if whole else 'a number'} from {low} to {high}.")
-    return check
-
-
-def optional(check):
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def choice(options):
-    def check(name, value):
-        if not isinstance(value, str) or value not in options:
-            raise ConfigError(f"{name} is {shown(value)}; choose one of {', '.join(options)}.")
-    return check
-
-
-def check_flag(name, value):
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} is {shown(value)}; give true or false.")
-
-
-def check_block_ratios(name, value):
-    if not isinstance(value, (tuple, list)) or not all(map(is_line, value)):
-        raise ConfigError(f"{name} is {shown(value)}; give pairs of a module's name and its ratios.")
-    named: set[str] = set()
-    for module, ratios in value:
-        if not ratios:
-            raise ConfigError(f"{name} gives no ratio for {cut(module)}; give one per block, or leave {cut(module)} out.")
-        if module in named:
-            raise ConfigError(f"{name} gives {cut(module)} twice; keep one line of it.")
-        named.add(module)
-        for block, ratio in enumerate(ratios):
-            number(0, 1)(f"{name}: {cut(module)}, block {block}", ratio)
-
-
-def is_line(pair) -> bool:
-    """Whether something is a module's name and a row of what may be its ratios."""
-    return isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], (tuple, list))
-
-
-CHECKS = {
-    "fresh_ratio": number(0, 1),
-    "cycle": number(1, 100, whole=True),
-    "cross_attn_cycle": optional(number(1, 100, whole=True)),
-    "mlp_cycle": optional(number(1, 100, whole=True)),
-    "cycle_rule": choice(CYCLE_RULES),
-    "warmup_steps": number(1, 1000, whole=True),
-    "cross_attn_share": number(0, 10),
-    "mlp_share": number(0, 10),
-    "parallel_mlp_share": number(0, 10),
-    "layer_slope": number(-10, 10),
-    "layer_divisor": optional(number(1, 10000, whole=True)),
-    "step_slope": number(-10, 10),
-    "block_ratios": check_block_ratios,
-    "score": choice(SCORES),
-    "score_queries": number(0, 1),
-    "staleness_weight": number(0, 100),
-    "spread_bonus": number(0, 100),
-    "spread_cell": number(1, 64, whole=True),
-    "level": choice(LEVELS),
-    "stale_tokens": choice(STALE_TOKENS),
-    "order": number(0, 2, whole=True),
-    "basis": choice(BASES),
-    "forecast_time": choice(FORECAST_TIMES),
-    "trust": check_flag,
-    "tolerance": optional(number(0, 100)),
-    "calls": number(0, 10000, whole=True),
-    "speed": number(0, 100),
-    "refine": number(1, 64, whole=True),
-    "max_gap": number(0, 100, whole=True),
-    "repayment": number(0, 2),
-    "memory_budget": number(0, 1024),
-    "cache_device": choice(CACHE_DEVICES),
-    "cache_dtype": choice(CACHE_DTYPES),
-    "token_mask": check_flag,
-    "mask_dilation": number(0, 64, whole=True),
-    "refresh_ratio": number(0, 1),
-    "refresh": choice(REFRESHES),
-    "start_percent": number(0, 1),
-    "end_percent": number(0, 1),
-}
+SETTINGS = {entry.name: entry for entry in fields(ToCaConfig)}

@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from . import presets
-from .config import ConfigError, ToCaConfig, shown
+from .checks import ConfigError, shown
+from .config import ToCaConfig
 from .costs.account import Sizes
 from .families.layout import Layout
 from .families.tokens import TokenStack

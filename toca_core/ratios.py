@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .config import KINDS, ConfigError, cut
+from .checks import ConfigError, cut
+from .config import KINDS
 
 BESIDE = {"mlp": "parallel_mlp", "parallel_mlp": "mlp"}        # the kind that stands in where a model has none of the one named
 

@@ -1,6 +1,6 @@
 """The text of block ratios: ToCa Cache's `block_ratios` and what ToCa Ratios holds."""
 
-from ...toca_core.config import ConfigError, cut, shown
+from ...toca_core.checks import ConfigError, cut, shown
 
 EXAMPLE = "`mlp: 0.4, 0.3, 0.2`"
 

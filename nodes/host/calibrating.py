@@ -13,7 +13,8 @@ from comfy.model_sampling import CONST
 
 from ...toca_core.calibration import Point
 from ...toca_core.calls.probe import probes
-from ...toca_core.config import ConfigError, ToCaConfig, number
+from ...toca_core.checks import ConfigError, Number
+from ...toca_core.config import ToCaConfig
 from ...toca_core.keep import memory
 from ...toca_core.keep.forecast import time_of
 from ...toca_core.predict import need_of
@@ -36,7 +37,7 @@ MOST = 1e30                     # of any number in a file
 
 
 def checked(value, low: float = 0.0) -> float:
-    number(low, MOST)("a number", value)
+    Number(low, MOST)("a number", value)
     return float(value)
 
 

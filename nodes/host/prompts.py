@@ -4,7 +4,7 @@ import inspect
 
 from comfy_api.latest import io
 
-from ...toca_core.config import cut, shown
+from ...toca_core.checks import cut, shown
 
 LONGEST = 200                                   # characters of a value that are shown; a file's name with its folders may need some
 NUMBERS = {io.Int.Input: int, io.Float.Input: float}

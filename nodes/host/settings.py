@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...toca_core import presets
-from ...toca_core.config import ConfigError, ToCaConfig, number, shown
+from ...toca_core.checks import ConfigError, Number, shown
+from ...toca_core.config import ToCaConfig
 from ...toca_core.ratios import adapt
 from ..systems import MODULES
 from .block_ratios import parse_block_ratios
@@ -94,7 +95,7 @@ def at_level(config: ToCaConfig, level: str) -> ToCaConfig:
 def read(layout, preset: str, verbose=False, score="auto", block_ratios="", tolerance=-1.0, ratios=None, **widgets) -> Settings:
     """The widgets of ToCa Cache -> Settings; `ratios`, of ToCa Ratios, go before block_ratios. Raises ConfigError."""
     cycles: dict[str, Any] = {name: widgets.pop(name, 0) or None for name in ("cross_attn_cycle", "mlp_cycle")}
-    number(-1, 100)("tolerance", tolerance)                         # whatever the preset
+    Number(-1, 100)("tolerance", tolerance)                         # whatever the preset
     tolerance = None if tolerance < 0 else tolerance
     config = ToCaConfig(score=score_of(score, layout), block_ratios=parse_block_ratios(block_ratios) if ratios is None else ratios,
                         **cycles, **widgets)

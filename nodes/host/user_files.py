@@ -10,7 +10,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ...toca_core.config import ConfigError, ToCaConfig, cut, is_line, shown
+from ...toca_core.checks import ConfigError, cut, is_line, shown
+from ...toca_core.config import ToCaConfig
 from .. import strict_json
 
 log = logging.getLogger("toca")

@@ -7,7 +7,7 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.supported_models_base
 
-from ...toca_core.config import shown
+from ...toca_core.checks import shown
 from .. import strict_json
 from .dit import DiT, DiTShape
 from .loading import CheckpointError, depth_of, heads_of, make_patcher, patch_of, read_checkpoint, require

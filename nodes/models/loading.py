@@ -12,7 +12,7 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
 
-from ...toca_core.config import cut, shown
+from ...toca_core.checks import cut, shown
 
 DTYPES = {"default": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 WRAPPINGS = ("ema", "state_dict", "model")      # what training scripts put around the weights; the averaged ones first

@@ -9,7 +9,7 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.supported_models_base
 
-from ...toca_core.config import shown
+from ...toca_core.checks import shown
 from .loading import CheckpointError, depth_of, make_patcher, read_checkpoint, require
 from .stdit3 import STDiT3, STDiT3Shape
 

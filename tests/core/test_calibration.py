@@ -17,7 +17,8 @@ from toca_core.calibration import (
     rising,
     search,
 )
-from toca_core.config import ConfigError, ToCaConfig
+from toca_core.checks import ConfigError
+from toca_core.config import ToCaConfig
 
 SPEED, LIKENESS = Target("speed", 2.5), Target("psnr", 40)
 

@@ -5,7 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from toca_core.config import ConfigError, ToCaConfig
+from toca_core.checks import ConfigError
+from toca_core.config import ToCaConfig
 from toca_core.error_cycle import ErrorCycle
 from toca_core.schedule import Cycle, Moment, Step
 

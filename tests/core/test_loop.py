@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 import toca_core
 from tests.conftest import PROJECT
 from toca_core.calls.stack import StackCall
-from toca_core.config import ConfigError
+from toca_core.checks import ConfigError
 from toca_core.families.contract import ContractError
 from toca_core.families.tokens import TokenStack
 from toca_core.keep import storage

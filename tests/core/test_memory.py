@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from toca_core.config import ConfigError, ToCaConfig
+from toca_core.checks import ConfigError
+from toca_core.config import ToCaConfig
 from toca_core.keep import memory
 from toca_core.keep.forecast import Anchors
 from toca_core.keep.memory import Budget, Need

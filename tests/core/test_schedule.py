@@ -4,7 +4,8 @@ import pytest
 
 from toca_core import presets, published, schedule
 from toca_core.calls.module import Site
-from toca_core.config import ConfigError, ToCaConfig
+from toca_core.checks import ConfigError
+from toca_core.config import ToCaConfig
 from toca_core.schedule import Cycle, Step
 
 ATTENTION, CROSS, MLP = (Site("", kind, kind) for kind in ("self_attn", "cross_attn", "mlp"))

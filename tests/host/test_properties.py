@@ -12,8 +12,9 @@ from safetensors.torch import save
 
 from tools.pack import pack_module
 
-config = pack_module("toca_core.config")
+checks, config = pack_module("toca_core.checks"), pack_module("toca_core.config")
 FIELDS = [field.name for field in fields(config.ToCaConfig)]
+NONE_AT_ZERO = {("cross_attn_cycle", 0), ("mlp_cycle", 0)}          # widgets have no other way to say none
 NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([10 ** 400, -1, 0, 1, 0.5, 2, 100]))
 LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=20), st.sampled_from([*config.LEVELS, *config.SCORES, "x" * 5000]))
 JSON = LEAVES | st.lists(LEAVES, max_size=3) | st.dictionaries(st.text(max_size=5), LEAVES | st.lists(LEAVES, max_size=2), max_size=3)
@@ -41,9 +42,12 @@ def taken(error, call, longest=700):
 
 # ---- settings ----
 
-def test_every_setting_has_a_check():
-    assert set(config.CHECKS) == set(FIELDS) == {field.name for field in fields(config.ToCaConfig)}
+def test_every_setting_has_a_check_that_its_default_and_its_widgets_pass(pack):
     config.ToCaConfig(**{field.name: field.default for field in fields(config.ToCaConfig)})
+    for name, entry in config.SETTINGS.items():
+        for value in set(entry.metadata["widget"].get(end) for end in ("default", "min", "max")) - {None, -1.0}:
+            if (name, value) not in NONE_AT_ZERO:
+                entry.metadata["domain"](name, value)
 
 
 @every(150)
@@ -51,7 +55,7 @@ def test_every_setting_has_a_check():
 def test_settings_of_any_type_are_taken_or_refused_by_name(values):
     try:
         made = config.ToCaConfig(**values)
-    except config.ConfigError as error:
+    except checks.ConfigError as error:
         assert any(name in str(error) for name in values) and len(str(error)) < 400
     else:
         assert isinstance(made.always_full, bool)
@@ -60,8 +64,8 @@ def test_settings_of_any_type_are_taken_or_refused_by_name(values):
 @every(100)
 @given(ANYTHING)
 def test_any_value_is_shown_on_a_short_line(value):
-    assert len(config.shown(value)) <= 100 and "\n" not in config.shown(value)
-    assert len(config.cut(str(type(value)) * 20)) <= config.SHOWN + 3
+    assert len(checks.shown(value)) <= 100 and "\n" not in checks.shown(value)
+    assert len(checks.cut(str(type(value)) * 20)) <= checks.SHOWN + 3
 
 
 def lines_of(ratios):
@@ -77,7 +81,7 @@ def test_ratios_come_back_from_their_text(pack, ratios):
 @every(100)
 @given(st.text(alphabet="mlp:cross_attn .,\n0123456789eE+-_naif🙂\t\r\0x\ud800", max_size=40) | st.text(max_size=20) | ANYTHING)
 def test_any_text_of_ratios_is_taken_or_refused(pack, text):
-    parsed = taken(config.ConfigError, lambda: config.ToCaConfig(block_ratios=pack.block_ratios.parse_block_ratios(text)))
+    parsed = taken(checks.ConfigError, lambda: config.ToCaConfig(block_ratios=pack.block_ratios.parse_block_ratios(text)))
     assert parsed is None or all(0 <= ratio <= 1 for _, ratios in parsed.block_ratios for ratio in ratios)
 
 
@@ -89,7 +93,7 @@ def test_any_text_of_ratios_is_taken_or_refused(pack, text):
     st.sampled_from([*FIELDS, "version", "new"]), JSON, max_size=4).map(json.dumps).map(str.encode))
 def test_any_preset_file_is_used_or_refused(user_files, content):
     user_files.preset_file("mine").write_bytes(content)
-    taken(config.ConfigError, lambda: user_files.load_preset("mine"), 1000)
+    taken(checks.ConfigError, lambda: user_files.load_preset("mine"), 1000)
 
 
 @every(60)
@@ -106,7 +110,7 @@ def test_a_saved_preset_comes_back_with_all_that_counts(user_files, level, toler
 @every(200)
 @given(st.text(max_size=90))
 def test_a_name_that_may_be_saved_is_listed_and_found(user_files, name):
-    name = taken(config.ConfigError, lambda: user_files.check_name("save_as", name, ("auto",)))
+    name = taken(checks.ConfigError, lambda: user_files.check_name("save_as", name, ("auto",)))
     if name is not None:
         user_files.save_preset(name, config.ToCaConfig(level="stack", tolerance=0.3, max_gap=0))
         assert user_files.saved_presets() == [name] and user_files.load_preset(name).tolerance == 0.3
@@ -129,8 +133,8 @@ def test_any_question_is_answered(user_files, body):
     def refuse(word):
         raise AssertionError(f"{word} in the answer")
 
-    asked = taken(config.ConfigError, lambda: routes.read(body))
-    said = asked and taken(config.ConfigError, lambda: prediction.foresee(**asked))
+    asked = taken(checks.ConfigError, lambda: routes.read(body))
+    said = asked and taken(checks.ConfigError, lambda: prediction.foresee(**asked))
     if said:
         assert json.loads(routes.answer(said).text, parse_constant=refuse)["preset"]
 

@@ -219,8 +219,9 @@ def test_every_widget_has_its_place(open_page, client):
     info = client.object_info()["ToCaCache"]["input"]
     widgets = {name for group in info.values() for name, spec in group.items() if spec[0] in ("BOOLEAN", "COMBO", "FLOAT", "INT", "STRING")}
     assert widgets <= {name for names in told.values() for name in names}
-    from toca_core.config import OF_MODULES
-    assert not set(OF_MODULES) & {*told["stack"], *told["output"], *told["auto"], *told["paper"]}
+    from toca_core.config import MODULE, SETTINGS
+    of_modules = {name for name, entry in SETTINGS.items() if entry.metadata["counts"] == MODULE}
+    assert not of_modules & {*told["stack"], *told["output"], *told["auto"], *told["paper"]}
     assert load(page, "demo_auto")
 
 

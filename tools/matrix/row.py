@@ -223,7 +223,7 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def refusal(error: BaseException) -> bool:
-    """Whether a setting was refused by name, with a remedy (`toca_core.config.ConfigError`)."""
+    """Whether a setting was refused by name, with a remedy (`toca_core.checks.ConfigError`)."""
     return type(error).__name__ == "ConfigError" and ";" in str(error)
 
 
