@@ -22,6 +22,7 @@
     python run.py screenshots [--out DIR]       take the pictures of the nodes that the help pages show
     python run.py soak [--prompts 200] [--json FILE]    one server, hundreds of prompts by two clients: memory, open files, pictures
     python run.py templates [FOLDER] [--json FILE] [--only NAME ...] [--accept-only]    the host's own templates with ToCa Cache in them
+    python run.py mutants [--breaks 60] [--json FILE]   break one line at a time and see whether the tests notice
     python run.py cards                         draw the pictures of the workflows for large models in the template browser
     python run.py docs [--check]                write the pages of docs/ that come from the code: settings, table of models
 
@@ -58,6 +59,7 @@ SCRIPTS = {
     "screenshots": "tools/screenshots.py",
     "soak": "tools/soak.py",
     "templates": "tools/templates/run_templates.py",
+    "mutants": "tools/mutants.py",
     "docs": "tools/docs.py",
     "cards": "tools/cards.py",
 }

@@ -1,0 +1,52 @@
+"""The breaks that `run.py mutants` makes are what they are meant to be, and a test that fails is told from one that passes."""
+
+import ast
+
+import pytest
+
+from tools import mutants
+
+SOURCE = '''"""Words, 1 + 1."""
+LIMIT = 3
+
+
+def clipped(value: int | None, low=0, high=9):
+    """At most high, 2 < 3."""
+    if value is None or not value:
+        raise ValueError(f"value is {value + 1}")
+    inside = low <= value and value < high
+    total = value ** 2 + value // 2
+    print(total)
+    return total * 2 if inside else None
+'''
+
+
+def test_each_changes_what_is_done_and_nothing_that_is_said():
+    broken = {(one.line, SOURCE.splitlines()[one.line - 1][one.start:one.end], one.text) for one in mutants.breaks_of("a.py", SOURCE)}
+    assert broken == {(7, "is", "is not"), (7, "or", "and"), (7, "", "not "), (9, "and", "or"), (9, "<", "<="), (9, "<=", "<"),
+                      (10, "+", "-"), (10, "2", "3"), (11, "print(total)", "pass"), (12, "*", "/"), (12, "2", "3"),
+                      (12, "total * 2 if inside else None", "None")}
+
+
+@pytest.mark.parametrize("path", ["toca_core/error_cycle.py", "nodes/host/settings.py", "toca_core/select/selection.py"])
+def test_what_is_broken_can_still_be_read(path):
+    source = (mutants.ROOT / path).read_text(encoding="utf-8")
+    breaks = mutants.breaks_of(path, source)
+    assert len(breaks) > 20
+    for one in breaks:
+        lines = source.splitlines()
+        lines[one.line - 1] = mutants.broken(lines[one.line - 1], one)
+        ast.parse("\n".join(lines))
+
+
+def test_the_test_that_notices_is_named_and_the_tree_is_as_before(tmp_path):
+    (tmp_path / "sums.py").write_text("def total(a, b):\n    return a + b\n", encoding="utf-8")
+    (tmp_path / "test_sums.py").write_text("from sums import total\n\n\ndef test_zero():\n    assert total(0, 0) == 0\n\n\n"
+                                           "def test_two():\n    assert total(1, 1) == 2\n", encoding="utf-8")
+    none, minus = mutants.breaks_of("sums.py", (tmp_path / "sums.py").read_text(encoding="utf-8"))
+    mutants.try_out(tmp_path, minus, ["test_sums.py::test_zero"])
+    assert (minus.seen, minus.tried) == ("", 1)
+    mutants.try_out(tmp_path, minus, ["test_sums.py"])
+    assert minus.seen == "test_sums.py::test_two"
+    mutants.try_out(tmp_path, none, ["test_sums.py::test_two"])
+    assert none.seen and (tmp_path / "sums.py").read_text(encoding="utf-8").endswith("a + b\n")

@@ -1,0 +1,211 @@
+"""Break one line of the pack at a time, and see whether the tests notice.
+
+    python run.py test --cov --cov-context=test         (once: which test runs which line, into .coverage; half an hour and more)
+    python run.py mutants [--breaks 60] [--seed 0] [--data .coverage] [--json FILE]
+
+Lines are drawn at random from all of `toca_core` and `nodes`. A broken line is seen if a test fails that passes without it, or does not
+end. Tests that run the line are tried, FIRST of them from as many files as there are, then up to MORE; of a line that no test has run in
+its own process, those that start a server. It works on a copy, and the tree stays as it is.
+"""
+
+import argparse
+import ast
+import itertools
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("toca_core", "nodes")
+FIRST, MORE = 40, 160
+SECONDS = 900                                                       # one batch of tests may take
+SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/host/test_prompts.py")
+
+COMPARED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
+            "in": "not in", "not in": "in", "is": "is not", "is not": "is"}
+COMPUTED = {ast.Add: {"+": "-"}, ast.Sub: {"-": "+"}, ast.Mult: {"*": "/"}, ast.Div: {"/": "*"}}
+JOINED = {"and": "or", "or": "and"}
+
+
+@dataclass
+class Break:
+    """On `line` of `path` the text from `start` to `end` (columns) becomes `text`. seen: the test that notices, or ""."""
+    path: str
+    line: int
+    start: int
+    end: int
+    text: str
+    was: str = ""
+    seen: str = ""
+    tried: int = 0
+
+
+def breaks_of(path: str, source: str) -> list[Break]:
+    """Every break of one file that this makes; messages of errors, annotations and what is said in strings are left out."""
+    lines, found = source.splitlines(), []
+
+    def replace(line: int, start: int, end: int, text: str):
+        found.append(Break(path, line, start, end, text, lines[line - 1].strip()))
+
+    def operator(left: ast.expr, right: ast.expr, table: dict[str, str]):
+        if left.end_lineno != right.lineno:
+            return
+        between = lines[left.end_lineno - 1].encode()[left.end_col_offset:right.col_offset].decode()
+        match = re.search("|".join(rf"(?<!\w){re.escape(word)}(?!\w)" if word[0].isalpha() else re.escape(word)
+                                   for word in sorted(table, key=len, reverse=True)), between)
+        if match:
+            column = len(lines[left.end_lineno - 1].encode()[:left.end_col_offset].decode()) + match.start()
+            replace(left.end_lineno, column, column + len(match[0]), table[match[0]])
+
+    for node in behaviour(ast.parse(source)):
+        single = node.lineno == node.end_lineno if hasattr(node, "lineno") else False
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            operator(node.left, node.comparators[0], COMPARED)
+        elif isinstance(node, ast.BinOp) and type(node.op) in COMPUTED:
+            operator(node.left, node.right, COMPUTED[type(node.op)])
+        elif isinstance(node, ast.BoolOp):
+            operator(node.values[0], node.values[1], JOINED)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not) and single:
+            replace(node.lineno, node.col_offset, node.col_offset, "not ")
+        elif isinstance(node, ast.Constant) and type(node.value) in (bool, int) and single:
+            replace(node.lineno, node.col_offset, node.end_col_offset, str(not node.value if type(node.value) is bool else node.value + 1))
+        elif isinstance(node, ast.Return) and single and node.value is not None and not is_none(node.value):
+            replace(node.lineno, node.value.col_offset, node.value.end_col_offset, "None")
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and single:
+            replace(node.lineno, node.col_offset, node.end_col_offset, "pass")
+    return [one for one in found if lines[one.line - 1].isascii()]          # columns are of bytes
+
+
+def is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def behaviour(node: ast.AST) -> Iterator[ast.AST]:
+    """What decides what happens: inside functions, without annotations, errors' messages and remarks of the log."""
+    for child in ast.iter_child_nodes(node):
+        inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        yield from walk(child) if inside else behaviour(child)
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, (ast.Raise, ast.JoinedStr, ast.arguments)) or (isinstance(node, ast.Expr) and "logging" in ast.dump(node)):
+        return
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from walk(child)
+
+
+class Tests:
+    """Which tests run which line, by a coverage file with contexts."""
+
+    def __init__(self, data: Path):
+        from coverage import CoverageData
+        self.data = CoverageData(str(data))
+        self.data.read()
+        self.files = {name: file for file in self.data.measured_files() for name in [relative(file)] if name}
+
+    def of(self, path: str, line: int) -> list[str]:
+        """Node ids, from as many files as there are first."""
+        contexts = self.data.contexts_by_lineno(self.files[path]) if path in self.files else {}
+        names = sorted({context.split("|")[0] for context in contexts.get(line, ()) if context})
+        by_file = defaultdict(list)
+        for name in random.Random(0).sample(names, len(names)):
+            by_file[name.split("::")[0]].append(name)
+        turns = itertools.zip_longest(*(by_file[file] for file in sorted(by_file)))
+        return [name for turn in turns for name in turn if name]
+
+
+def relative(file: str) -> str:
+    """A measured file's path from the project on, wherever it was measured."""
+    parts = Path(file).parts
+    starts = [index for index, part in enumerate(parts) if part in FOLDERS]
+    return "/".join(parts[starts[0]:]) if starts else ""
+
+
+def copied(folder: Path) -> Path:
+    """The tree as it is, with what git does not ignore."""
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in files.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def failing(tree: Path, tests: Sequence[str]) -> str:
+    """The first of these tests that fails, or "" where all pass."""
+    # -B: a file that changes twice in a second would be taken for what was compiled before.
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout", "240", "--no-header", "-rfE"]
+    command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
+    try:
+        ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return "no end"
+    if ended.returncode in (0, 5):
+        return ""
+    named = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE)
+    return named[1] if named else f"exit {ended.returncode}"
+
+
+def broken(line: str, one: Break) -> str:
+    return line[:one.start] + one.text + line[one.end:]
+
+
+def try_out(tree: Path, one: Break, tests: Sequence[str]):
+    """Break the line, run what runs it, mend it."""
+    file = tree / one.path
+    whole = file.read_text(encoding="utf-8")
+    lines = whole.splitlines(keepends=True)
+    lines[one.line - 1] = broken(lines[one.line - 1], one)
+    batches = [tests[:FIRST], tests[FIRST:FIRST + MORE]] if tests else [SERVED]
+    try:
+        file.write_text("".join(lines), encoding="utf-8")
+        for batch in filter(None, batches):
+            one.tried += len(batch)
+            one.seen = failing(tree, batch)
+            if one.seen:
+                return
+    finally:
+        file.write_text(whole, encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="run.py mutants", description=__doc__.splitlines()[0])
+    parser.add_argument("--breaks", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=ROOT / ".coverage")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if not options.data.is_file():
+        print(f"There is no {options.data}: run python run.py test --cov --cov-context=test first.", file=sys.stderr)
+        return 2
+    files = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    every = [one for path in files for one in breaks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]
+    chosen, tests = random.Random(options.seed).sample(every, min(options.breaks, len(every))), Tests(options.data)
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copied(Path(folder) / "pack")
+        for number, one in enumerate(chosen, 1):
+            try_out(tree, one, tests.of(one.path, one.line))
+            new = f"'{one.was}': {one.text}"
+            print(f"{number:3}/{len(chosen)} {one.path}:{one.line} {new}: {one.seen or f'NOT SEEN by {one.tried} tests'}", flush=True)
+    seen = sum(bool(one.seen) for one in chosen)
+    print(f"{seen} of {len(chosen)} breaks seen ({seen / len(chosen):.0%}), drawn from {len(every)}")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(one) for one in chosen], indent=1), encoding="utf-8")
+    return 0 if seen >= 0.9 * len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
