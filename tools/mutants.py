@@ -4,8 +4,8 @@
     python run.py mutants [--breaks 60] [--seed 0] [--data .coverage] [--json FILE]
 
 Lines are drawn at random from all of `toca_core` and `nodes`. A broken line is seen if a test fails that passes without it, or does not
-end. Tests that run the line are tried, FIRST of them from as many files as there are, then up to MORE; of a line that no test has run in
-its own process, those that start a server. It works on a copy, and the tree stays as it is.
+end. Tests that run the line are tried, from as many files as there are, a few of them first; of a line that no test has run in its own
+process, those that start a server. It works on a copy, and the tree stays as it is.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("toca_core", "nodes")
-FIRST, MORE = 40, 160
+BATCHES = (12, 60, 150)                                            # tests at a time, until one fails
 SECONDS = 900                                                       # one batch of tests may take
 SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/host/test_prompts.py")
 
@@ -169,7 +169,8 @@ def try_out(tree: Path, one: Break, tests: Sequence[str]):
     whole = file.read_text(encoding="utf-8")
     lines = whole.splitlines(keepends=True)
     lines[one.line - 1] = broken(lines[one.line - 1], one)
-    batches = [tests[:FIRST], tests[FIRST:FIRST + MORE]] if tests else [SERVED]
+    ends = [0, *itertools.accumulate(BATCHES)]
+    batches = [tests[start:end] for start, end in itertools.pairwise(ends)] if tests else [SERVED]
     try:
         file.write_text("".join(lines), encoding="utf-8")
         for batch in filter(None, batches):

@@ -186,7 +186,7 @@ def test_a_reload_in_mid_run_shows_the_run_so_far(open_page):
     page.wait_for_function("() => document.querySelector('.toca-live')?.innerText.includes(' of 400')", timeout=60_000)
     shown = page.evaluate(PANEL, 0)["bars"]
     assert len(shown) == 400 and sum(kind != "ahead" for kind in shown) >= 6
-    page.wait_for_function("() => /instead of|no time saved/.test(document.querySelector('.toca-live').innerText)", timeout=120_000)
+    page.wait_for_function("() => /instead of|no time saved/.test(document.querySelector('.toca-live').innerText)", timeout=300_000)
     shown = page.evaluate(PANEL, 0)["bars"]
     assert len(shown) == 400 and "ahead" not in shown
     page.reload()
