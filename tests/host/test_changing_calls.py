@@ -79,6 +79,25 @@ def test_a_conditioning(flux, cached, level, replace):
     assert kinds(report) == "f" + "p" * (STEPS - 1) and "changed" not in report.note
 
 
+@pytest.mark.parametrize("level", ["stack", "output"])
+def test_what_was_measured_of_one_prompt_says_nothing_of_the_next(flux, cached, level):
+    """With a tolerance, as many steps are full after the change as at the start: two to forecast from, one to measure that by. At the
+    change itself the other conditioning was forecast."""
+    def swap(step, executor, *args, **kwargs):
+        if step == CHANGE:
+            for cond in executor.class_obj.conds["positive"]:
+                held = cond["model_conds"]["c_crossattn"]
+                cond["model_conds"]["c_crossattn"] = type(held)(held.cond * 0.5)
+        return executor(*args, **kwargs)
+
+    loose = {"tolerance": 100.0, "max_gap": STEPS}
+    unchanged, told = sampled(flux, cached, level=level, **loose)
+    fresh = Subject("flux", flux.model, [[value.clone(), options] for value, options in flux.positive], flux.negative)
+    latent, report = sampled(fresh, cached, lambda model: counting(model, WrappersMP.PREDICT_NOISE, swap), level, **loose)
+    assert kinds(told).startswith("fffpp") and kinds(told)[CHANGE:CHANGE + 3] == "ppp"
+    assert kinds(report)[:CHANGE] == kinds(told)[:CHANGE] and kinds(report)[CHANGE:CHANGE + 4] == "ffff"
+
+
 @every_level
 def test_what_a_node_between_the_conditionings_and_the_model_hands_on(flux, cached, level):
     calls = []
