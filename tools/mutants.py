@@ -1,7 +1,7 @@
 """Break one line of the pack at a time, and see whether the tests notice.
 
     python run.py test --cov --cov-context=test         (once: which test runs which line, into .coverage; half an hour and more)
-    python run.py mutants [--breaks 60] [--seed 0] [--data .coverage] [--json FILE]
+    python run.py mutants [--breaks 60] [--seed 0] [--from 1] [--data .coverage] [--json FILE]
 
 Lines are drawn at random from all of `toca_core` and `nodes`. A broken line is seen if a test fails that passes without it, or does not
 end. Tests that run the line are tried, from as many files as there are, a few of them first; of a line that no test has run in its own
@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("toca_core", "nodes")
-BATCHES = (12, 60, 150)                                            # tests at a time, until one fails
+BATCHES = (12, 60)                                                  # tests at a time, until one fails
 SECONDS = 900                                                       # one batch of tests may take
 SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/host/test_prompts.py")
 
@@ -186,6 +186,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="run.py mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--breaks", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", type=int, default=1, dest="start", metavar="N", help="the number of the first one tried; others were before")
     parser.add_argument("--data", type=Path, default=ROOT / ".coverage")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -194,13 +195,14 @@ def main() -> int:
         return 2
     files = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     every = [one for path in files for one in breaks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]
-    chosen, tests = random.Random(options.seed).sample(every, min(options.breaks, len(every))), Tests(options.data)
+    numbered = list(enumerate(random.Random(options.seed).sample(every, min(options.breaks, len(every))), 1))[options.start - 1:]
+    chosen, tests = [one for _, one in numbered], Tests(options.data)
     with tempfile.TemporaryDirectory() as folder:
         tree = copied(Path(folder) / "pack")
-        for number, one in enumerate(chosen, 1):
+        for number, one in numbered:
             try_out(tree, one, tests.of(one.path, one.line))
             new = f"'{one.was}': {one.text}"
-            print(f"{number:3}/{len(chosen)} {one.path}:{one.line} {new}: {one.seen or f'NOT SEEN by {one.tried} tests'}", flush=True)
+            print(f"{number:3}/{numbered[-1][0]} {one.path}:{one.line} {new}: {one.seen or f'NOT SEEN by {one.tried} tests'}", flush=True)
     seen = sum(bool(one.seen) for one in chosen)
     print(f"{seen} of {len(chosen)} breaks seen ({seen / len(chosen):.0%}), drawn from {len(every)}")
     if options.json:
