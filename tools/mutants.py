@@ -26,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("toca_core", "nodes")
 BATCHES = (12, 60)                                                  # tests at a time, until one fails
+UNKNOWN = 4                                                         # pytest's exit code for a test that is not there
 SECONDS = 900                                                       # one batch of tests may take
 SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/host/test_prompts.py")
 
@@ -153,6 +154,9 @@ def failing(tree: Path, tests: Sequence[str]) -> str:
         ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         return "no end"
+    gone = set(re.findall(r"^ERROR: not found: \S*?(tests/.+)$", ended.stdout + ended.stderr, re.MULTILINE))
+    if ended.returncode == UNKNOWN and gone:                        # since the coverage was taken
+        return failing(tree, [test for test in tests if test not in gone])
     if ended.returncode in (0, 5):
         return ""
     named = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE)
@@ -186,7 +190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="run.py mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--breaks", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--from", type=int, default=1, dest="start", metavar="N", help="the number of the first one tried; others were before")
+    parser.add_argument("--from", type=int, default=1, dest="start", metavar="N", help="the number of the first one that is tried")
     parser.add_argument("--data", type=Path, default=ROOT / ".coverage")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
