@@ -31,6 +31,21 @@ def test_a_model_of_the_host(name):
                         "wan_causal": "plain"}.get(name, "stack")
 
 
+@pytest.mark.parametrize("shifts", [(12.0, 3.0), (3.0, 12.0), (1.0, 1.0)])
+def test_the_sounds_level_and_its_slope_follow_the_pictures(shifts):
+    """MiniMax H3: both run from 1 to 0, and the slope is what one level changes by where the other changes."""
+    minimax = pack_module("nodes.systems.minimax")
+    options = dict(zip(minimax.SHIFTS, shifts, strict=True))
+
+    def sound(sigma):
+        picture, sound = minimax.parts(None, sigma, [(1, 4, 8), (1, 2, 8)], options)
+        assert (picture.count, sound.count, picture.sigma, picture.slope) == (32, 16, sigma, 1.0)
+        return sound
+    assert [sound(end).sigma for end in (1.0, 0.0)] == pytest.approx([1.0, 0.0])
+    for sigma in (0.1, 0.5, 0.9):
+        assert sound(sigma).slope == pytest.approx((sound(sigma + 1e-5).sigma - sound(sigma - 1e-5).sigma) / 2e-5, rel=1e-4)
+
+
 class Room(nn.Module):
     def __init__(self):
         super().__init__()
