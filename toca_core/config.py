@@ -88,7 +88,7 @@ class ToCaConfig:
     layer_slope: float = setting(0.0, Number(-10, 10), MODULE, min=-2.0, max=2.0, step=0.05)
     layer_divisor: int | None = setting(None, Number(1, 10000, whole=True, none=True), MODULE)
     step_slope: float = setting(0.0, Number(-10, 10), MODULE, advanced=True, min=-2.0, max=2.0, step=0.05)
-    block_ratios: tuple[tuple[str, tuple[float, ...]], ...] = setting((), BlockRatios(), MODULE, advanced=True)
+    block_ratios: tuple[tuple[str, tuple[float, ...]], ...] = setting((), BlockRatios(), MODULE)
     score: str = setting("self_attn", Choice(SCORES), MODULE)
     score_queries: float = setting(0.125, Number(0, 1))
     staleness_weight: float = setting(0.25, Number(0, 100), advanced=True, max=10.0, step=0.05)

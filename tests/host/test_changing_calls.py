@@ -53,10 +53,13 @@ def counting(model, kind, act):
     model.add_wrapper_with_key(kind, "another", wrapper)
 
 
-@every_level
-@pytest.mark.parametrize("replace", [True, False], ids=["replaced", "written into"])
-def test_a_conditioning(flux, cached, level, replace):
-    """Another tensor takes its place, or other numbers are written into it, as nodes that schedule prompts do."""
+def own_prompt(flux):
+    """The same model, with a prompt that may be written into."""
+    return Subject("flux", flux.model, [[value.clone(), options] for value, options in flux.positive], flux.negative)
+
+
+def prompt_changes(replace=True):
+    """-> what makes a MODEL whose positive prompt is another one from CHANGE on: another tensor, or other numbers in the same one."""
     def swap(step, executor, *args, **kwargs):
         if step == CHANGE:
             for cond in executor.class_obj.conds["positive"]:
@@ -66,12 +69,14 @@ def test_a_conditioning(flux, cached, level, replace):
                 else:
                     held.cond.mul_(0.5)
         return executor(*args, **kwargs)
+    return lambda model: counting(model, WrappersMP.PREDICT_NOISE, swap)
 
-    def first(model):
-        counting(model, WrappersMP.PREDICT_NOISE, swap)
 
-    fresh = Subject("flux", flux.model, [[value.clone(), options] for value, options in flux.positive], flux.negative)
-    latent, report = sampled(fresh, cached, first, level)
+@every_level
+@pytest.mark.parametrize("replace", [True, False], ids=["replaced", "written into"])
+def test_a_conditioning(flux, cached, level, replace):
+    """Another tensor takes its place, or other numbers are written into it, as nodes that schedule prompts do."""
+    latent, report = sampled(own_prompt(flux), cached, prompt_changes(replace), level)
     assert torch.isfinite(latent).all()
     if replace:                                                     # the host's own tensors tell no versions in inference mode
         assert once_more(report) and f"changed at step {CHANGE + 1} " in report.note
@@ -83,17 +88,9 @@ def test_a_conditioning(flux, cached, level, replace):
 def test_what_was_measured_of_one_prompt_says_nothing_of_the_next(flux, cached, level):
     """With a tolerance, as many steps are full after the change as at the start: two to forecast from, one to measure that by. At the
     change itself the other conditioning was forecast."""
-    def swap(step, executor, *args, **kwargs):
-        if step == CHANGE:
-            for cond in executor.class_obj.conds["positive"]:
-                held = cond["model_conds"]["c_crossattn"]
-                cond["model_conds"]["c_crossattn"] = type(held)(held.cond * 0.5)
-        return executor(*args, **kwargs)
-
     loose = {"tolerance": 100.0, "max_gap": STEPS}
-    unchanged, told = sampled(flux, cached, level=level, **loose)
-    fresh = Subject("flux", flux.model, [[value.clone(), options] for value, options in flux.positive], flux.negative)
-    latent, report = sampled(fresh, cached, lambda model: counting(model, WrappersMP.PREDICT_NOISE, swap), level, **loose)
+    _, told = sampled(flux, cached, level=level, **loose)
+    _, report = sampled(own_prompt(flux), cached, prompt_changes(), level, **loose)
     assert kinds(told).startswith("fffpp") and kinds(told)[CHANGE:CHANGE + 3] == "ppp"
     assert kinds(report)[:CHANGE] == kinds(told)[:CHANGE] and kinds(report)[CHANGE:CHANGE + 4] == "ffff"
 

@@ -17,6 +17,7 @@ def clipped(value: int | None, low=0, high=9):
     inside = low <= value and value < high
     total = value ** 2 + value // 2
     print(total)
+    log.info("two and %d", 2)
     return total * 2 if inside else None
 '''
 
@@ -24,8 +25,8 @@ def clipped(value: int | None, low=0, high=9):
 def test_each_changes_what_is_done_and_nothing_that_is_said():
     broken = {(one.line, SOURCE.splitlines()[one.line - 1][one.start:one.end], one.text) for one in mutants.breaks_of("a.py", SOURCE)}
     assert broken == {(7, "is", "is not"), (7, "or", "and"), (7, "", "not "), (9, "and", "or"), (9, "<", "<="), (9, "<=", "<"),
-                      (10, "+", "-"), (10, "2", "3"), (11, "print(total)", "pass"), (12, "*", "/"), (12, "2", "3"),
-                      (12, "total * 2 if inside else None", "None")}
+                      (10, "+", "-"), (10, "2", "3"), (11, "print(total)", "pass"), (13, "*", "/"), (13, "2", "3"),
+                      (13, "total * 2 if inside else None", "None")}
 
 
 @pytest.mark.parametrize("path", ["toca_core/error_cycle.py", "nodes/host/settings.py", "toca_core/select/selection.py"])
