@@ -8,9 +8,9 @@ OPENED = """(type) => {
     app.graph.add(LiteGraph.createNode(type));
     app.canvas.selectItems([...app.graph.nodes]);
 }"""
-TITLE = "(title) => document.querySelector('.markdown-content h1')?.textContent === title"
+TITLE = """(title) => document.querySelector("[class*='markdown-content'] h1")?.textContent === title"""     # the class has a prefix in newer front ends
 TOO_WIDE = """(width) => {
-    const page = document.querySelector(".markdown-content");
+    const page = document.querySelector("[class*='markdown-content']");
     page.style.width = `${width}px`;
     for (const part of page.querySelectorAll("details")) part.open = true;
     const right = page.getBoundingClientRect().left + width + 1;

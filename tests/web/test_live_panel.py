@@ -241,7 +241,7 @@ def test_it_is_in_neither_the_workflow_nor_the_prompt_and_leaves_no_listener(gra
     prompt = graph.evaluate("async () => (await app.graphToPrompt()).output")
     assert "last run" not in json.dumps([cache, prompt])
     watching = graph.evaluate("() => listeners")
-    graph.evaluate("() => app.graph.add(LiteGraph.createNode('ToCaCache'))")
+    graph.evaluate("() => { app.graph.add(LiteGraph.createNode('ToCaCache')); }")
     assert graph.evaluate("() => listeners") > watching
     graph.evaluate("() => { for (const node of app.graph.nodes.filter(({ type }) => type === 'ToCaCache')) app.graph.remove(node); }")
     assert graph.evaluate("() => listeners") == 2                    # those of this test
