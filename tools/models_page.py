@@ -13,6 +13,8 @@ Every diffusion model is taken. At which levels a model can be cached depends on
   blocks cannot be found in its first call.
 - **plain**: no step may be skipped. The report says why.
 
+A mask can have its **tokens** computed at every step, or only say where **errors** count ([masks](guide.md#masks)).
+
 Preset `auto` takes `output`, and `stack` where a mask's tokens are to be computed. The report of a run says which. What the levels are:
 [guide](guide.md#levels). How an entry is written: [adding a model](adding-a-model.md). Files and settings of the paper's own systems:
 [systems](systems.md).
@@ -38,11 +40,12 @@ Random weights say nothing of quality. FLOPs are counted from shapes; where a mo
 def table() -> str:
     """Of the entries, in Markdown; sorted by what people read."""
     from tools.pack import pack_module
-    lines = ["| models | class | levels | load with | remarks |", "|---|---|---|---|---|"]
+    lines = ["| models | class | levels | masks | load with | remarks |", "|---|---|---|---|---|---|"]
     for system in sorted(pack_module("nodes.systems").SYSTEMS.values(), key=lambda system: system.words.lower()):
         kinds = ", ".join(f"`{name.rpartition('.')[2]}`" for name in system.classes)
         levels = ", ".join(system.levels) or "plain"
-        lines.append(f"| {system.words} | {kinds} | {levels} | {system.loader} | {system.plain or system.notes} |")
+        masks = "tokens" if system.layout and system.layout.refreshes else "errors" if system.levels else ""
+        lines.append(f"| {system.words} | {kinds} | {levels} | {masks} | {system.loader} | {system.plain or system.notes} |")
     return "\n".join(lines) + "\n"
 
 

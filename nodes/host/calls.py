@@ -42,7 +42,13 @@ def hindrance(diffusion_model, region, x, arguments: dict, options: dict) -> str
                         ("the strength of a guide", bool(arguments.get("guide_attention_entries"))),
                         ("a patch of another node", bool(options.get("patches") or options.get("patches_replace"))),
                         ("a conditioning for a part of the picture", region is not None and not region.fits(x)),
-                        ("a reference picture with a timestep of its own", arguments.get("ref_latents_method") == "index_timestep_zero")):
+                        ("a reference picture with a timestep of its own", has_own_times(diffusion_model, arguments))):
         if given:
             return name
     return ""
+
+
+def has_own_times(diffusion_model, arguments: dict) -> bool:
+    """Whether reference pictures are modulated as at time 0: where a node asks for it, or the model by itself."""
+    by_itself = getattr(getattr(diffusion_model, "params", diffusion_model), "default_ref_method", None)
+    return bool(arguments.get("ref_latents")) and arguments.get("ref_latents_method", by_itself) == "index_timestep_zero"

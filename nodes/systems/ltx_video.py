@@ -6,10 +6,10 @@ from ...toca_core.system import System
 from .attention import attending_first, parts
 
 
-def single(kwargs, cut):
+def single(arguments, call):
     """Positions are for each token, in a tuple with how they are written; modulations for all of them, or for each."""
-    positions = tuple(cut(part) if hasattr(part, "shape") else part for part in kwargs["pe"])
-    return {**kwargs, "pe": positions, "timestep": cut(kwargs["timestep"])}
+    positions = tuple(call.cut(part) if hasattr(part, "shape") else part for part in arguments["pe"])
+    return {**arguments, "pe": positions, "timestep": call.cut(arguments["timestep"])}
 
 
 BLOCKS = parts("transformer_blocks", parts=(

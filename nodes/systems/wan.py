@@ -18,10 +18,10 @@ def context_of(attention, args, kwargs) -> int:
     return args[1].shape[:-1].numel() * (2 if twice else 1)
 
 
-def single(kwargs, cut):
+def single(arguments, call):
     """Positions are for each token, modulations for all of them or for each frame."""
-    modulation = kwargs["e"]
-    return {**kwargs, "freqs": cut(kwargs["freqs"]), "e": cut(modulation) if modulation.ndim == 4 else modulation}
+    modulation = arguments["e"]
+    return {**arguments, "freqs": call.cut(arguments["freqs"]), "e": call.cut(modulation) if modulation.ndim == 4 else modulation}
 
 
 BLOCKS = parts("blocks", parts=(

@@ -33,14 +33,14 @@ MODELS = {
     "hidream": [("double_stream_blocks", ["block.attn1"], {"block.ff_i": "img", "block.ff_t": "txt"}, ["img", "txt"]),
                 ("single_stream_blocks", ["block.attn1"], {"block.ff_i": ""}, [""])],
 }
-# Where the picture lies in streams that hold text too; of others that is not known, or they hold it alone.
-PLACES = {"omnigen2": "last", "aura": "last", "hidream": "first"}
+# Where the picture lies in streams that hold text too, last, first or behind so many tokens of text and padding.
+PLACES = {"omnigen2": "last", "aura": "last", "hidream": "first", "z_image": 32, "lumina2": 7, "krea2": 7}
 
 
 class Slow:
     """One sampling run of a model in whose modules tokens are put back."""
 
-    def __init__(self, model, grid, bonus: float, settled: bool, place: str):
+    def __init__(self, model, grid, bonus: float, settled: bool, place):
         """settled: by how little a token settles on a word (s2), not by what it receives (s1)."""
         self.model, self.grid, self.bonus, self.settled, self.place, self.step = model, grid, bonus, settled, place, -1
         self.kept, self.ages, self.received = {}, {}, {}
@@ -129,7 +129,7 @@ class Slow:
         raised = [score + 0.25 * age / CYCLE for score, age in zip(scores, ages, strict=True)]
         frames, rows, columns = self.grid
         count = frames * rows * columns
-        start = len(raised) - count if self.place == "last" else 0
+        start = {"last": len(raised) - count, "first": 0, "": 0}.get(self.place, self.place)
         if self.bonus and stream != "txt" and (self.place or len(raised) == count):
             squares = {}
             for token, score in enumerate(raised[start:start + count]):

@@ -7,11 +7,12 @@ from tools.pack import pack_module
 
 from .conftest import checked_model
 
-MASKED = [("hunyuan_video", False), ("hunyuan_video_custom", True), ("chroma", False)]
+MASKED = [("hunyuan_video", False), ("hunyuan_video_custom", True), ("chroma", False), ("qwen_edit", True), ("z_image", False),
+          ("omnigen2", True), ("krea2_edit", True), ("sd3", False), ("aura", False), ("cosmos2", False)]
 # With reference pictures before or behind it, with text before or behind it, in one stream or in two.
-PREFERRED = [*MASKED, ("ernie", False), ("omnigen2", False), ("omnigen2", True), ("qwen_edit", True), ("wan_t2v", False), ("ltxv", False),
-             ("cosmos2", False), ("sd3", False), ("aura", False), ("hidream", False)]
-UNKNOWN = [("z_image", False), ("krea2", False), ("ltxv_guided", True)]        # the place of the picture's tokens
+PREFERRED = [*MASKED, ("ernie", False), ("omnigen2", False), ("lumina2", False), ("krea2", False), ("wan_t2v", False), ("ltxv", False),
+             ("hidream", False)]
+UNKNOWN = [("z_image_omni", True), ("ltxv_guided", True)]        # the place of the picture's tokens
 
 
 def recorded(monkeypatch, name, reference, node, **settings):

@@ -8,7 +8,8 @@ OPENED = """(type) => {
     app.graph.add(LiteGraph.createNode(type));
     app.canvas.selectItems([...app.graph.nodes]);
 }"""
-TITLE = """(title) => document.querySelector("[class*='markdown-content'] h1")?.textContent === title"""     # the class has a prefix in newer front ends
+# In newer front ends the class has a prefix.
+TITLE = """(title) => document.querySelector("[class*='markdown-content'] h1")?.textContent === title"""
 TOO_WIDE = """(width) => {
     const page = document.querySelector("[class*='markdown-content']");
     page.style.width = `${width}px`;

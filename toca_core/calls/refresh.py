@@ -5,6 +5,7 @@ steps, forecast to the current time. The host's own blocks run on the fresh rows
 are completed. What comes out takes the place of the fresh tokens' forecast and is never an anchor, since it has seen forecasts.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class RefreshCache(StackCache):
     def __init__(self, config: ToCaConfig, plan: Plan):
         super().__init__(config)
         self.config, self.plan = config, plan
-        self.attended: dict[tuple[str, int], AttendedAnchors] = {}  # of every block: (stack, index)
+        self.attended: dict[tuple[str, int, int], AttendedAnchors] = {}         # of every attention: stack, index of the block, which one
 
     def keep(self, block, time: float, k, v):
         """k and v (B, M, C) or (B, heads, M, d) of a full step."""
@@ -105,6 +106,7 @@ class RefreshCall(StackCall):
         self.choice = cache.config.refresh if cache.plan.count > cache.plan.always else None
         self.compares = self.compares or self.choice == "error" and not skip
         self.fresh: Any = None
+        self.axes: Any = None                                       # of the tokens before the first block, between batch and channels
         self.misplaced = False
         if skip:
             self.fresh = cache.plan.at(since)
@@ -125,7 +127,7 @@ class RefreshCall(StackCall):
             return 1.0
         chosen = torch.zeros(self.tokens.shape[:2], device=self.fresh.device).scatter_(1, self.fresh, 1.0)
         start = self.bound.stacks[0].grid_in_picture(self.about.sizes)
-        return chosen[:, start:]
+        return chosen[:, start:start + math.prod(self.about.sizes.grid)]
 
     def replacements(self):
         for stack in self.bound.stacks:
@@ -139,7 +141,7 @@ class RefreshCall(StackCall):
 
     def leave(self, tokens):
         repaid = super().leave(tokens)
-        if tokens.shape[1] != self.about.sizes.tokens:
+        if tokens.shape[1] != self.about.sizes.stream:
             self.misplaced = True
             return repaid
         if self.choice == "error" and self.token_error is not None:
@@ -203,7 +205,7 @@ class RefreshPass(BlockPass):
     def __init__(self, call: RefreshCall, stack, block, index: int):
         at = stack, index
         super().__init__(call, stack, block, at == call.first, at == call.last)
-        self.at = stack.stack.name, index
+        self.at, self.attentions = (stack.stack.name or stack.stack.path, index), 0
 
     @torch.compiler.disable     # the attention's stand-in belongs to this call and must not be frozen into a compiled graph
     def __call__(self, *args, **kwargs):
@@ -224,7 +226,9 @@ class RefreshPass(BlockPass):
     def attend(self, run, q, k, v):
         if self.call.choice == "self_attn" and not self.call.skip:
             self.rank(q, k)
-        return run(q, *self.call.attended(self.at, k, v))
+        self.attentions += 1
+        v = v.flatten(2) if v.ndim > k.ndim else v                  # Stable Diffusion 3 hands its heads over for the values alone
+        return run(q, *self.call.attended((*self.at, self.attentions), k, v))
 
     def rank(self, q, k):
         """s1 of the picture's tokens, over all blocks."""

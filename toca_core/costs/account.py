@@ -39,6 +39,7 @@ class Sizes:
     beside     further tokens in the picture's stream, before or after the grid: reference pictures
     context    context tokens of the whole batch
     joined     context tokens of one sample that lie in the picture's stream too
+    start      where in that stream the grid begins, of a model whose entry does not say (`families.tokens`)
     numbers    of the sample, whole batch
     """
     batch: int
@@ -47,6 +48,7 @@ class Sizes:
     context: int = 0
     joined: int = 0
     numbers: int = 0
+    start: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -87,8 +89,13 @@ class StackCosts:
         return True
 
     def grid_in_picture(self, sizes: Sizes) -> int | None:
-        """Where among the picture's tokens its grid begins; None where that is not known."""
-        return {"first": 0, "last": sizes.beside, "alone": None if sizes.beside else 0, "": None}[self.stack.grid]
+        """Where in the picture's stream its grid begins; None where that is not known."""
+        beside = sizes.stream - math.prod(sizes.grid)
+        return {"first": 0, "last": beside, "alone": None if beside else 0, "": sizes.start}[self.stack.grid]
+
+    def text_in_picture(self, sizes: Sizes) -> slice:
+        """Where in the picture's stream the text lies, of models that join them."""
+        return slice(sizes.stream - sizes.joined, None) if self.stack.grid == "first" else slice(0, sizes.joined)
 
     def grid_start(self, stream: str, length: int, sizes: Sizes) -> int | None:
         """The same among the `length` tokens of a stream."""
@@ -98,7 +105,8 @@ class StackCosts:
         if inside is None:                                          # a stream of the picture alone is the grid, whatever lies in others
             return 0 if stream == "img" and length == count else None
         if self.stack.side == "all":
-            return {"first": 0, "last": length - count, "alone": 0 if length == count else None}[self.stack.grid]
+            return {"first": 0, "last": length - count, "alone": 0 if length == count else None,
+                    "": inside if length == sizes.stream else None}[self.stack.grid]
         return inside if self.stack.side == "first" else max(0, length - sizes.tokens) + inside
 
     def misfit(self, args, kwargs, output) -> str:

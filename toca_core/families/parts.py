@@ -6,6 +6,7 @@ Here is what they are and what they cost; what they do in a call is in `standing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
 from ..calls.module import Call
@@ -125,15 +126,15 @@ class PartStack(TokenStack):
     watch    (keyword arguments, seen) -> them again, so that an attention called with them calls seen(q, k, mask), q and k
              (B, heads, N, d), mask (B, 1, m) added to the logits or None, before it runs
     leave_out    (keyword arguments) -> them again, so that such an attention is not computed
-    attending    as in sequential.py, of the picture's own attention, where single tokens can go through a block whose one stream is theirs
-    single       (keyword arguments, cut) -> them again for single tokens, where cut(value) takes their rows of (B or 1, tokens or
-                 frames, ...)
+    attending    as in sequential.py, of the picture's own attentions, where single tokens can go through a block
+    single       (arguments by name, call) -> them again for single tokens, where a block takes more than its streams for each token
+                 (`calls.refresh.RefreshCall.cut`, `take_positions`)
     """
     parts: tuple[Part | Inline, ...] = ()
     watch: Callable = field(default=lambda kwargs, seen: kwargs)
     leave_out: Callable = field(default=lambda kwargs: kwargs)
     attending: Callable | None = None           # type: ignore[assignment]
-    single: Callable = field(default=lambda kwargs, cut: kwargs)
+    single: Callable | None = None
     modular = True
 
     @property
@@ -182,9 +183,14 @@ class PartCosts(TokenCosts):
         return sum(self.tokens_of(one, sizes) for one in own.values() if one != site)
 
     def fresh_flops(self, sizes: Sizes, fresh: int) -> int:
-        """Cost of all blocks for `fresh` tokens of each sample that attend to all."""
-        return sum(sum(self.present[site]) * self.module_flops(site, sizes.batch, fresh, self.tokens_of(site, sizes), sizes)
-                   for site in self.sites)
+        """Cost of all blocks for a stream of text and `fresh` tokens of each picture, which attend to all."""
+        total = 0
+        for site in self.sites:
+            tokens = self.tokens_of(site, sizes)
+            beside = tokens - sizes.stream if self.stack.side == "last" else 0  # text in one stream with the picture
+            computed = tokens if site.stream == "txt" else fresh + beside
+            total += sum(self.present[site]) * self.module_flops(site, sizes.batch, computed, tokens, sizes)
+        return total
 
     def attending(self, sizes: Sizes) -> int:
         first = next(site for site in self.sites if site.kind == "self_attn")
@@ -225,15 +231,27 @@ class BoundParts(BoundTokens, PartCosts):
                     yield owner, forward(self, call, index, owner, scoring[index], part)
 
     def fresh_in(self, args, kwargs, call, first: bool):
-        """A block's arguments with the fresh tokens alone; what comes out of one block goes into the next as it is."""
-        args, kwargs = list(args), self.stack.single(kwargs, call.cut)
+        """A block's arguments with the fresh tokens of the picture alone; what comes out of one block goes into the next as it is."""
+        args, kwargs = list(args), dict(kwargs)
         if first:
-            place(call.take(self.take(self.stack.main, args, kwargs)), self.stack.main, args, kwargs, self.named)
-        return tuple(args), kwargs
+            whole = self.take(self.stack.main, args, kwargs)
+            call.axes = whole.shape[1:-1]
+            rows = call.take(self.flat(whole))
+            place(rows.unflatten(1, (-1, *[1] * (len(call.axes) - 1))), self.stack.main, args, kwargs, self.named)
+        if self.stack.single is None:
+            return tuple(args), kwargs
+        return (), self.stack.single({**dict(zip(self.named, args, strict=False)), **kwargs}, call)
 
     def fresh_out(self, output, call):
         """What the last block returns: the fresh tokens among the others."""
-        return call.placed(output)
+        fresh = self.flat(self.main_of(output))
+        text = fresh.shape[1] - call.fresh.shape[-1]                # before the picture, in one stream with it
+        tokens = call.placed(fresh[:, text:])
+        tokens = torch.cat((fresh[:, :text], tokens), dim=1) if text else tokens.unflatten(1, call.axes)
+        if not isinstance(self.stack.streams, tuple):
+            return tokens
+        at = self.stack.returned.index(self.stack.main)
+        return *output[:at], tokens, *output[at + 1:]
 
     def scored_streams(self, part) -> list[Site]:
         """One site of every stream that an attention's s1 is for, which shares its scores with the stream's others."""

@@ -19,7 +19,7 @@ class TokenStack:
     side        where in it they lie: "all", "first" or "last"
     batch_axis  of the tokens, where it is not the first
     grid        where in those tokens the picture's own grid lies: "first", "last", or "alone", where nothing else may be among them;
-                "" where it has no such place
+                "" where the sizes of a call say it, or nothing does
     left_out    attribute of the model that lists the indices of blocks that it never runs
     """
     path: str

@@ -1,5 +1,7 @@
 """Which tokens one sampling run computes between full steps, at level stack."""
 
+import torch
+
 from ..calls.context import CallContext
 from ..calls.refresh import RefreshCache
 from ..keep.cache import StackCache
@@ -39,8 +41,11 @@ class Refresh:
         if start is None:
             self.misplaced()
             return StackCache(about.config)
-        region, tokens = self.run.region if self.masked else None, about.sizes.tokens           # reference pictures are in no region
+        region, tokens = self.run.region if self.masked else None, about.sizes.stream           # reference pictures are in no region
         inside = None if region is None else among(region.tokens.flatten(1), start, tokens)
+        if about.sizes.joined:                                      # text that the picture's tokens attend to is always computed
+            inside = torch.zeros(1, tokens, dtype=torch.bool) if inside is None else inside
+            inside[:, about.bound.stacks[0].text_in_picture(about.sizes)] = True
         priority = None if self.run.priority is None else among(self.run.priority, start, tokens, beside=1.0)
         return RefreshCache(about.config, Plan(about.config, tokens, inside, priority, self.run.seed))
 

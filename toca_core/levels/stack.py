@@ -103,7 +103,7 @@ class StackLevel(Forecasting):
             return None, None
         if (start := about.bound.stacks[0].grid_in_picture(about.sizes)) is None:
             return None, None
-        spread = partial(region.by_token, like=x, count=about.sizes.tokens, start=start)
+        spread = partial(region.by_token, like=x, count=about.sizes.stream, start=start)
         return spread(region.covered), spread(~region.tokens) if masked else None
 
     def note(self, session: StackCall, x, output):
