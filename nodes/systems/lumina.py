@@ -27,6 +27,7 @@ def single(arguments, call):
 
 LUMINA = System(
     "lumina", "Lumina 2, NewBie, Z-Image", ("comfy.ldm.lumina.model.NextDiT", "comfy.ldm.lumina.model.NextDiTPixelSpace"),
-    (parts("layers", grid="", parts=(Part("self_attn", "attention"), Part("mlp", "feed_forward")), attending=attending_named, single=single),),
+    (parts("layers", grid="", parts=(Part("self_attn", "attention"), Part("mlp", "feed_forward")),
+           attending=attending_named, single=single),),
     sizes=padded_sizes, says_picture=lambda model: type(model).__name__ == "NextDiTPixelSpace",
     paper=lambda steps: published.FLUX, paper_of="FLUX.1")

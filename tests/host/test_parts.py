@@ -1,7 +1,9 @@
 """Level module on today's models, held against a slow and plain one written here: every token is computed, and those that are not fresh are
 put back one by one; scores are read from whole attention maps, in float64."""
 
+import sys
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ MODELS = {
     "ltxv": [("transformer_blocks", ["attn1"], {"attn2": "", "ff": ""}, [""])],
     "cosmos2": [("blocks", ["self_attn"], {"cross_attn": "", "mlp": ""}, [""])],
     "anima": [("blocks", ["self_attn"], {"cross_attn": "", "mlp": ""}, [""])],
+    "hunyuan_dit": [("blocks", ["attn1"], {"attn2": "", "mlp": ""}, [""])],
     "kandinsky5": [("visual_transformer_blocks", ["self_attention"], {"cross_attention": "", "feed_forward": ""}, [""])],
     "z_image": [("layers", ["attention"], {"feed_forward": ""}, [""])],
     "lumina2": [("layers", ["attention"], {"feed_forward": ""}, [""])],
@@ -91,8 +94,15 @@ class Slow:
                     self.received[place] = 1 - (seen[1] * torch.log(seen[1] + 1e-7)).sum(dim=-1), order
                 return function(q, k, v, heads, *more, skip_reshape=skip_reshape, **named)
 
+            if not self.full:
+                return forward(*args, **kwargs)
+            if "transformer_options" not in kwargs:                 # Hunyuan-DiT, whose attentions know none
+                with pytest.MonkeyPatch.context() as patch:
+                    own = sys.modules["comfy.ldm.hydit.attn_layers"]
+                    patch.setattr(own, "optimized_attention", partial(attention, own.optimized_attention))
+                    return forward(*args, **kwargs)
             options = {**kwargs["transformer_options"], "optimized_attention_override": attention}
-            return forward(*args, **{**kwargs, "transformer_options": options} if self.full else kwargs)
+            return forward(*args, **{**kwargs, "transformer_options": options})
         return run
 
     def reusing(self, module, forward):
@@ -104,18 +114,20 @@ class Slow:
 
     def refreshing(self, module, forward, place, stream):
         def run(x, *args, **kwargs):
-            output = forward(x, *args, **kwargs)
+            returned = forward(x, *args, **kwargs)
+            [output] = returned if isinstance(returned, tuple) else [returned]
             every = output.flatten(1, -2)
             if self.full:
                 self.kept[module], self.ages[module] = every.clone(), [[0] * every.shape[1] for _ in every]
-                return output
+                return returned
             for sample, ages in enumerate(self.ages[module]):
                 fresh = self.fresh(self.scores(place, stream, sample, len(ages)), ages, stream)
                 for token in range(len(ages)):
                     ages[token] = 0 if token in fresh else ages[token] + 1
                     if token in fresh:
                         self.kept[module][sample, token] = every[sample, token]
-            return self.kept[module].view(output.shape).clone()
+            kept = self.kept[module].view(output.shape).clone()
+            return (kept,) if isinstance(returned, tuple) else kept
         return run
 
     def scores(self, place, stream, sample, tokens):

@@ -68,10 +68,12 @@ class StackCosts:
     """The numbers of one stack; every family has its own: module_flops, fresh_flops, tokens_of and the fields
 
     stack, depth, width    its row of the table, its number of blocks and the size of a token
+    beside    multiply-adds per token of what all blocks compute beside their modules
     """
     stack: Any
     depth: int
     width: int
+    beside: int = 0
     module_flops: Callable[[Site, int, int, int, Sizes], int]
     fresh_flops: Callable[[Sizes, int], int]
     tokens_of: Callable[[Site, Sizes], int]
@@ -143,7 +145,7 @@ class ModelCosts:
     stacks        StackCosts, in the order in which they run
     outside       multiply-adds outside the stacks per sample, per token and per context token
     modulation    of what all blocks compute once per sample
-    side          per token, of the blocks that run between those of the stacks
+    side          per token, of the blocks that run between those of the stacks, and of what these compute beside their modules
     counted       FLOPs outside the stacks in a call of these sizes, where they were counted (`outside`)
     """
 

@@ -83,11 +83,11 @@ class BoundModel(ModelCosts):
         self.sides = [(side, block) for side in layout.beside for block in side.bind(model, stacks[-1].depth)]
         token, context = (sum(flops.macs(module) for path in paths for module in claims.modules(path))
                           for paths in (layout.per_token, layout.per_context))
-        side = sum(flops.macs(block) for _, block in self.sides)
+        between, besides = sum(flops.macs(block) for _, block in self.sides), sum(stack.beside for stack in stacks)
         inside = sum(flops.macs(block) for stack in stacks for block in stack.blocks)
-        sample = flops.macs(model) - inside - token - context - side
-        modulation = inside - sum(stack.macs for stack in stacks)
-        super().__init__(layout, stacks, (sample + modulation, token, context), modulation, side)
+        sample = flops.macs(model) - inside - token - context - between
+        modulation = inside - sum(stack.macs for stack in stacks) - besides
+        super().__init__(layout, stacks, (sample + modulation, token, context), modulation, between + besides)
 
     @property
     def costs(self) -> ModelCosts:

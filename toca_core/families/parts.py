@@ -13,7 +13,7 @@ from ..calls.module import Call
 from ..costs import flops
 from ..costs.account import Site, Sizes
 from .contract import Claims
-from .standing import InlineForward, PartForward, found, place
+from .standing import InlineForward, PartForward, Standing, found, place
 from .tokens import BoundTokens, TokenCosts, TokenStack
 
 SHORT = {"self_attn": "attn", "mlp": "mlp"}             # of a module with several streams, behind the stream's name: img_attn, img_mlp
@@ -33,8 +33,9 @@ class Part:
     context    the argument of cross-attention that brings the context; or (module, arguments, named ones) -> how many tokens of it all
                samples have
     name       of its sites, where the block has two of a kind
-    seen       its attention can be read for scores: it takes the host's options by name
+    seen       its attention can be read for scores: by the host's options, which it takes by name, or by the entry's own forward
     optional   not every block has it
+    forward    what stands in for it, where a module is called in a way of its own
     """
     kind: str
     path: str = ""
@@ -46,6 +47,7 @@ class Part:
     name: str = ""
     seen: bool = True
     optional: bool = False
+    forward: type[Standing] = PartForward
 
     @property
     def place(self) -> str:
@@ -77,7 +79,7 @@ class Part:
         module = self.module(block, claims)                         # the first block is a whole one
         for argument in self.streams.values():
             claims.argument(module, argument)
-        if self.seen and self.kind != "mlp":
+        if self.seen and self.kind != "mlp" and self.forward is PartForward:
             claims.keyword(module, "transformer_options")
 
 
@@ -95,8 +97,7 @@ class Inline:
     streams: dict[str, str | int]
     name: str = ""
     optional: bool = False
-    kind = "self_attn"
-    seen = True
+    kind, seen, forward = "self_attn", True, InlineForward
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -123,6 +124,7 @@ class Inline:
 class PartStack(TokenStack):
     """
     parts    what the modules of a block are
+    beside   paths of further layers that work on every token, whatever is cached
     watch    (keyword arguments, seen) -> them again, so that an attention called with them calls seen(q, k, mask), q and k
              (B, heads, N, d), mask (B, 1, m) added to the logits or None, before it runs
     leave_out    (keyword arguments) -> them again, so that such an attention is not computed
@@ -131,6 +133,7 @@ class PartStack(TokenStack):
                  (`calls.refresh.RefreshCall.cut`, `take_positions`)
     """
     parts: tuple[Part | Inline, ...] = ()
+    beside: tuple[str, ...] = ()
     watch: Callable = field(default=lambda kwargs, seen: kwargs)
     leave_out: Callable = field(default=lambda kwargs: kwargs)
     attending: Callable | None = None           # type: ignore[assignment]
@@ -216,6 +219,7 @@ class BoundParts(BoundTokens, PartCosts):
                 self.macs_of[site] = sum(own) / max(sum(self.present[site]), 1)
                 self.context_of[site] = sum(of_block.get("context", 0) for of_block in macs) / self.depth
             self.macs += sum(sum(of_block.values()) for of_block in macs)
+        self.beside = sum(flops.macs(layer) for path in stack.beside for block in self.blocks if (layer := found(block, path)))
 
     @property
     def costs(self) -> PartCosts:
@@ -224,11 +228,10 @@ class BoundParts(BoundTokens, PartCosts):
     def replacements(self, call: Call):
         scoring = call.scoring(self)
         for part in self.stack.parts:
-            forward = InlineForward if isinstance(part, Inline) else PartForward
             for index, block in enumerate(self.blocks):
                 owner = block if isinstance(part, Inline) else found(block, part.place)
                 if owner is not None:
-                    yield owner, forward(self, call, index, owner, scoring[index], part)
+                    yield owner, part.forward(self, call, index, owner, scoring[index], part)
 
     def fresh_in(self, args, kwargs, call, first: bool):
         """A block's arguments with the fresh tokens of the picture alone; what comes out of one block goes into the next as it is."""

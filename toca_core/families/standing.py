@@ -77,8 +77,7 @@ class PartForward(Standing):
     def __call__(self, *args, **kwargs):
         if self.part.kind == "self_attn":
             return self.attention(args, kwargs)
-        name = next(iter(self.part.streams.values()))
-        whole = self.argument(name, args, kwargs)
+        whole = self.argument(self.name, args, kwargs)
         x, site = self.stack.flat(whole), next(iter(self.sites.values()))
         if site.kind == "cross_attn":
             context = self.part.context
@@ -86,29 +85,46 @@ class PartForward(Standing):
                                         else self.argument(context, args, kwargs).shape[:-1].numel())
 
         def compute(rows, take):
-            """Whatever else an MLP is given for each token is cut to the same rows."""
-            if rows is x:
-                return self.stack.flat(self.forward(*args, **kwargs))
-            changed = [take(one) if site.kind == "mlp" and per_token(one, x) else one for one in args]
-            more = {key: take(one) if site.kind == "mlp" and per_token(one, x) else one for key, one in kwargs.items()}
-            place(rows, name, changed, more, self.named)
-            return self.forward(*changed, **more)
+            return self.stack.flat(self.run(args, kwargs)[0]) if rows is x else self.run_rows(rows, x, take, args, kwargs)
 
         if self.scoring or site.kind == self.call.config.score and self.part.seen:
-            output = self.call.run(site, self.index, x, lambda rows, take: self.scored_rows(site, x, rows, args, kwargs, name))
+            output = self.call.run(site, self.index, x, lambda rows, take: self.scored_rows(site, x, rows, take, args, kwargs))
         else:
             output = self.call.run(site, self.index, x, compute)
-        return output.unflatten(1, whole.shape[1:-1])
+        return self.returned((output.unflatten(1, whole.shape[1:-1]),))
 
-    def scored_rows(self, site, x, rows, args, kwargs, name):
+    @property
+    def name(self):
+        return next(iter(self.part.streams.values()))
+
+    def run(self, args, kwargs, seen=None) -> tuple:
+        """-> what the module makes of each stream; seen: as in `PartStack.watch`."""
+        output = self.forward(*args, **(kwargs if seen is None else self.stack.stack.watch(kwargs, seen)))
+        return output if len(self.part.streams) > 1 else (output,)
+
+    def run_rows(self, rows, x, take, args, kwargs, seen=None):
+        """The same of rows (B, n, C) of x. Whatever else an MLP is given for each token is cut to the same rows."""
+        mlp = self.part.kind == "mlp"
+        changed = [take(one) if mlp and per_token(one, x) else one for one in args]
+        more = {key: take(one) if mlp and per_token(one, x) else one for key, one in kwargs.items()}
+        place(rows, self.name, changed, more, self.named)
+        return self.stack.flat(self.run(changed, more, seen)[0])
+
+    @staticmethod
+    def returned(outputs: tuple):
+        """What the module returns, of what there is of each stream."""
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    def scored_rows(self, site, x, rows, take, args, kwargs):
         """Cross-attention of rows (B, n, C) of x, with s2's basis: of all tokens, or renewed for the fresh ones (as in sequential.py)."""
         every, found = rows is x, []
-        given, more = list(args), dict(kwargs)
-        if not every:
-            place(rows, name, given, more, self.named)
         if every and not self.scoring:
-            return self.stack.flat(self.forward(*given, **more))
-        output = self.forward(*given, **self.stack.stack.watch(more, lambda q, k, mask=None: found.append((q, k, mask))))
+            return self.stack.flat(self.run(args, kwargs)[0])
+
+        def seen(q, k, mask=None):
+            found.append((q, k, mask))
+
+        output = self.stack.flat(self.run(args, kwargs, seen)[0]) if every else self.run_rows(rows, x, take, args, kwargs, seen)
         q, k, mask = found[-1]                                      # of several attentions the text's comes last
         self.call.count_scores(self.stack, rows.shape[1])
         entropy = attention.entropy(q, k, self.call.conds, mask)
@@ -116,21 +132,18 @@ class PartForward(Standing):
             self.call.score(site, self.index, x, entropy)
         else:
             self.call.selector(site).basis[self.index].scatter_(-1, self.call.selected[site, self.index], entropy)
-        return self.stack.flat(output)
+        return output
 
     def attention(self, args, kwargs):
         tokens = self.given(args, kwargs)
         kept = self.kept(tokens)
         if kept is None:
-            if self.scoring:
-                kwargs = self.stack.stack.watch(kwargs, partial(self.seen, tokens))
-            output = self.forward(*args, **kwargs)
-            for (stream, x), given in zip(tokens.items(), output if len(tokens) > 1 else (output,), strict=False):
-                self.keep(stream, x, self.stack.flat(given))
-            return output
-        outputs = tuple(output.unflatten(1, self.argument(name, args, kwargs).shape[1:-1])
-                        for output, name in zip(kept.values(), self.part.streams.values(), strict=True))
-        return outputs if len(outputs) > 1 else outputs[0]
+            outputs = self.run(args, kwargs, partial(self.seen, tokens) if self.scoring else None)
+            for (stream, x), output in zip(tokens.items(), outputs, strict=False):
+                self.keep(stream, x, self.stack.flat(output))
+            return self.returned(outputs)
+        return self.returned(tuple(output.unflatten(1, self.argument(name, args, kwargs).shape[1:-1])
+                                   for output, name in zip(kept.values(), self.part.streams.values(), strict=True)))
 
 
 class InlineForward(Standing):
