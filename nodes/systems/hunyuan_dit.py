@@ -12,7 +12,7 @@ from ...toca_core.system import System
 
 
 class HunyuanForward(PartForward):
-    """An attention that returns a tuple of one, takes none of the host's options, and positions of tokens that are the same in all samples."""
+    """An attention that returns a tuple of one, takes none of the host's options, and positions that are one for all samples."""
 
     def run(self, args, kwargs, seen=None):
         if seen is None:
@@ -54,7 +54,8 @@ def kept_of(found: dict, name: str, forward):
 
 
 BLOCKS = PartStack("blocks", beside=("skip_linear",), parts=(
-    Part("self_attn", "attn1", forward=HunyuanForward), Part("cross_attn", "attn2", text=("kv_proj",), forward=HunyuanForward), Part("mlp")))
+    Part("self_attn", "attn1", forward=HunyuanForward), Part("cross_attn", "attn2", text=("kv_proj",), forward=HunyuanForward),
+    Part("mlp")))
 
 HUNYUAN_DIT = System("hunyuan_dit", "Hunyuan-DiT", ("comfy.ldm.hydit.models.HunYuanDiT",), (BLOCKS,),
     paper=lambda steps: published.PIXART, paper_of="PixArt", loader="Load Checkpoint")
