@@ -1,6 +1,6 @@
-"""Train a model of the demo again: `shapes_task.py` and `scenes_task.py` say what each learns, and how.
+"""Train a model of the demo again: `shapes_task.py`, `scenes_task.py` and `clips_task.py` say what each learns, and how.
 
-    python run.py train [--model scenes] [--minutes 120] [--out FILE] [--resume FILE] [--threads N]
+    python run.py train [--model scenes | clips] [--minutes 120] [--out FILE] [--resume FILE] [--threads N]
 """
 
 import argparse
@@ -12,10 +12,11 @@ sys.path.append(str(ROOT))
 
 import torch
 
-from demo import scenes_task, shapes_task, training
+from demo import clips_model, clips_task, scenes_task, shapes_task, training
 from demo.subjects import SUBJECTS
 
-TASKS = {"shapes": shapes_task.TASK, "scenes": scenes_task.TASK}
+TASKS = {"shapes": shapes_task.TASK, "scenes": scenes_task.TASK, "clips": clips_task.TASK}
+FILES = {**{name: subject.file for name, subject in SUBJECTS.items()}, "clips": clips_model.FILE}
 
 
 def main():
@@ -30,7 +31,7 @@ def main():
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    out = given.out or str(SUBJECTS[given.model].file)
+    out = given.out or str(FILES[given.model])
     training.train(TASKS[given.model], given.minutes, given.batch, out, given.resume, given.seed, given.peak)
 
 

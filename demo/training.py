@@ -34,9 +34,10 @@ class Task:
     """One model to train.
 
     build       device -> the network, with its first weights
-    draw        (count, generator, device) -> pictures (count, 3, H, W) in -1..1, and a tuple of what the network is told, count each
+    draw        (count, generator, device) -> pictures or clips (count, 3, [frames,] H, W) in -1..1, and a tuple of what the network is
+                told, count each
     drop        (what the network is told, which (count,) bool) -> the same with nothing said in those places
-    error       (network, x0, noise, t (B, 1, 1, 1), what it is told) -> the error to be lessened, in the velocity
+    error       (network, x0, noise, t (B, 1, ...), what it is told) -> the error to be lessened, in the velocity
     time_weight network -> the first weight of its time embedding
     metadata    of the file
     """
@@ -123,7 +124,8 @@ def train(task: Task, minutes, batch, out, resume=None, seed=0, peak=8e-4, warmu
         for group in optimiser.param_groups:
             group["lr"] = peak * min(1, (step + 1) / warmup) * (0.5 + 0.5 * math.cos(math.pi * done))
         noise = torch.randn(x0.shape, generator=generator, device=device)
-        t = torch.sigmoid(torch.randn(len(x0), 1, 1, 1, generator=generator, device=device) + TIME_MEAN)    # 1 is pure noise
+        times = torch.randn(len(x0), *[1] * (x0.ndim - 1), generator=generator, device=device)
+        t = torch.sigmoid(times + TIME_MEAN)                        # 1 is pure noise
         with autocast(device):
             loss = task.error(forward, x0, noise, t, told)
         loss.backward()

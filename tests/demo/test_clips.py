@@ -1,0 +1,84 @@
+"""The third demo model: its clips, their captions, and the host's Wan class on them, tiny and with random weights."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks import clips as bench
+from demo import clips, clips_model, clips_task, training
+from tools.pack import pack_module
+
+STEPS = 6
+
+
+def drawn(kind, count=20):
+    words = clips.choose(count, torch.Generator().manual_seed(3), kind=kind)
+    return words, clips.draw(words, torch.Generator().manual_seed(4))
+
+
+def test_what_moves_in_each_kind():
+    """Of a still clip a disc, of the others more, and all of one that pans over a ground with waves."""
+    shares = {kind: bench.moving(drawn(kind)[1]).float().mean().item() for kind in clips.KINDS}
+    assert 0.02 < shares["still"] < 0.2 and shares["still"] < shares["busy"] < shares["pan"] and shares["pan"] > 0.4
+
+
+def test_a_drawn_clip_shows_what_it_was_asked_for():
+    words, shown = drawn("still", 40)
+    assert sum(clips.shown(clip, row) for clip, row in zip(shown, words, strict=True)) >= 34     # another disc may lie over it
+    back = clips.indices([clips.caption(row).replace("left", "*").replace("right", "left").replace("*", "right") for row in words])
+    sideways = words[:, 2] != back[:, 2]
+    assert sideways.any() and not any(clips.shown(clip, row) for clip, row in zip(shown[sideways], back[sideways], strict=True))
+
+
+def test_captions_and_indices_are_the_same():
+    words = clips.choose(50, torch.Generator().manual_seed(1))
+    assert torch.equal(clips.indices([clips.caption(row) for row in words]), words)
+    assert clips.indices([""]).tolist() == [[clips.NOTHING] * 3] and clips.embed(clips.indices([""])).abs().max() == 0
+
+
+@pytest.mark.parametrize("caption", ["still", "red still left", "still red sideways", "still red left left"])
+def test_what_no_clip_shows_is_refused(caption):
+    with pytest.raises(ValueError, match="is no clip such as 'still red left'"):
+        clips.indices([caption])
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file of the size that the task trains, its last layers and gates not zero."""
+    torch.manual_seed(0)
+    model, path = clips_task.build(torch.device("cpu")), tmp_path_factory.mktemp("clips") / "clips.safetensors"
+    for weight in (model.head.head.weight, model.time_projection[1].weight):
+        torch.nn.init.normal_(weight, std=0.02)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    return path
+
+
+def test_training_lessens_the_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "POOL", 1)
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    losses, error = [], clips_task.TASK.error
+    task = training.Task(clips_task.build, clips_task.draw, clips_task.drop, lambda *given: losses.append(error(*given)) or losses[-1],
+                         clips_task.TASK.time_weight, {})
+    training.train(task, 0.1, 2, str(tmp_path / "clips.safetensors"), warmup=5)
+    assert (tmp_path / "clips.safetensors").is_file() and losses[-1] < losses[0]
+
+
+def test_each_way_of_caching_is_measured(weights, monkeypatch, tmp_path):
+    monkeypatch.setattr(clips_model, "FILE", weights)
+    rows, shown = bench.measure("still", 1, STEPS)
+    assert {(row["family"], row["setting"]) for row in rows} == set(bench.ways())
+    by_family = {family: [row for row in rows if row["family"] == family] for family in (bench.ENTIRE, bench.MOVING)}
+    assert all(row["flops_speedup"] >= 1 and row["psnr_mean"] > 5 for row in rows)
+    assert max(row["flops_speedup"] for row in rows) > 1.2
+    # At the loosest tolerance: what moves is computed, so it is nearer to the plain clip and costs more.
+    entire, moving = (next(row for row in by_family[family] if row["setting"] == "tolerance 4") for family in by_family)
+    assert moving["flops_speedup"] < entire["flops_speedup"]
+    told = {"count": 1, "steps": STEPS, "guidance": bench.CFG, "shown": shown, "rows": rows}
+    bench.save({**bench.demo_quality.surroundings(), **told}, tmp_path)
+    assert "| still | 2x |" in (tmp_path / "clips.md").read_text() and (tmp_path / "clips.png").stat().st_size > 5000
+
+
+def test_the_host_runs_it_as_any_wan(weights):
+    model = clips_model.load_clips(str(weights))
+    system = pack_module("nodes.systems").system_of(model.model.diffusion_model)
+    assert system.name == "wan" and bench.sample(model, "still red left", 0, 2).shape == (1, 3, clips.FRAMES, clips.SIZE, clips.SIZE)
