@@ -13,6 +13,7 @@
     python run.py inpainting [--json FILE]      masked tokens at every step against caching whole steps, on the demo model
     python run.py scoring [--json FILE]         what scores cost, and how well sampled ones rank the tokens
     python run.py sensitivity [--json FILE]     how much one cached token, module or block harms the picture, on the demo's models
+    python run.py oracles [--json FILE]         what computing single tokens between full steps could gain at best, on the demo's models
     python run.py clips [--json FILE]           token by token on a small video model, where the background stands still and where not
     python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
     python run.py models [--json FILE]          which models are cached at which level, and whether it is right: tiny models of every class
@@ -53,6 +54,7 @@ SCRIPTS = {
     "inpainting": "benchmarks/inpainting.py",
     "scoring": "benchmarks/scoring.py",
     "sensitivity": "benchmarks/sensitivity.py",
+    "oracles": "benchmarks/oracles.py",
     "clips": "benchmarks/clips.py",
     "calibration": "benchmarks/calibration.py",
     "memory": "benchmarks/open_sora_vae_memory.py",

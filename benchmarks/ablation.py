@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from tools.pack import load_host, pack_module
@@ -26,6 +27,7 @@ FIXED = {"tolerance": None, "cycle_rule": "fixed"}
 FIXED_CYCLES = ("cycle", (2, 3))
 TOLERANCE = ("tolerance", TOLERANCES)
 REFINED = ("calls", (12, 15, 20))
+CHEBYSHEV_ANCHORS, CHEBYSHEV_RIDGE = 4, 0.1
 EULER = "euler"                     # over whose steps known errors are taken back
 
 
@@ -75,6 +77,32 @@ def learn(anchors, axes: tuple[int, ...], truth, time: float):
     anchors.trust = factor if anchors.trust is None else torch.lerp(factor, anchors.trust, forecast.TRUST_MEMORY)
 
 
+def in_sigma(run):
+    """Forecasts go on in the noise's share, not in log-SNR."""
+    run.timeline.time = lambda sigma: forecast.noise_share(sigma, run.timeline.flow)
+
+
+def smooth_fit(run):
+    """What is kept goes on along a ridge regression on Chebyshev polynomials (Spectrum, 2026), not along a line through two anchors."""
+    new_cache = run.level.new_cache
+
+    def made(about):
+        cache = new_cache(about)
+        cache.anchors.weights, cache.anchors.keep = chebyshev_weights, CHEBYSHEV_ANCHORS
+        return cache
+    run.level.new_cache = made
+
+
+def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[float]:
+    """What each anchor, newest first, weighs in a fit up to `order` that is held to the newest of them, read at `now`."""
+    nodes = np.array(anchors[:CHEBYSHEV_ANCHORS])
+    low, high = min(nodes.min(), now), max(nodes.max(), now)
+    basis = np.polynomial.chebyshev.chebvander(2 * (np.append(nodes, now) - low) / (high - low) - 1, order)[:, 1:]
+    basis -= basis[0]                                               # changes since the newest anchor
+    fit = basis[-1] @ np.linalg.solve(basis[:-1].T @ basis[:-1] + CHEBYSHEV_RIDGE * np.eye(order), basis[:-1].T)
+    return [1 - fit[1:].sum(), *fit[1:]]
+
+
 def repaid(run):
     """Errors are taken back over this sampler too, as if it went on by Euler's step."""
     run.about.linear = True
@@ -87,10 +115,10 @@ STACK = {
     "trust per element": ({}, TOLERANCE, partial(trust_over, ())),
     "trust per channel": ({}, TOLERANCE, partial(trust_over, (1,))),
     "no repayment": ({"repayment": 0.0}, TOLERANCE, None),
-    "forecast in sigma": ({"forecast_time": "sigma"}, TOLERANCE, None),
+    "forecast in sigma": ({}, TOLERANCE, in_sigma),
     "order 0": ({"order": 0}, TOLERANCE, None),
     "order 2": ({"order": 2}, TOLERANCE, None),
-    "smooth fit": ({"basis": "chebyshev"}, TOLERANCE, None),
+    "smooth fit": ({}, TOLERANCE, smooth_fit),
     "token refresh": ({"refresh_ratio": REFRESHED}, TOLERANCE, None),
     "token refresh, random": ({"refresh_ratio": REFRESHED, "refresh": "random"}, TOLERANCE, None),
     "modules forecast, fixed cycle": ({**FIXED, "level": "module", "stale_tokens": "forecast"}, FIXED_CYCLES, None),
@@ -102,7 +130,7 @@ OUTPUTS = {
     "no repayment": ({"repayment": 0.0}, TOLERANCE, None),
     "last step as any other": ({}, TOLERANCE, last_as_any_other),
     "very last step full": ({}, TOLERANCE, very_last_full),
-    "forecast in sigma": ({"forecast_time": "sigma"}, TOLERANCE, None),
+    "forecast in sigma": ({}, TOLERANCE, in_sigma),
     "order 0": ({"order": 0}, TOLERANCE, None),
     "order 2": ({"order": 2}, TOLERANCE, None),
     **{f"refine {parts}": ({"refine": parts}, REFINED, None) for parts in (1, 2, 4, 8)},

@@ -20,29 +20,19 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from benchmarks import demo_quality, tables
-from demo.subjects import SUBJECTS
-from toca_core.finite import dumps
-from tools.pack import load_host, pack_module
-
-load_host(cpu=not torch.cuda.is_available())
 import comfy.sample
 import comfy.samplers
-from comfy.patcher_extension import WrappersMP
 
-probe, stack, cache, config, swap = (pack_module(f"toca_core.{name}") for name in (
-    "calls.probe", "calls.stack", "keep.cache", "config", "swap"))
-systems, calls = pack_module("nodes.systems"), pack_module("nodes.host.calls")
+from benchmarks import demo_quality, tables
+from benchmarks.hooked import Hooked, of_a_call, probe, stack
+from demo.subjects import SUBJECTS
+from toca_core.finite import dumps
+from tools.pack import pack_module
+
+swap, systems = pack_module("toca_core.swap"), pack_module("nodes.systems")
 SHARES = (0.2, 0.4, 0.7)            # of the run, where something old is used
 STALE = 3                           # steps by which it is older
 GUIDANCE = 3.0
-KEY = "sensitivity"
-STACK = config.ToCaConfig(level="stack")
-
-
-def of_a_call(bound, sizes, conds: int):
-    """A full call at level stack, and an empty cache for it."""
-    return probe.probing(bound, sizes, conds, frozenset(bound.layout.kinds)), cache.StackCache(STACK)
 
 
 class StaleTokens(stack.StackCall):
@@ -63,14 +53,12 @@ class StaleTokens(stack.StackCall):
         return changed
 
 
-class Trial:
+class Trial(Hooked):
     """One picture of one model, sampled plainly; `damage` goes back into its run."""
 
     def __init__(self, subject, steps: int, label, seed: int):
+        super().__init__(subject.load())
         self.subject, self.label, self.steps = subject, label, steps
-        self.model = subject.load().clone()
-        self.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.predict_noise)
-        self.model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.apply_model)
         self.sigmas = comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), "simple", steps)
         self.moments = sorted({max(STALE, round(share * steps)) for share in SHARES})
         self.samples: dict[int, torch.Tensor] = {}                  # at the moments
@@ -107,16 +95,7 @@ class Trial:
 
     # ---- in the host's calls ----
 
-    def predict_noise(self, executor, *args, **kwargs):
-        self.index, self.ordinal = self.index + 1, 0
-        return executor(*args, **kwargs)
-
-    def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
-        def call():
-            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
-
-        about = calls.about_call(executor, x, c_crossattn, {"control": control, **kwargs}, transformer_options)
-        self.ordinal += 1
+    def called(self, call, about):
         if self.recording and self.index + STALE in self.moments:
             return self.record(call, about)
         if self.act is not None and self.index == self.first:

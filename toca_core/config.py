@@ -13,7 +13,6 @@ STALE_TOKENS = ("reuse", "forecast")
 CACHE_DTYPES, CACHE_DEVICES = ("same", "bf16", "fp8"), ("gpu", "cpu")
 SMALLEST_TOLERANCE = 1e-4       # percent, below which lies what float32 computations differ by
 REFRESHES = ("error", "self_attn", "random")
-BASES, FORECAST_TIMES = ("taylor", "chebyshev"), ("sigma", "log_snr")
 MODULE, STEPS = "module", "steps"           # where a setting counts: at level module alone, or at those alone that forecast whole steps
 
 
@@ -51,9 +50,7 @@ class ToCaConfig:
     level             "module": each module keeps its output (the paper); "stack": one residual per token for all blocks together;
                       "output": what the model predicts, of any model
     stale_tokens      what is not recomputed is taken as it was ("reuse") or continued from the last full steps ("forecast")
-    order             of that continuation: 0, 1 or 2
-    basis             what is continued: the polynomial through the last full steps ("taylor"), or a smooth fit ("chebyshev")
-    forecast_time     in which it is continued: "sigma" or "log_snr"
+    order             of that continuation, in log-SNR: 0, 1 or 2
     trust             scale every token's continuation by how well the last one fitted
     tolerance         full steps where the measured error asks for them: the error that the steps between two full ones may add
                       to the sample, in percent of the prediction, early steps counting most (`error_cycle.py`); at 0 every step
@@ -97,8 +94,6 @@ class ToCaConfig:
     level: str = setting("module", Choice(LEVELS))
     stale_tokens: str = setting("reuse", Choice(STALE_TOKENS), MODULE)
     order: int = setting(1, Number(0, 2, whole=True), advanced=True)
-    basis: str = setting("taylor", Choice(BASES))
-    forecast_time: str = setting("log_snr", Choice(FORECAST_TIMES))
     trust: bool = setting(True, Flag())
     tolerance: float | None = setting(None, Number(0, 100, none=True), STEPS, default=-1.0, min=-1.0, step=0.05, round=0.001)
     calls: int = setting(0, Number(0, 10000, whole=True), STEPS)

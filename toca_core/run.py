@@ -87,7 +87,7 @@ class SamplingRun:
         known = self.layout is not None and config.level != "output"
         self.kinds = frozenset(self.layout.kinds) if known else ANY
         self.about = replace(self.about, config=config, cycle=self.cycle, kinds=self.kinds,
-                             time_of=lambda sigma: self.timeline.time(sigma, config.forecast_time))
+                             time_of=lambda sigma: self.timeline.time(sigma))
         self.level = Learning(self.about) if config.level == "stack" and not known else LEVELS[config.level](self.about)
         self.full = self.kinds
         self.caches.clear()

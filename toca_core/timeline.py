@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .config import ToCaConfig
-from .keep.forecast import time_of
+from .keep.forecast import noise_share, time_of
 from .schedule import Moment, NoiseLevels, Step
 
 ALIKE = 1e-3                    # of a step, below which noise levels differ by rounding alone
@@ -68,19 +68,20 @@ class Timeline:
             return list(self.known[index:])
         return [sigma, *self.levels.below(sigma)]
 
-    def time(self, sigma: float, kind: str) -> float:
-        return time_of(sigma, kind, self.flow)
+    def time(self, sigma: float) -> float:
+        """Of forecasts."""
+        return time_of(sigma, self.flow)
 
     def moment(self, index: int, sigma: float, config: ToCaConfig) -> Moment:
         """One evaluation, as settings would have it."""
-        above, below, kind = self.levels.preceding(sigma), self.levels.following(sigma), config.forecast_time
-        pieces: tuple[tuple[float, float], ...] = ((self.time(sigma, kind), above - below),)
+        above, below = self.levels.preceding(sigma), self.levels.following(sigma)
+        pieces: tuple[tuple[float, float], ...] = ((self.time(sigma), above - below),)
         if config.refine > 1:
             width = (above - below) / PIECES
-            pieces = tuple((self.time(above - (piece + 0.5) * width, kind), width) for piece in range(PIECES))
+            pieces = tuple((self.time(above - (piece + 0.5) * width), width) for piece in range(PIECES))
         share = 1 - below / max(above, 1e-9)                        # of the whole step, in its middle too
         step = Step(index, self.levels.position(sigma), self.levels.total)
-        return Moment(step, sigma, self.time(sigma, kind), share, self.time(sigma, "sigma"), pieces)
+        return Moment(step, sigma, self.time(sigma), share, noise_share(sigma, self.flow), pieces)
 
     def counted(self, moment: Moment, config: ToCaConfig, computed: int) -> Moment:
         """The same, with what is left of a number of calls after so many were computed."""

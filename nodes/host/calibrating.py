@@ -16,7 +16,7 @@ from ...toca_core.calls.probe import probes
 from ...toca_core.checks import ConfigError, Number
 from ...toca_core.config import ToCaConfig
 from ...toca_core.keep import memory
-from ...toca_core.keep.forecast import time_of
+from ...toca_core.keep.forecast import noise_share
 from ...toca_core.predict import need_of
 from ...toca_core.quality import IDENTICAL, psnr
 from ...toca_core.report import RunReport
@@ -122,7 +122,7 @@ class Calibration:
     @property
     def last_noise(self) -> float:
         """The share of noise at the last step, 0..1."""
-        return time_of(self.sampling.sigmas[-2], "sigma", isinstance(self.plain.get_model_object("model_sampling"), CONST))
+        return noise_share(self.sampling.sigmas[-2], isinstance(self.plain.get_model_object("model_sampling"), CONST))
 
     @property
     def file(self):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from toca_core.keep.forecast import Anchors, chebyshev_weights, growth, taylor_weights, time_of
+from toca_core.keep.forecast import Anchors, growth, noise_share, taylor_weights, time_of
 
 
 def features(*values):
@@ -42,13 +42,6 @@ def test_the_forecast_is_no_alias_and_no_anchor():
     assert first.at(3)[0, 0, 0] == 1
 
 
-def test_a_smooth_fit_repeats_its_newest_anchor_and_follows_a_line():
-    assert chebyshev_weights([3, 2, 1, 0], 3, 1) == pytest.approx([1, 0, 0, 0])
-    weights = chebyshev_weights([3, 2, 1, 0], 4, 1)
-    assert sum(weights) == pytest.approx(1)
-    assert 3.5 < sum(weight * value for weight, value in zip(weights, [3, 2, 1, 0], strict=True)) < 4        # the ridge holds it back
-
-
 def test_trust_is_the_factor_that_would_have_fitted_the_last_change():
     anchors = anchored(1, (0, 0), (1, 2), trust=True)
     assert anchors.trust is None
@@ -80,12 +73,12 @@ def test_memory_is_that_of_the_anchors_kept():
 
 
 def test_times_are_shares_of_noise_or_half_the_log_snr():
-    assert time_of(0.25, "sigma", flow=True) == 0.25
-    assert time_of(1.0, "sigma", flow=False) == pytest.approx(math.sqrt(0.5))
-    assert time_of(0.5, "log_snr", flow=True) == 0
-    assert time_of(0.75, "log_snr", flow=True) == pytest.approx(math.log(3))
-    assert time_of(math.e, "log_snr", flow=False) == pytest.approx(1)
-    assert math.isfinite(time_of(1.0, "log_snr", flow=True)) and math.isfinite(time_of(0.0, "log_snr", flow=False))
+    assert noise_share(0.25, flow=True) == 0.25
+    assert noise_share(1.0, flow=False) == pytest.approx(math.sqrt(0.5))
+    assert time_of(0.5, flow=True) == 0
+    assert time_of(0.75, flow=True) == pytest.approx(math.log(3))
+    assert time_of(math.e, flow=False) == pytest.approx(1)
+    assert math.isfinite(time_of(1.0, flow=True)) and math.isfinite(time_of(0.0, flow=False))
 
 
 def test_errors_grow_with_the_product_of_the_distances():

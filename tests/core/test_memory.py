@@ -28,12 +28,11 @@ def test_one_token(itemsize, dtype, expected):
     ({"stale_tokens": "forecast", "order": 0}, 1, False),
     ({"level": "stack", "order": 0}, 1, False),
     ({"level": "stack"}, 2, True),
-    ({"level": "stack", "trust": False}, 2, False),
-    ({"level": "stack", "basis": "chebyshev"}, 4, True)])
+    ({"level": "stack", "trust": False}, 2, False)])
 def test_ten_tokens_of_64_numbers(settings, anchors, trusted):
     config = ToCaConfig(**settings)
     assert memory.anchored(config, 10, 64, 2) == Need(anchors * 10 * 64 * 2, 40 if trusted else 0)
-    held = Anchors(config.forecast_order, config.basis, config.trust and config.forecast_order > 0)
+    held = Anchors(config.forecast_order, config.trust and config.forecast_order > 0)
     for step in range(6):
         held.add(float(step), torch.randn(2, 5, 64, dtype=torch.bfloat16))
     assert held.bytes == memory.anchored(config, 10, 64, 2).total

@@ -144,6 +144,13 @@ def sampled():
     return sampled
 
 
+def test_a_smooth_fit_repeats_its_newest_anchor_and_follows_a_line():
+    assert ablation.chebyshev_weights([3, 2, 1, 0], 3, 1) == pytest.approx([1, 0, 0, 0])
+    weights = ablation.chebyshev_weights([3, 2, 1, 0], 4, 1)
+    assert sum(weights) == pytest.approx(1)
+    assert 3.5 < sum(weight * value for weight, value in zip(weights, [3, 2, 1, 0], strict=True)) < 4        # the ridge holds it back
+
+
 def test_every_sampler_has_its_own_ablations():
     euler, other = ({variant.family for variant in ablation.ablations(sampler, 30)} for sampler in ("euler", "uni_pc"))
     assert {"no trust", "trust per element", "trust per channel", "no repayment", "output, no repayment", "output, refine 4",
@@ -183,5 +190,7 @@ def test_trust_and_repayment_change_the_run(sampled):
     ours = sampled(variants.toca(ablation.presets.auto(12)))[1]
     element, channel = (sampled(prepared(f"trust per {one}", "tolerance 0.2").prepare)[1] for one in ("element", "channel"))
     assert not torch.equal(ours, element) and not torch.equal(ours, channel) and not torch.equal(element, channel)
+    for family in ("smooth fit", "forecast in sigma"):
+        assert not torch.equal(ours, sampled(prepared(family, "tolerance 0.2").prepare)[1])
     assert prepared("repayment as over euler", "tolerance 0.2", "uni_pc").prepare
     assert not torch.equal(*(sampled(ablation.changed(LOOSE, change), "uni_pc")[1] for change in (None, ablation.repaid)))

@@ -30,7 +30,7 @@ class Mps(TorchDispatchMode):
 
 @pytest.mark.parametrize("settings", [
     {"level": "module"}, {"level": "module", "score": "random", "stale_tokens": "forecast"}, {"level": "module", "spread_bonus": 0.4},
-    {"level": "stack", "tolerance": 5.0}, {"level": "stack", "refresh_ratio": 0.2}, {"level": "stack", "basis": "chebyshev", "order": 2},
+    {"level": "stack", "tolerance": 5.0}, {"level": "stack", "refresh_ratio": 0.2}, {"level": "stack", "order": 2},
     {"level": "output", "tolerance": 5.0}, {"level": "output", "calls": 5}, {"level": "output", "refine": 3, "tolerance": 5.0}],
     ids=lambda settings: " ".join(map(str, settings.values())))
 def test_nothing_is_asked_that_mps_lacks(subject, cached, settings):

@@ -7,7 +7,7 @@ import comfy.model_management
 
 SETTINGS = {"fresh_ratio": 0.3, "cycle": 3}
 MODES = {"module": {}, "forecast": {"stale_tokens": "forecast"}, "forecast 2": {"stale_tokens": "forecast", "order": 2},
-         "stack": {"level": "stack"}, "smooth stack": {"level": "stack", "basis": "chebyshev", "order": 2, "forecast_time": "sigma"}}
+         "stack": {"level": "stack"}, "curved stack": {"level": "stack", "order": 2}}
 
 
 smoke = pytest.mark.smoke

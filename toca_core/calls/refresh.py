@@ -32,7 +32,7 @@ class AttendedAnchors(Anchors):
     """
 
     def __init__(self, config: ToCaConfig):
-        super().__init__(config.order, config.basis, trust=False)
+        super().__init__(config.order, trust=False)
 
     def change(self, when, newest, earlier=None):
         change, [(time, _)] = super().change(when, newest, earlier), when

@@ -32,7 +32,7 @@ class ModuleCache:
         anchors = self.features.get((site, block))
         if anchors is None:
             order = self.config.forecast_order
-            anchors = self.features[site, block] = Anchors(order, self.config.basis, self.config.trust and order > 0, self.kept_in)
+            anchors = self.features[site, block] = Anchors(order, self.config.trust and order > 0, self.kept_in)
         anchors.add(time, output)
 
     def renew(self, site, block: int, output):
@@ -91,7 +91,7 @@ class OutputCache:
 
     def __init__(self, config: ToCaConfig, parts: int = 1):
         store = Store(config.cache_dtype, config.cache_device)
-        self.parts = [Anchors(config.order, config.basis, config.trust, store) for _ in range(parts)]
+        self.parts = [Anchors(config.order, config.trust, store) for _ in range(parts)]
 
     def add(self, times: list[float], said: list):
         """said: of every part (B, numbers, 1)."""
@@ -132,7 +132,7 @@ class StackCache:
     (`levels.stack`)."""
 
     def __init__(self, config: ToCaConfig):
-        self.anchors = Anchors(config.order, config.basis, config.trust, Store(config.cache_dtype, config.cache_device))
+        self.anchors = Anchors(config.order, config.trust, Store(config.cache_dtype, config.cache_device))
         self.said = OutputCache(replace(config, trust=False))
 
     def divided(self, count: int) -> list:

@@ -18,17 +18,18 @@ NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this fa
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
 TRUST_MEMORY = 0.5              # share of the earlier factor in a new one
 REPEATED = 0.5                  # of the last step, as which a second question at one noise level counts (heun, demo model: 0.25 to 2 tried)
-CHEBYSHEV_ANCHORS, CHEBYSHEV_RIDGE = 4, 0.1
 
 
-def time_of(sigma: float, kind: str, flow: bool) -> float:
-    """The time of a forecast at a noise level. kind: "sigma", the share of noise in 0..1, or "log_snr", minus half the log-SNR."""
-    share = sigma if flow else sigma / math.hypot(1, sigma)         # of noise in a sample of variance one
-    if kind == "sigma":
-        return share
+def noise_share(sigma: float, flow: bool) -> float:
+    """Of noise in a sample of variance one, 0..1, at a noise level."""
+    return sigma if flow else sigma / math.hypot(1, sigma)
+
+
+def time_of(sigma: float, flow: bool) -> float:
+    """The time of a forecast at a noise level: minus half the log-SNR."""
     if not flow:
         return math.log(max(sigma, 1e-4))
-    share = min(max(share, NOISE_RANGE), 1 - NOISE_RANGE)
+    share = min(max(sigma, NOISE_RANGE), 1 - NOISE_RANGE)
     return math.log(share / (1 - share))
 
 
@@ -36,16 +37,6 @@ def taylor_weights(anchors: list[float], now: float, order: int) -> list[float]:
     """What each anchor, newest first, weighs in the polynomial through the newest `order + 1` of them, read at `now`."""
     nodes = anchors[:order + 1]
     return [math.prod((now - other) / (node - other) for other in nodes if other != node) for node in nodes]
-
-
-def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[float]:
-    """As above for a ridge regression on Chebyshev polynomials up to `order` (Spectrum, 2026), held to the newest anchor."""
-    nodes = np.array(anchors[:CHEBYSHEV_ANCHORS])
-    low, high = min(nodes.min(), now), max(nodes.max(), now)
-    basis = np.polynomial.chebyshev.chebvander(2 * (np.append(nodes, now) - low) / (high - low) - 1, order)[:, 1:]
-    basis -= basis[0]                                               # changes since the newest anchor
-    fit = basis[-1] @ np.linalg.solve(basis[:-1].T @ basis[:-1] + CHEBYSHEV_RIDGE * np.eye(order), basis[:-1].T)
-    return [1 - fit[1:].sum(), *fit[1:]]
 
 
 def growth(anchors: Sequence[float], now: float) -> float:
@@ -57,21 +48,16 @@ def growth(anchors: Sequence[float], now: float) -> float:
     return math.prod(abs(now - anchor) or step for anchor in anchors)
 
 
-def anchors_kept(order: int, basis: str) -> int:
-    """How many anchors a forecast needs, at most."""
-    return order + 1 if basis == "taylor" or order == 0 else CHEBYSHEV_ANCHORS
-
-
 class Anchors:
     """The features (B, N, C) of the last full steps, newest first, and the trust (B, N, 1) that their continuation has earned.
 
+    weights     as `taylor_weights`
     store       in which form the features are kept
     keep        how many anchors, at most
     """
 
-    def __init__(self, order: int, basis: str = "taylor", trust: bool = True, store: Store | None = None):
-        self.order, self.weights, self.trusting = order, {"taylor": taylor_weights, "chebyshev": chebyshev_weights}[basis], trust
-        self.store, self.keep = store or Store(), anchors_kept(order, basis)
+    def __init__(self, order: int, trust: bool = True, store: Store | None = None):
+        self.order, self.weights, self.trusting, self.store, self.keep = order, taylor_weights, trust, store or Store(), order + 1
         self.times: list[float] = []
         self.features: list[torch.Tensor | Kept] = []
         self.trust: torch.Tensor | None = None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ..config import ToCaConfig
-from .forecast import anchors_kept
 from .storage import has_fp8, piece
 
 NUMBER = 4              # bytes of a trust, a scale, a score or an age, all float32
@@ -72,7 +71,7 @@ def vector_bytes(width: int, itemsize: int, dtype: str) -> int:
 def anchored(config: ToCaConfig, tokens: int, width: int, itemsize: int) -> Need:
     """The anchors of one feature (tokens, width), all of them, and the trust in them."""
     order = config.forecast_order
-    features = anchors_kept(order, config.basis) * tokens * vector_bytes(width, itemsize, config.cache_dtype)
+    features = (order + 1) * tokens * vector_bytes(width, itemsize, config.cache_dtype)
     learns = config.trust and order
     return Need(features, NUMBER * tokens if learns else 0, compared(tokens * width) if learns else 0)
 
@@ -85,13 +84,13 @@ def compared(numbers: int) -> int:
 def passing(config: ToCaConfig, numbers: int, itemsize: int) -> int:
     """What a full step takes beside the anchors of a feature: the newest one, while the oldest is still there, all of them where they lie
     in the host's memory, and what comparing them takes."""
-    whole = 1 + (anchors_kept(config.order, config.basis) if config.cache_device == "cpu" else 0)
+    whole = 1 + (config.order + 1 if config.cache_device == "cpu" else 0)
     return whole * numbers * itemsize + compared(numbers)
 
 
 def attended(config: ToCaConfig, numbers: int, itemsize: int) -> Need:
     """The anchors of keys and of values, `numbers` of each; they stay on the model's device, as they are."""
-    return Need(beside=anchors_kept(config.order, config.basis) * 2 * numbers * itemsize)
+    return Need(beside=(config.order + 1) * 2 * numbers * itemsize)
 
 
 def selected(depth: int, tokens: int, modules: int) -> Need:
