@@ -82,3 +82,8 @@ def test_the_host_runs_it_as_any_wan(weights):
     model = clips_model.load_clips(str(weights))
     system = pack_module("nodes.systems").system_of(model.model.diffusion_model)
     assert system.name == "wan" and bench.sample(model, "still red left", 0, 2).shape == (1, 3, clips.FRAMES, clips.SIZE, clips.SIZE)
+
+
+def test_a_missing_file_comes_with_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is missing, since this model is not bundled: make it with python run.py train"):
+        clips_model.load_clips(str(tmp_path / "clips.safetensors"))
