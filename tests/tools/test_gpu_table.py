@@ -36,5 +36,5 @@ def test_a_mode_that_fails_is_a_row_that_says_so(bench):
 
 
 def test_published_settings_are_tried_where_there_are_some():
-    names = {system: [mode.name for mode in gpu.modes_of(system, 20)] for system in ("flux", "hunyuan_dit")}
-    assert names["flux"][0] == "paper" and "paper" not in names["hunyuan_dit"]
+    names = {system: [mode.name for mode in gpu.modes_of(system, 20)] for system in ("flux", "mochi")}
+    assert names["flux"][0] == "paper" and "paper" not in names["mochi"]
