@@ -182,7 +182,8 @@ def lines(rows: list[dict]) -> list[list[str]]:
 def save(report: dict, out: Path):
     out.mkdir(parents=True, exist_ok=True)
     _, _, what, *_, last = __doc__.split("\n\n")
-    text = (f"# What computing single tokens between full steps could gain at best\n\n{' '.join(what.split())} {' '.join(last.split())}\n\n"
+    what, last = (" ".join(part.split()).rstrip(":.") for part in (what, last))
+    text = (f"# What computing single tokens between full steps could gain at best\n\n{what}. {last}.\n\n"
             f"The tokens are those with the *largest error*; *spread* evenly over the picture, others at each step; and such ones whose "
             f"errors are carried to the tokens *near* (a Gaussian so many tokens wide) or *alike*. Cost is in full steps. *Above whole "
             f"steps* is beside that curve at the same cost, mean / worst 5%.\n\n{report['pictures']} pictures, {report['steps']} steps, "
