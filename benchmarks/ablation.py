@@ -55,11 +55,18 @@ def very_last_full(run):
 
 def trust_over(axes: tuple[int, ...], run):
     """The trust is one factor for the axes of a feature (B, N, C) that it is measured over; () stands for one for each element."""
+    def change(anchors):
+        anchors.learn = partial(learn, anchors, axes)
+    on_anchors(run, change)
+
+
+def on_anchors(run, change: Callable):
+    """change(anchors) of every cache that the run makes."""
     new_cache = run.level.new_cache
 
     def made(about):
         cache = new_cache(about)
-        cache.anchors.learn = partial(learn, cache.anchors, axes)
+        change(cache.anchors)
         return cache
     run.level.new_cache = made
 
@@ -84,13 +91,9 @@ def in_sigma(run):
 
 def smooth_fit(run):
     """What is kept goes on along a ridge regression on Chebyshev polynomials (Spectrum, 2026), not along a line through two anchors."""
-    new_cache = run.level.new_cache
-
-    def made(about):
-        cache = new_cache(about)
-        cache.anchors.weights, cache.anchors.keep = chebyshev_weights, CHEBYSHEV_ANCHORS
-        return cache
-    run.level.new_cache = made
+    def change(anchors):
+        anchors.weights, anchors.keep = chebyshev_weights, CHEBYSHEV_ANCHORS
+    on_anchors(run, change)
 
 
 def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[float]:

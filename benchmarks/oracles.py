@@ -18,6 +18,7 @@ import argparse
 import itertools
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,10 @@ from benchmarks.hooked import Hooked, of_a_call, stack
 from demo.subjects import SUBJECTS
 from toca_core import quality
 from toca_core.finite import dumps
-from tools.pack import pack_module
+from tools.pack import load_host, pack_module
+
+load_host(cpu=not torch.cuda.is_available())
+import comfy.model_sampling
 
 swap, forecast = pack_module("toca_core.swap"), pack_module("toca_core.keep.forecast")
 GUIDANCE, BATCH = 3.0, 4
@@ -102,18 +106,17 @@ class Oracle(Hooked):
     def __init__(self, subject):
         super().__init__(subject.load())
         sampling = self.model.get_model_object("model_sampling")
-        self.times = lambda sigma: forecast.time_of(float(sigma), isinstance(sampling, measuring.comfy.model_sampling.CONST))
+        self.flow = isinstance(sampling, comfy.model_sampling.CONST)
 
     def run(self, batch, steps: int, full: tuple[int, ...], share: float = 0.0, rule=None):
         """-> (pictures, cost in full steps)."""
         self.index, self.full, self.share, self.rule = -1, full, share, rule
-        self.anchors: dict[int, list] = {}                          # of each call of an evaluation: (time, residual), newest first
-        self.cost = len(full) + share * (steps - len(full))
+        self.anchors = defaultdict(lambda: forecast.Anchors(1, trust=False))                # of each call of an evaluation
         pictures, _ = measuring.sample(self.model, variants.plain("euler", steps), batch, GUIDANCE)
-        return pictures, self.cost
+        return pictures, len(full) + share * (steps - len(full))
 
     def predict_noise(self, executor, x, timestep, *args, **kwargs):
-        self.time = self.times(timestep.flatten()[0])
+        self.time = forecast.time_of(float(timestep.flatten()[0]), self.flow)
         return super().predict_noise(executor, x, timestep, *args, **kwargs)
 
     def called(self, call, about):
@@ -121,12 +124,11 @@ class Oracle(Hooked):
             return call()
 
     def residual(self, tokens, truth, grid):
-        anchors = self.anchors.setdefault(self.ordinal, [])
-        if self.index in self.full or len(anchors) < 2:
-            self.anchors[self.ordinal] = [(self.time, truth.clone()), *anchors][:2]
+        anchors = self.anchors[self.ordinal]
+        if self.index in self.full or len(anchors.times) < 2:
+            anchors.add(self.time, truth)
             return truth
-        (now, newest), (before, older) = anchors
-        expected = newest + (newest - older) * ((self.time - now) / (now - before))
+        expected = anchors.at(self.time)
         if self.rule is None:
             return expected
         choose, heard = RULES[self.rule]

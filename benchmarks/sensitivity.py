@@ -20,14 +20,15 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-import comfy.sample
-import comfy.samplers
-
 from benchmarks import demo_quality, tables
 from benchmarks.hooked import Hooked, of_a_call, probe, stack
 from demo.subjects import SUBJECTS
 from toca_core.finite import dumps
-from tools.pack import pack_module
+from tools.pack import load_host, pack_module
+
+load_host(cpu=not torch.cuda.is_available())
+import comfy.sample
+import comfy.samplers
 
 swap, systems = pack_module("toca_core.swap"), pack_module("nodes.systems")
 SHARES = (0.2, 0.4, 0.7)            # of the run, where something old is used
