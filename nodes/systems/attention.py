@@ -43,6 +43,14 @@ def attending_first(args, kwargs, replacement):
     return attending_named(args, kwargs, first)
 
 
+def rows_of(*names):
+    """How a block's further arguments are cut to single tokens (`families.parts.PartStack.single`), where these have a row for each token,
+    or for frames of them: (B or 1, rows, ...)."""
+    def single(arguments: dict, call) -> dict:
+        return {**arguments, **{name: call.cut(arguments[name]) for name in names if arguments.get(name) is not None}}
+    return single
+
+
 def watch_attention(arguments: dict, seen) -> dict:
     """A block's arguments, changed so that the host's attention calls seen(q, k), (B, heads, N, d), before it runs."""
     def watched(run, q, k, v):

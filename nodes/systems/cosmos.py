@@ -4,18 +4,17 @@ from ...toca_core import published
 from ...toca_core.families.parts import Part
 from ...toca_core.families.tokens import TokenStack
 from ...toca_core.system import System
-from .attention import attending_first, parts
+from .attention import attending_first, parts, rows_of
 
 COSMOS = System("cosmos", "Cosmos 1", ("comfy.ldm.cosmos.model.GeneralDIT",), (TokenStack("blocks", batch_axis=3),))
 
 
 def single(arguments, call):
     """Positions are of each token, modulations of each frame; what is added to tokens has their axes."""
-    each = ("emb_B_T_D", "adaln_lora_B_T_3D", "rope_emb_L_1_1_D")
-    given = {name: call.cut(arguments[name]) for name in each if arguments.get(name) is not None}
+    arguments = rows_of("emb_B_T_D", "adaln_lora_B_T_3D", "rope_emb_L_1_1_D")(arguments, call)
     if arguments.get("extra_per_block_pos_emb") is not None:
-        given["extra_per_block_pos_emb"] = call.cut(arguments["extra_per_block_pos_emb"].flatten(1, 3))[:, :, None, None]
-    return {**arguments, **given}
+        arguments["extra_per_block_pos_emb"] = call.cut(arguments["extra_per_block_pos_emb"].flatten(1, 3))[:, :, None, None]
+    return arguments
 
 
 COSMOS_PREDICT2 = System(

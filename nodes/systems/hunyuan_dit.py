@@ -7,7 +7,7 @@ from comfy.ldm.hydit.attn_layers import apply_rotary_emb
 from ...toca_core import published
 from ...toca_core.families.parts import Part, PartStack
 from ...toca_core.families.standing import PartForward
-from ...toca_core.swap import swapped
+from ...toca_core.swap import overheard
 from ...toca_core.system import System
 
 
@@ -17,9 +17,7 @@ class HunyuanForward(PartForward):
     def run(self, args, kwargs, seen=None):
         if seen is None:
             return self.forward(*args, **kwargs)
-        found = {}
-        with swapped([(module, kept_of(found, name, module.forward)) for name in ("q_norm", "k_norm")
-                      for module in [self.block.get_submodule(name)]]):
+        with overheard(self.block, ("q_norm", "k_norm")) as found:
             outputs = self.forward(*args, **kwargs)
         q, k = found["q_norm"], found["k_norm"]
         if self.part.kind == "self_attn":                           # queries and keys have their heads first
@@ -43,14 +41,6 @@ class HunyuanForward(PartForward):
     @staticmethod
     def returned(outputs):
         return outputs
-
-
-def kept_of(found: dict, name: str, forward):
-    """A forward that leaves its result in `found` under that name."""
-    def run(x):
-        found[name] = forward(x)
-        return found[name]
-    return run
 
 
 BLOCKS = PartStack("blocks", beside=("skip_linear",), parts=(

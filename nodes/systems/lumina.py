@@ -6,7 +6,7 @@ from ...toca_core import published
 from ...toca_core.costs.account import Sizes
 from ...toca_core.families.parts import Part
 from ...toca_core.system import System
-from .attention import attending_named, parts
+from .attention import attending_named, parts, rows_of
 from .sizes import joined_sizes
 
 
@@ -20,14 +20,9 @@ def padded_sizes(model, x, context, arguments) -> Sizes:
     return replace(sizes, joined=joined, beside=-sizes.tokens % multiple, start=joined)
 
 
-def single(arguments, call):
-    """Positions are of each token, of text and picture."""
-    return {**arguments, "freqs_cis": call.cut(arguments["freqs_cis"])}
-
-
 LUMINA = System(
     "lumina", "Lumina 2, NewBie, Z-Image", ("comfy.ldm.lumina.model.NextDiT", "comfy.ldm.lumina.model.NextDiTPixelSpace"),
     (parts("layers", grid="", parts=(Part("self_attn", "attention"), Part("mlp", "feed_forward")),
-           attending=attending_named, single=single),),
+           attending=attending_named, single=rows_of("freqs_cis")),),
     sizes=padded_sizes, says_picture=lambda model: type(model).__name__ == "NextDiTPixelSpace",
     paper=lambda steps: published.FLUX, paper_of="FLUX.1")

@@ -3,18 +3,12 @@
 from ...toca_core import published
 from ...toca_core.families.parts import Part
 from ...toca_core.system import System
-from .attention import attending_named, parts
+from .attention import attending_named, parts, rows_of
 from .sizes import joined_sizes
-
-
-def single(arguments, call):
-    """Positions are of each token, of text and pictures."""
-    return {**arguments, "image_rotary_emb": call.cut(arguments["image_rotary_emb"])}
-
 
 OMNIGEN2 = System(
     "omnigen2", "OmniGen2", ("comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel",),
     (parts("layers", "hidden_states", grid="last", parts=(Part("self_attn", "attn"), Part("mlp", "feed_forward")),
-           attending=attending_named, single=single),),
+           attending=attending_named, single=rows_of("image_rotary_emb")),),
     sizes=joined_sizes, text_masked=True,
     paper=lambda steps: published.FLUX, paper_of="FLUX.1")

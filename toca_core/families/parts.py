@@ -250,11 +250,7 @@ class BoundParts(BoundTokens, PartCosts):
         fresh = self.flat(self.main_of(output))
         text = fresh.shape[1] - call.fresh.shape[-1]                # before the picture, in one stream with it
         tokens = call.placed(fresh[:, text:])
-        tokens = torch.cat((fresh[:, :text], tokens), dim=1) if text else tokens.unflatten(1, call.axes)
-        if not isinstance(self.stack.streams, tuple):
-            return tokens
-        at = self.stack.returned.index(self.stack.main)
-        return *output[:at], tokens, *output[at + 1:]
+        return self.with_main(output, torch.cat((fresh[:, :text], tokens), dim=1) if text else tokens.unflatten(1, call.axes))
 
     def scored_streams(self, part) -> list[Site]:
         """One site of every stream that an attention's s1 is for, which shares its scores with the stream's others."""

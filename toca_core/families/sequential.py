@@ -13,7 +13,7 @@ from ..calls.module import Call, Chosen
 from ..costs import flops
 from ..costs.account import Site, Sizes, StackCosts
 from ..select import attention
-from ..swap import swapped
+from ..swap import overheard
 from .contract import Claims
 
 
@@ -133,17 +133,7 @@ class BoundSequential(SequentialCosts):
     def scored(self, site: Site, module, compute):
         """Run a module and read its queries and keys on the way: -> (output, q, k), both (B, heads, N, d)."""
         paths = self.stack.projections[site.kind]
-        seen = {}
-
-        def watch(path):
-            forward = module.get_submodule(path).forward
-
-            def run(*args, **kwargs):
-                seen[path] = forward(*args, **kwargs)
-                return seen[path]
-            return run
-
-        with swapped([(module.get_submodule(path), watch(path)) for path in paths]):
+        with overheard(module, paths) as seen:
             output = compute()
         q = seen[paths[0]] if len(paths) > 1 else seen[paths[0]].chunk(3, dim=-1)[0]
         k = seen[paths[0]].chunk(3, dim=-1)[1] if len(paths) == 1 else seen[paths[1]]

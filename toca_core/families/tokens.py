@@ -105,7 +105,10 @@ class BoundTokens(TokenCosts):
 
     def changed(self, output, picture):
         whole = self.main_of(output)
-        tokens = self.like(whole, self.placed(self.flat(whole), picture))
+        return self.with_main(output, self.like(whole, self.placed(self.flat(whole), picture)))
+
+    def with_main(self, output, tokens):
+        """What a block returned, with other tokens in the picture's stream."""
         if not isinstance(self.stack.streams, tuple):
             return tokens
         at = self.stack.returned.index(self.stack.main)
