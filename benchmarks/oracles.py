@@ -119,7 +119,7 @@ class Oracle(Hooked):
         self.time = forecast.time_of(float(timestep.flatten()[0]), self.flow)
         return super().predict_noise(executor, x, timestep, *args, **kwargs)
 
-    def called(self, call, about):
+    def called(self, call, about, x):
         with swap.swapped(OracleCall(about, lambda tokens, truth: self.residual(tokens, truth, about[1].grid)).replacements()):
             return call()
 

@@ -96,7 +96,7 @@ class Trial(Hooked):
 
     # ---- in the host's calls ----
 
-    def called(self, call, about):
+    def called(self, call, about, x):
         if self.recording and self.index + STALE in self.moments:
             return self.record(call, about)
         if self.act is not None and self.index == self.first:

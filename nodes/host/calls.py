@@ -1,5 +1,7 @@
 """One call of the model as the host makes it, told in the core's words."""
 
+from comfy.patcher_extension import WrappersMP
+
 from ..systems import bound_of, system_of
 from ..systems.sizes import latent_sizes
 
@@ -52,3 +54,36 @@ def has_own_times(diffusion_model, arguments: dict) -> bool:
     """Whether reference pictures are modulated as at time 0: where a node asks for it, or the model by itself."""
     by_itself = getattr(getattr(diffusion_model, "params", diffusion_model), "default_ref_method", None)
     return bool(arguments.get("ref_latents")) and arguments.get("ref_latents_method", by_itself) == "index_timestep_zero"
+
+
+class CallByCall:
+    """Stands in the calls of a sampling run, for whoever inherits from it and says what each gives.
+
+    index      of the evaluation, from 0 on
+    ordinal    of the call in it, from 1 on
+    """
+
+    def __init__(self):
+        self.index, self.ordinal = -1, 0
+
+    def put_on(self, model, key: str):
+        """A clone of a MODEL whose next run is asked about."""
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, key, self.predict_noise)
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, key, self.apply_model)
+        return model
+
+    def predict_noise(self, executor, *args, **kwargs):
+        self.index, self.ordinal = self.index + 1, 0
+        return executor(*args, **kwargs)
+
+    def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+        def call():
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+        self.ordinal += 1
+        return self.called(call, about_call(executor, x, c_crossattn, {"control": control, **kwargs}, transformer_options), x)
+
+    def called(self, call, about: tuple, x):
+        """What one call, of the sample x (B, C, ...), says; about: as `about_call`."""
+        raise NotImplementedError

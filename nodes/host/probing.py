@@ -4,11 +4,10 @@ import time
 from collections import defaultdict
 
 import comfy.model_management as management
-from comfy.patcher_extension import WrappersMP
 
 from ...toca_core.calls.probe import ProbeCall, RecordCall, probes, relative_error
 from ...toca_core.swap import swapped
-from .calls import about_call
+from .calls import CallByCall
 
 KEY = "toca_probing"
 SHARES = (0.2, 0.5, 0.8)        # of the run, where modules are probed
@@ -17,13 +16,10 @@ STALE = 2                       # steps by which what is reused is older
 
 def probed(model, probing: "Probing"):
     """A clone of a MODEL whose next sampling run is probed."""
-    model = model.clone()
-    model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, probing.predict_noise)
-    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, probing.apply_model)
-    return model
+    return probing.put_on(model, KEY)
 
 
-class Probing:
+class Probing(CallByCall):
     """For one run of `steps` steps.
 
     calls        (bound model, sizes, conditionings) of every call of the first evaluation
@@ -33,9 +29,9 @@ class Probing:
     """
 
     def __init__(self, steps: int, progress=lambda: None, shares=SHARES):
+        super().__init__()
         self.moments = {max(STALE, round(steps * share)) for share in shares} & set(range(steps))
         self.progress, self.seconds = progress, 0.0
-        self.index, self.ordinal = -1, 0
         self.calls: list[tuple] = []
         self.kept: dict = {}
         self.errors: dict[str, dict[int, list[float]]] = {}
@@ -55,16 +51,7 @@ class Probing:
                 costs[site.name] += stack.module_flops(site, sizes.batch, tokens, tokens, sizes)
         return {name: costs[name] for name in self.errors}
 
-    def predict_noise(self, executor, *args, **kwargs):
-        self.index, self.ordinal = self.index + 1, 0
-        return executor(*args, **kwargs)
-
-    def apply_model(self, executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
-        def call():
-            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
-
-        self.ordinal += 1
-        about = about_call(executor, x, c_crossattn, {"control": control, **kwargs}, transformer_options)
+    def called(self, call, about, x):
         if self.index == 0:
             self.calls.append(about)
         key = (self.index, self.ordinal, x.shape)

@@ -217,3 +217,16 @@ def test_the_algorithm_can_be_imported_without_the_host():
         [sys.executable, "-c", BLOCKED.format(blocked=HOST_MODULES)], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(python_files("toca_core"))
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "demo"])
+def test_scripts_find_the_host_before_they_import_it(folder):
+    """Each of these files may be the one that a command starts."""
+    found = []
+    for path in sorted((PROJECT / folder).rglob("*.py")):
+        body, loaded = ast.parse(path.read_text(encoding="utf-8")).body, False
+        for node in body:
+            loaded = loaded or isinstance(node, ast.Expr) and "load_host(" in ast.unparse(node)
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and ast.unparse(node).split()[1].startswith("comfy") and not loaded:
+                found.append(f"{path.name}:{node.lineno}")
+    assert not found
