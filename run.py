@@ -1,7 +1,8 @@
 """Run the pack against a ComfyUI, which is found, or else downloaded into .host/ the first time (about 6 GB).
 
     python run.py demo                          show what the pack does, with pictures and figures
-    python run.py test [pytest arguments]       run the tests
+    python run.py test [pytest arguments]       run the tests, in some ten minutes: not every case, but every line and branch that all run
+    python run.py test --all                    run every case of every test (half an hour)
     python run.py test --matrix [--only NAME ...] [--json FILE] [--quick]   tiny models in every graph: other nodes, settings, models
     python run.py serve [--port N]              start ComfyUI with only this pack loaded
     python run.py replay WEIGHTS IO [--json]    replay a recorded run of the authors' code and compare
@@ -25,6 +26,7 @@
     python run.py soak [--prompts 200] [--json FILE]    one server, hundreds of prompts by two clients: memory, open files, pictures
     python run.py templates [FOLDER] [--json FILE] [--only NAME ...] [--accept-only]    the host's own templates with ToCa Cache in them
     python run.py mutants [--breaks 60] [--json FILE]   break one line at a time and see whether the tests notice
+    python run.py quick [--check]               choose anew which cases the quick run of the tests leaves out
     python run.py cards                         draw the pictures of the workflows for large models in the template browser
     python run.py docs [--check]                write the pages of docs/ that come from the code: settings, table of models
 
@@ -32,6 +34,7 @@
     --frontend VERSION    the front end to download and use in place of the host's own, such as 1.58.1 or newest
 
 Tests run in three processes, unless the arguments name test files, say how many (-n 4), or want one (-p no:xdist, --pdb, -s).
+Where the arguments choose tests by path, -k or -m, every case of these runs.
 
 The ComfyUI used is the one in the environment variable COMFYUI_PATH, else the one whose custom_nodes folder holds
 this project, else the downloaded one.
@@ -64,6 +67,7 @@ SCRIPTS = {
     "soak": "tools/soak.py",
     "templates": "tools/templates/run_templates.py",
     "mutants": "tools/mutants.py",
+    "quick": "tools/quick_tests.py",
     "docs": "tools/docs.py",
     "cards": "tools/cards.py",
 }
@@ -71,6 +75,7 @@ SCRIPTS = {
 
 MATRIX, MATRIX_SCRIPT = "--matrix", "tools/matrix/run_matrix.py"
 PARALLEL = ["-n", "3"]  # one of them mostly waits for a browser; tests/conftest.py says which tests stay together
+EVERY = "--all"
 ALONE = ("-n", "--numprocesses", "no:xdist", "-pno:xdist", "--pdb", "-s", "--collect-only")  # each rules them out
 
 
@@ -102,9 +107,11 @@ def command_line(command, arguments, smoke):
         return [SCRIPTS[command]] + arguments
     if MATRIX in arguments:
         return [MATRIX_SCRIPT] + [argument for argument in arguments if argument != MATRIX]
-    chosen = any(argument.startswith("-m") for argument in arguments)
+    marked = any(argument.startswith("-m") for argument in arguments)
+    chosen = marked or smoke or EVERY in arguments or any(argument.startswith(("-k", "--lf", "tests")) for argument in arguments)
     parallel = [] if any(argument.startswith(ALONE) or ".py" in argument for argument in arguments) else PARALLEL
-    return ["-m", "pytest"] + parallel + (["-m", "smoke"] if smoke and not chosen else []) + arguments
+    options = (["-m", "smoke"] if smoke and not marked else []) + ([] if chosen else ["--quick"])
+    return ["-m", "pytest"] + parallel + options + [argument for argument in arguments if argument != EVERY]
 
 
 def main(arguments):

@@ -7,6 +7,7 @@ server and the browser of its own; whatever else asks for the server, in another
 """
 
 import gc
+import json
 import os
 import sys
 from pathlib import Path
@@ -17,7 +18,6 @@ PROJECT = Path(__file__).absolute().parent.parent
 
 # The project comes last on the path, or its nodes/ would hide the host's nodes.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").absolute() != PROJECT] + [str(PROJECT)]
-
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"         # before torch is imported; the processes that tests start inherit it
@@ -54,12 +54,22 @@ def pytest_xdist_make_scheduler(config, log):
     return Groups(config, log)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="leave out what tests/left_out.json names (python run.py quick)")
+
+
+def pytest_collection_modifyitems(config, items):
     wanting = {"browser": "open_page", "server": "server"}
     strays = [item.nodeid for item in items for group, fixture in wanting.items()
               if fixture in item.fixturenames and group_of(item.nodeid) not in (group, "browser")]
     if strays:
         raise pytest.UsageError(f"These tests ask for the server or a page, so GROUPS in tests/conftest.py has to name them: {strays}")
+    if config.getoption("--quick"):
+        from tools import quick_tests
+        left_out = json.loads(quick_tests.FILE.read_text(encoding="utf-8"))
+        others = [item for item in items if quick_tests.is_left_out(item.nodeid, left_out)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if not quick_tests.is_left_out(item.nodeid, left_out)]
 
 
 def pytest_collection_finish():

@@ -1,6 +1,6 @@
 """Break one line of the pack at a time, and see whether the tests notice.
 
-    python run.py test --cov --cov-context=test         (once: which test runs which line, into .coverage; half an hour and more)
+    python run.py test --all --cov --cov-context=test   (once: which test runs which line, into .coverage; half an hour and more)
     python run.py mutants [--breaks 60] [--seed 0] [--from 1] [--data .coverage] [--json FILE]
 
 Lines are drawn at random from all of `toca_core` and `nodes`. A broken line is seen if a test fails that passes without it, or does not
@@ -203,7 +203,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not options.data.is_file():
-        print(f"There is no {options.data}: run python run.py test --cov --cov-context=test first.", file=sys.stderr)
+        print(f"There is no {options.data}: run python run.py test --all --cov --cov-context=test first.", file=sys.stderr)
         return 2
     files = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     every = [one for path in files for one in breaks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]

@@ -273,7 +273,7 @@ def test_the_host_option_stands_anywhere():
 
 def test_other_hosts_run_the_smoke_tests_unless_told_otherwise():
     several = run.PARALLEL
-    assert run.command_line("test", ["-x"], smoke=False) == ["-m", "pytest", *several, "-x"]
+    assert run.command_line("test", ["-x"], smoke=False) == ["-m", "pytest", *several, "--quick", "-x"]
     assert run.command_line("test", ["-x"], smoke=True) == ["-m", "pytest", *several, "-m", "smoke", "-x"]
     assert run.command_line("test", ["-m", "web"], smoke=True) == ["-m", "pytest", *several, "-m", "web"]
 
@@ -282,8 +282,15 @@ def test_other_hosts_run_the_smoke_tests_unless_told_otherwise():
     ([], True), (["tests/core", "-q"], True), (["-p", "no:randomly"], True), (["tests/core/test_memory.py"], False),
     (["tests/core/test_memory.py::test_readable", "-x"], False), (["-n0"], False), (["-p", "no:xdist"], False), (["--pdb"], False)])
 def test_tests_run_in_several_processes_where_that_pays(arguments, parallel):
-    command = run.command_line("test", arguments, smoke=False)
+    command = run.command_line("test", ["--all", *arguments], smoke=False)
     assert command == ["-m", "pytest", *(run.PARALLEL if parallel else []), *arguments]
+
+
+@pytest.mark.parametrize("arguments, quick", [
+    ([], True), (["-x", "--durations", "20"], True), (["--all"], False), (["tests/core", "-q"], False), (["-k", "name"], False),
+    (["-m", "smoke"], False), (["--lf"], False), (["tests/core/test_memory.py::test_readable"], False)])
+def test_some_cases_are_left_out_only_where_nothing_is_chosen(arguments, quick):
+    assert ("--quick" in run.command_line("test", arguments, smoke=False)) == quick
 
 
 @pytest.mark.parametrize(
