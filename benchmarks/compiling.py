@@ -7,7 +7,9 @@ Tiny models with random weights, the whole model or block by block, by the host'
 after. The eager backend traces, guards and splits as inductor does and compiles in no time. *Graphs* and *breaks* are those of the first
 run; *more* are graphs that the second and the third run still add; breaks are counted where they happen, each once.
 
-With --seconds the demo's DiT is compiled by inductor, block by block, and run plain, compiled, cached, and both, in turns.
+With --seconds the demo's DiT is compiled by inductor, block by block, and run plain, compiled, cached, and both, in turns. What a run
+does in that time, by torch's profiler, comes beside it: matrix products, which the same library computes either way; the host's other
+operators; the kernels that inductor made in their place.
 """
 
 import argparse
@@ -99,6 +101,19 @@ def counted(models, modes) -> list[dict]:
     return rows
 
 
+def spent(sample) -> dict[str, float]:
+    """Seconds that one run computes, by kind of operator. On a CPU."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+        sample()
+    kinds = dict.fromkeys(("products", "operators", "compiled kernels"), 0.0)
+    for event in profiled.key_averages():
+        kind = ("products" if event.key.endswith(("mm", "convolution")) else "operators" if event.key.startswith("aten::")
+                else "compiled kernels" if "CompiledFxGraph" in event.key else None)
+        if kind:
+            kinds[kind] += event.self_cpu_time_total / 1e6
+    return {kind: round(value, 2) for kind, value in kinds.items()}
+
+
 def seconds(rounds: int, steps: int = 30, batch: int = 4) -> list[dict]:
     """Medians of runs that took turns, and of each round's speed-up over the plain run; the first, which compiles, does not count."""
     torch._dynamo.reset()
@@ -112,7 +127,8 @@ def seconds(rounds: int, steps: int = 30, batch: int = 4) -> list[dict]:
             tiny.sample(model, steps, batch=batch)
             taken[name].append(time.perf_counter() - began)
     return [{"run": name, "first run": round(each[0], 1), "seconds": round(statistics.median(each[1:]), 3),
-             "speed-up": round(statistics.median(plain / own for plain, own in zip(taken["plain"][1:], each[1:], strict=True)), 2)}
+             "speed-up": round(statistics.median(plain / own for plain, own in zip(taken["plain"][1:], each[1:], strict=True)), 2),
+             **spent(lambda model=models[name]: tiny.sample(model, steps, batch=batch))}
             for name, each in taken.items()]
 
 

@@ -7,6 +7,7 @@ of some tokens are replaced by the truth:
 
     none             whole steps alone, by their number
     largest error    the tokens whose forecast errs most, which nobody knows beforehand
+    largest damage   those whose error changes the finished picture most, to first order, by gradients through the plain run
     spread           tokens spread evenly over the picture, others at each step
     ... and near     those, and the mean of what they were off by, by distance, is added to all tokens around them
     ... and alike    the same by likeness of the tokens before the first block in place of distance
@@ -28,7 +29,7 @@ sys.path.append(str(ROOT))
 import torch
 from tqdm import tqdm
 
-from benchmarks import demo_quality, figures, measuring, tables, variants
+from benchmarks import demo_quality, effects, figures, measuring, tables, variants
 from benchmarks.hooked import Hooked, of_a_call, stack
 from demo.subjects import SUBJECTS
 from toca_core import quality
@@ -42,6 +43,7 @@ swap, forecast = pack_module("toca_core.swap"), pack_module("toca_core.keep.fore
 GUIDANCE, BATCH = 3.0, 4
 WHOLE, BETWEEN, SHARES = (6, 8, 10, 12, 14), 8, (0.1, 0.2)          # full steps alone; with so large shares of the tokens between them
 WIDTHS, LIKENESS = (1.0, 2.0, 4.0), 0.1                             # of the kernel, in tokens; of the softmax over cosines
+PROBES = 4                                                          # random weighings of the picture's values, for the damage
 GOLDEN = (0.7548776662466927, 0.5698402909980532)                   # Roberts' low-discrepancy sequence in two dimensions, 2018
 
 
@@ -54,12 +56,17 @@ def full_steps(count: int, steps: int) -> tuple[int, ...]:
 # ---- which tokens, and what they tell the others ----
 
 
-def largest_error(error, count: int, grid, step: int):
+def largest_error(error, count: int, grid, step: int, effect):
     """error (B, N, C) of the forecast -> indices (B, count)."""
     return error.norm(dim=-1).topk(count, dim=1).indices
 
 
-def spread(error, count: int, grid, step: int):
+def largest_damage(error, count: int, grid, step: int, effect):
+    """effect: as `effects.Effects.of` says of this call."""
+    return effects.damage(effect, error).topk(count, dim=1).indices
+
+
+def spread(error, count: int, grid, step: int, effect):
     """The same places in every sample, others at each step."""
     _, rows, columns = grid
     points = torch.arange(4 * count)[:, None] * torch.tensor(GOLDEN) + step * torch.tensor([0.5, 0.25])
@@ -85,7 +92,7 @@ def alike(tokens, chosen, grid):
 
 
 RULES: dict[str, tuple[Callable, Callable | None]] = {
-    "largest error": (largest_error, None), "spread": (spread, None),
+    "largest error": (largest_error, None), "largest damage": (largest_damage, None), "spread": (spread, None),
     **{f"spread and near, {width:g}": (spread, near(width)) for width in WIDTHS}, "spread and alike": (spread, alike)}
 
 
@@ -108,9 +115,9 @@ class Oracle(Hooked):
         sampling = self.model.get_model_object("model_sampling")
         self.flow = isinstance(sampling, comfy.model_sampling.CONST)
 
-    def run(self, batch, steps: int, full: tuple[int, ...], share: float = 0.0, rule=None):
-        """-> (pictures, cost in full steps)."""
-        self.index, self.full, self.share, self.rule = -1, full, share, rule
+    def run(self, batch, steps: int, full: tuple[int, ...], share: float = 0.0, rule=None, known=None):
+        """-> (pictures, cost in full steps). known: the effects of every call, for the rule that wants them."""
+        self.index, self.full, self.share, self.rule, self.known = -1, full, share, rule, known or {}
         self.anchors = defaultdict(lambda: forecast.Anchors(1, trust=False))                # of each call of an evaluation
         pictures, _ = measuring.sample(self.model, variants.plain("euler", steps), batch, GUIDANCE)
         return pictures, len(full) + share * (steps - len(full))
@@ -133,7 +140,8 @@ class Oracle(Hooked):
             return expected
         choose, heard = RULES[self.rule]
         error = truth - expected
-        chosen = choose(error, max(1, round(self.share * error.shape[1])), grid, self.index)
+        chosen = choose(error, max(1, round(self.share * error.shape[1])), grid, self.index,
+                        self.known.get((self.index, self.ordinal)))
         rows = chosen[..., None].expand(-1, -1, error.shape[-1])
         known = error.gather(1, rows)
         if heard is not None:
@@ -148,13 +156,14 @@ def cases() -> list[tuple]:
 
 def measure(subject, pictures: int, steps: int) -> list[dict]:
     """A row for each case, over so many pictures of one model."""
-    oracle, likeness = Oracle(subject), {case: [] for case in cases()}
+    oracle, felt, likeness = Oracle(subject), effects.Effects(subject.load()), {case: [] for case in cases()}
     costs = {}
     for batch in tqdm(measuring.make_batches(pictures, BATCH, subject), desc=subject.name):
         plain, _ = oracle.run(batch, steps, tuple(range(steps)))
+        known = felt.of(batch, steps, GUIDANCE, PROBES)
         for case in likeness:
             rule, count, share = case
-            result, costs[case] = oracle.run(batch, steps, full_steps(count, steps), share, rule)
+            result, costs[case] = oracle.run(batch, steps, full_steps(count, steps), share, rule, known)
             likeness[case] += quality.psnr(result, plain).tolist()
     rows = []
     for (rule, count, share), values in likeness.items():
@@ -186,9 +195,10 @@ def save(report: dict, out: Path):
     _, _, what, *_, last = __doc__.split("\n\n")
     what, last = (" ".join(part.split()).rstrip(":.") for part in (what, last))
     text = (f"# What computing single tokens between full steps could gain at best\n\n{what}. {last}.\n\n"
-            f"The tokens are those with the *largest error*; *spread* evenly over the picture, others at each step; and such ones whose "
-            f"errors are carried to the tokens *near* (a Gaussian so many tokens wide) or *alike*. Cost is in full steps. *Above whole "
-            f"steps* is beside that curve at the same cost, mean / worst 5%.\n\n{report['pictures']} pictures, {report['steps']} steps, "
+            f"The tokens are those with the *largest error*; with the *largest damage* to the finished picture by it, to first order; "
+            f"*spread* evenly over the picture, others at each step; and such ones whose errors are carried to the tokens *near* (a "
+            f"Gaussian so many tokens wide) or *alike*. Cost is in full steps. *Above whole steps* is beside that curve at the same cost, "
+            f"mean / worst 5%.\n\n{report['pictures']} pictures, {report['steps']} steps, "
             f"guidance {GUIDANCE:g}; {report['machine']}; torch {report['torch']}, ComfyUI {report['host']}; {report['date']}. Written by "
             f"`python run.py oracles`.\n\n")
     (out / "oracles.md").write_text(text + tables.markdown(lines(report["rows"])), encoding="utf-8")

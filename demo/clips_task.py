@@ -41,4 +41,13 @@ def error(network, x0, noise, t, told):
     return (velocity.float() - (noise - x0)).square().mean()
 
 
+def draw_frames(count, generator, device):
+    """As `draw`, of every clip two frames, each a clip by itself."""
+    shown, (words,) = draw(count // 2, generator, device)
+    apart = torch.randint(1, clips.FRAMES, (1,), generator=generator, device=device).item()
+    first = torch.randint(0, clips.FRAMES - apart, (1,), generator=generator, device=device).item()
+    return torch.cat((shown[:, :, first, None], shown[:, :, first + apart, None])), (words.repeat(2, 1),)
+
+
+FRAMES = training.Task(build, draw_frames, drop, error, lambda model: model.time_embedding[0].weight, {})
 TASK = training.Task(build, draw, drop, error, lambda model: model.time_embedding[0].weight, {})

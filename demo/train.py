@@ -15,7 +15,7 @@ import torch
 from demo import clips_model, clips_task, scenes_task, shapes_task, training
 from demo.subjects import SUBJECTS
 
-TASKS = {"shapes": shapes_task.TASK, "scenes": scenes_task.TASK, "clips": clips_task.TASK}
+TASKS = {"shapes": shapes_task.TASK, "scenes": scenes_task.TASK, "frames": clips_task.FRAMES, "clips": clips_task.TASK}
 FILES = {**{name: subject.file for name, subject in SUBJECTS.items()}, "clips": clips_model.FILE}
 
 

@@ -1,5 +1,7 @@
 """What single tokens between full steps could gain: the rules, and that everything known is the plain run."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -19,12 +21,20 @@ def test_full_steps_lie_ever_farther_apart():
 def test_which_tokens_are_chosen():
     error = torch.zeros(2, 128, 4)
     error[0, 5], error[1, 9] = 1.0, 2.0
-    assert oracles.largest_error(error, 1, GRID, 3).tolist() == [[5], [9]]
-    first, next_one = (oracles.spread(error, 13, GRID, step) for step in (3, 4))
+    assert oracles.largest_error(error, 1, GRID, 3, None).tolist() == [[5], [9]]
+    first, next_one = (oracles.spread(error, 13, GRID, step, None) for step in (3, 4))
     assert first.shape == (2, 13) and len(set(first[0].tolist())) == 13 and first[0].tolist() == first[1].tolist()
     assert set(first[0].tolist()) != set(next_one[0].tolist())
     rows = torch.bincount(first[0] // 16 // 2, minlength=4)         # of each quarter's height about as many
     assert rows.min() >= 2 and rows.max() <= 5
+
+
+def test_what_harms_most_is_not_what_errs_most():
+    error, effect = torch.ones(1, 3, 2), torch.zeros(2, 1, 3, 2)
+    error[0, 0] = 5.0
+    effect[:, 0, 2, 0] = torch.tensor([1.0, -1.0])
+    assert oracles.effects.damage(effect, error).tolist() == [[0.0, 0.0, 1.0]]
+    assert oracles.largest_damage(error, 1, GRID, 3, effect).tolist() == [[2]]
 
 
 def test_what_the_others_hear():
@@ -63,6 +73,39 @@ def test_rules_differ_and_known_tokens_help(oracle):
     assert (cost, more) == (3, 5.5)
     errors = [(pictures - plain).square().mean().item() for pictures in (forecast, half, smooth)]
     assert errors[1] < errors[0] and errors[2] < errors[0] and not torch.equal(half, smooth)
+
+
+def test_effects_are_what_a_moved_token_does(oracle, monkeypatch):
+    """A token's residual moved a little at one step, against the gradient through the run."""
+    _, batch, _ = oracle
+    felt, found = oracles.effects.Effects(batch.subject.load()), {}
+    known = felt.of(batch, STEPS, oracles.GUIDANCE, 1)
+    assert set(known) == {(step, 1) for step in range(STEPS)}
+    weights = torch.randn(batch.noise.shape, generator=torch.Generator().manual_seed(batch.seed))
+    place, token = (3, 1), (1, 40)
+    direction = torch.nn.functional.normalize(known[place][0][token], dim=0)
+
+    def move(self, tokens):
+        moved = torch.zeros_like(tokens)
+        if (self.at, self.ordinal) == place:
+            moved[token] = found["by"] * direction
+        return moved
+
+    monkeypatch.setattr(oracles.effects.Effects, "move", move)
+    monkeypatch.setattr(felt, "euler", partial(drawn, felt, found))
+    for by in (-0.1, 0.1):
+        found["by"] = by
+        felt.of(batch, STEPS, oracles.GUIDANCE, 0)
+    change = ((found[0.1] - found[-0.1]) * weights).sum() / 0.2
+    assert change.item() == pytest.approx(known[place][0][token].norm().item(), rel=0.05)
+
+
+def drawn(felt, found, model, x, sigmas, extra_args=None, callback=None, disable=None):
+    with torch.no_grad():
+        for index in range(len(sigmas) - 1):
+            x = felt.step(model, index, sigmas, extra_args, x)
+    found[found["by"]], felt.found = x, {}
+    return x
 
 
 def test_the_table_says_what_is_above_whole_steps(tmp_path):
