@@ -169,6 +169,9 @@ def test_tools_have_one_version_wherever_they_are_named():
 # ---- commands ----
 
 
+PYTESTS = {"--cov", "--cov-context", "--junit-xml"}
+
+
 def commands_of(pages) -> set[tuple[str, str]]:
     return {found for path in pages for found in COMMAND.findall(text_of(path))}
 
@@ -181,7 +184,7 @@ def test_commands_exist_with_their_options():
     pages = [*PAGES, *HELP_PAGES, *(PROJECT / ".github").rglob("*.md")]
     for command, arguments in sorted(commands_of(pages)):
         assert command == "test" or command in run.SCRIPTS, command
-        options = set(re.findall(r"--[a-z-]+", arguments)) - {"--host"} - ({"--cov", "--cov-context"} if command == "test" else set())
+        options = set(re.findall(r"--[a-z-]+", arguments)) - {"--host"} - (PYTESTS if command == "test" else set())
         script = run.MATRIX_SCRIPT if command == "test" else run.SCRIPTS[command]
         source = text_of(PROJECT / script) + text_of(PROJECT / "run.py")
         assert [option for option in options if f'"{option}"' not in source] == [], (command, arguments)
