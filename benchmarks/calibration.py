@@ -4,15 +4,13 @@
 
 It is given the classes of even number, with seeds from 0; what it chose is then used on the classes of odd number, with seeds from
 1000. Every batch has all eight classes of its side: each shape in two of the four colours. A likeness counts as the mean PSNR of
-all pictures of a side, a speed as the counted FLOPs of all runs. Beside that, at level module: shares of fresh tokens by measured
-sensitivity against the same share for all blocks, at equal FLOPs.
+all pictures of a side, a speed as the counted FLOPs of all runs. Its shares of fresh tokens are tried by `run.py shares`.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,11 +35,10 @@ from toca_core import quality
 from toca_core.finite import dumps
 
 SEEN, UNSEEN = list(range(0, 16, 2)), list(range(1, 16, 2))        # classes
-FIRST_UNSEEN_SEED, GUIDANCE, CYCLE = 1000, 3.0, 3
+FIRST_UNSEEN_SEED, GUIDANCE = 1000, 3.0
 TARGETS = ("PSNR >= 35", "2x")
-calibration, config, published, seam, settings, node = (pack_module(name) for name in (
-    "toca_core.calibration", "toca_core.config", "toca_core.published", "nodes.host.seam", "nodes.host.settings",
-    "nodes.toca_calibrate"))
+config, seam, settings, node = (pack_module(name) for name in (
+    "toca_core.config", "nodes.host.seam", "nodes.host.settings", "nodes.toca_calibrate"))
 
 
 def calibrate(model, target: str, seeds: int, steps: int) -> tuple:
@@ -53,17 +50,9 @@ def calibrate(model, target: str, seeds: int, steps: int) -> tuple:
             GUIDANCE, "euler", SCHEDULER, 0, seeds, "", vae=vae).args
 
 
-def by_module(ratios) -> config.ToCaConfig:
-    """Published settings with shares of fresh tokens of our own, and a fixed cycle."""
-    return replace(published.DIT_DDIM_50, cycle_rule="fixed", cycle=CYCLE, step_slope=0.0, block_ratios=ratios)
-
-
 def contenders(model, outputs: dict[str, tuple]) -> dict:
     """What is tried on the pictures not seen: name -> (MODEL, the list of its runs' reports)."""
-    ratios = next(iter(outputs.values()))[1]
-    flat = tuple((name, (statistics.mean(shares),)) for name, shares in ratios)
     chosen = {target: settings.Settings("auto", config.ToCaConfig(), tolerance=output[2]) for target, output in outputs.items()}
-    chosen |= {name: settings.Settings("custom", by_module(shares)) for name, shares in (("flat shares", flat), ("by sensitivity", ratios))}
     reports = {name: [] for name in chosen}
     return {name: (seam.install(model, one, reports[name].append), reports[name]) for name, one in chosen.items()}
 
@@ -79,12 +68,12 @@ def measure(given) -> dict:
             pictures, seconds = measuring.sample(cached, variant, batch, GUIDANCE)
             psnr.setdefault(name, []).extend(quality.psnr(pictures, reference).tolist())
             ratios.setdefault(name, []).append(plain_seconds / seconds)
-    rows = [{"run": name, "told": told(outputs[name]) if name in outputs else {}, "psnr": figures.mean_and_worst(psnr[name]),
+    rows = [{"run": name, "told": told(outputs[name]), "psnr": figures.mean_and_worst(psnr[name]),
              "error": statistics.stdev(psnr[name]) / len(psnr[name]) ** 0.5, "wall": statistics.median(ratios[name]),
              "speedup": sum(report.plain_flops for report in reports) / sum(report.flops for report in reports)}
             for name, (_, reports) in tried.items()]
     return {"steps": given.steps, "pictures": given.seeds * len(UNSEEN), "seen": SEEN, "unseen": UNSEEN, "torch": torch.__version__,
-            "threads": torch.get_num_threads(), "ratios": next(iter(outputs.values()))[1], "rows": rows}
+            "threads": torch.get_num_threads(), "rows": rows}
 
 
 def told(outputs) -> dict:
@@ -98,7 +87,7 @@ def show(report: dict):
     for column in ("run", "tolerance", "FLOPs speed-up", "speed-up", "PSNR mean", "worst 5%"):
         table.add_column(column, justify="left" if column == "run" else "right")
     for row in report["rows"]:
-        table.add_row(row["run"], f"{row['told'].get('tolerance', '')}", f"{row['speedup']:.2f}x", f"{row['wall']:.2f}x",
+        table.add_row(row["run"], f"{row['told']['tolerance']}", f"{row['speedup']:.2f}x", f"{row['wall']:.2f}x",
                       f"{row['psnr'][0]:.1f} +- {row['error']:.1f}", f"{row['psnr'][1]:.1f}")
     Console().print(table)
 
