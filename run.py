@@ -17,6 +17,7 @@
     python run.py oracles [--json FILE]         what computing single tokens between full steps could gain at best, on the demo's models
     python run.py clips [--json FILE]           token by token on a small video model, where the background stands still and where not
     python run.py shares [--json FILE]          shares of fresh tokens by measured sensitivity, beside flat ones, a slope and chance
+    python run.py places [--json FILE]          what the places of the computed steps are worth, beside places found by outcome
     python run.py calibration [--json FILE]     what ToCa Calibrate chooses, tried on pictures that it has not seen
     python run.py models [--json FILE]          which models are cached at which level, and whether it is right: tiny models of every class
     python run.py memory [arguments]            memory that decoding a video with Open-Sora's VAE takes, with random weights
@@ -61,6 +62,7 @@ SCRIPTS = {
     "oracles": "benchmarks/oracles.py",
     "clips": "benchmarks/clips.py",
     "shares": "benchmarks/shares.py",
+    "places": "benchmarks/places.py",
     "calibration": "benchmarks/calibration.py",
     "memory": "benchmarks/open_sora_vae_memory.py",
     "models": "tools/models.py",
