@@ -2,7 +2,7 @@
 
 6 blocks of width 128; 288 tokens of 1 x 4 x 4 pixels, 3 of text. It predicts the velocity, as Wan does. No file of it is bundled: 20,000
 clips, 50 minutes of one core of a CPU with --batch 8 --peak 1e-3, make spots of the right colours that do not keep their shape from frame
-to frame. Large batches on a graphics card are what it wants, as the second model does (`scenes_task.py`).
+to frame. So it sees single frames first (`--model frames`), of which one step takes eight times as many, and then clips (`--resume`).
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Train a model of the demo again: `shapes_task.py`, `scenes_task.py` and `clips_task.py` say what each learns, and how.
 
-    python run.py train [--model scenes | clips] [--minutes 120] [--out FILE] [--resume FILE] [--threads N]
+    python run.py train [--model scenes | frames | clips] [--minutes 120] [--out FILE] [--resume FILE] [--threads N]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from demo import clips_model, clips_task, scenes_task, shapes_task, training
 from demo.subjects import SUBJECTS
 
 TASKS = {"shapes": shapes_task.TASK, "scenes": scenes_task.TASK, "frames": clips_task.FRAMES, "clips": clips_task.TASK}
-FILES = {**{name: subject.file for name, subject in SUBJECTS.items()}, "clips": clips_model.FILE}
+FILES = {**{name: subject.file for name, subject in SUBJECTS.items()}, "frames": clips_model.FILE, "clips": clips_model.FILE}
 
 
 def main():

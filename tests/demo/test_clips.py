@@ -53,6 +53,15 @@ def weights(tmp_path_factory):
     return path
 
 
+def test_single_frames_are_of_clips_and_say_what_these_say():
+    frames, (words,) = clips_task.draw_frames(6, torch.Generator().manual_seed(5), torch.device("cpu"))
+    assert frames.shape == (6, 3, 1, clips.SIZE, clips.SIZE) and torch.equal(words[:3], words[3:])
+    drawn_again = clips_task.draw(3, torch.Generator().manual_seed(5), torch.device("cpu"))[0]
+    for first, other, clip in zip(frames[:3], frames[3:], drawn_again, strict=True):
+        places = [[torch.equal(frame[:, 0], clip[:, index]) for index in range(clips.FRAMES)].index(True) for frame in (first, other)]
+        assert places[0] < places[1]
+
+
 def test_training_lessens_the_error(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "POOL", 1)
     monkeypatch.setattr(torch, "compile", lambda model: model)
