@@ -12,7 +12,6 @@ The demo's third model draws `count` clips of each kind, plainly and in several 
 What counts is PSNR to the plain clip of the same seed, of all of it and of what moves and what does not, at equal counted FLOPs.
 """
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +23,9 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from benchmarks import demo_quality, figures, tables
+from benchmarks import demo_quality, figures, pages, tables
 from demo import clips, clips_model
 from toca_core import quality
-from toca_core.finite import dumps
 from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available(), float32=True)
@@ -159,22 +157,16 @@ def save(report: dict, out: Path):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="run.py clips", description=__doc__.split("\n")[0])
+    parser = pages.parser_of("clips", __doc__)
     parser.add_argument("--count", type=int, default=32, help="clips of each kind (default 32)")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--kinds", nargs="+", choices=clips.KINDS, default=list(clips.KINDS))
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--out", type=Path, default=ROOT / "output/clips", help="default output/clips")
     given = parser.parse_args()
     measures = [measure(kind, given.count, given.steps) for kind in given.kinds]
     rows = [row for of_kind, _ in measures for row in of_kind]
     shown = sum(shown for _, shown in measures) / (given.count * len(given.kinds))
     report = {**demo_quality.surroundings(), "count": given.count, "steps": given.steps, "guidance": CFG, "shown": shown, "rows": rows}
-    tables.show(measured(rows), f"{given.count} clips of each kind, {given.steps} euler steps")
-    save(report, given.out)
-    if given.json:
-        given.json.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"Tables and curves are in {given.out / 'clips.md'}")
+    pages.deliver(given, "clips", report, save, measured(rows), f"{given.count} clips of each kind, {given.steps} euler steps")
 
 
 if __name__ == "__main__":

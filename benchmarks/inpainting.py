@@ -8,7 +8,6 @@ slows down slows all of them; a speed-up is the median over the batches. Ours me
 are not told of it and treat the whole picture alike. inpainting.md with tables and curves goes to DIR.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -27,13 +26,12 @@ from tools.pack import load_host
 load_host(cpu=not torch.cuda.is_available())
 import comfy.sample
 
-from benchmarks import drawing, figures, measuring, tables
+from benchmarks import drawing, figures, measuring, pages, tables
 from benchmarks.demo_quality import surroundings
 from benchmarks.variants import host_caches, presets, published, seam, settings
 from demo import shapes
 from demo.subjects import SHAPES
 from toca_core import quality
-from toca_core.finite import dumps
 
 BATCH, CFG, SCHEDULER = 4, 3.0, "simple"
 PEAK = 2.0                          # of pictures in -1..1
@@ -158,19 +156,14 @@ def save(report: dict, out: Path):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="run.py inpainting", description=__doc__.split("\n")[0])
+    parser = pages.parser_of("inpainting", __doc__)
     parser.add_argument("--count", type=int, default=64, help="pictures, a multiple of 4 (default 64)")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--side", type=int, default=24, help="of the square, in pixels")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--out", type=Path, default=ROOT / "output/inpainting", help="default output/inpainting")
     given = parser.parse_args()
     report = measure(given.count, given.steps, given.side)
-    tables.show(tables.measured(report["rows"], COLUMNS), f"{report['count']} pictures, {report['steps']} euler steps, inside the mask")
-    save(report, given.out)
-    if given.json:
-        given.json.write_text(dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"Tables and curves are in {given.out / 'inpainting.md'}")
+    pages.deliver(given, "inpainting", report, save, tables.measured(report["rows"], COLUMNS),
+                  f"{report['count']} pictures, {report['steps']} euler steps, inside the mask")
 
 
 if __name__ == "__main__":

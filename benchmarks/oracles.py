@@ -15,7 +15,6 @@ of some tokens are replaced by the truth:
 The steps that are full are the same throughout: the distance between them grows along the run. PSNR is that to the plain run.
 """
 
-import argparse
 import itertools
 import math
 import sys
@@ -29,11 +28,10 @@ sys.path.append(str(ROOT))
 import torch
 from tqdm import tqdm
 
-from benchmarks import demo_quality, effects, figures, measuring, tables, variants
+from benchmarks import demo_quality, effects, figures, measuring, pages, tables, variants
 from benchmarks.hooked import Hooked, of_a_call, stack
 from demo.subjects import SUBJECTS
 from toca_core import quality
-from toca_core.finite import dumps
 from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available())
@@ -205,20 +203,14 @@ def save(report: dict, out: Path):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="run.py oracles", description=__doc__.split("\n")[0])
+    parser = pages.parser_of("oracles", __doc__)
     parser.add_argument("--model", choices=SUBJECTS, nargs="+", default=list(SUBJECTS), help="of the demo (default all)")
     parser.add_argument("--pictures", type=int, default=64, help="of each model (default 64)")
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--out", type=Path, default=ROOT / "output/oracles", help="default output/oracles")
     given = parser.parse_args()
     rows = [row for name in given.model for row in measure(SUBJECTS[name], given.pictures, given.steps)]
-    tables.show(lines(rows), f"{given.pictures} pictures, {given.steps} euler steps")
     report = {**demo_quality.surroundings(), "pictures": given.pictures, "steps": given.steps, "rows": rows}
-    save(report, given.out)
-    if given.json:
-        given.json.write_text(dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"The table is in {given.out / 'oracles.md'}")
+    pages.deliver(given, "oracles", report, save, lines(rows), f"{given.pictures} pictures, {given.steps} euler steps")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ without knowing the model. Here each of them is moved by one step where the like
 or SWEEPS have passed. Both are then tried on pictures of other seeds: what a table of a model's errors, learned beforehand, could gain.
 """
 
-import argparse
 import itertools
 import sys
 from dataclasses import replace
@@ -20,11 +19,10 @@ sys.path.append(str(ROOT))
 import torch
 from tqdm import tqdm
 
-from benchmarks import ablation, demo_quality, figures, measuring, tables
+from benchmarks import ablation, demo_quality, figures, measuring, pages, tables
 from benchmarks.variants import OUTPUT, plain
 from demo.subjects import SUBJECTS, Subject
 from toca_core import quality
-from toca_core.finite import dumps
 from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available())
@@ -127,21 +125,15 @@ def save(report: dict, out: Path):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="run.py places", description=__doc__.split("\n")[0])
+    parser = pages.parser_of("places", __doc__)
     parser.add_argument("--model", choices=SUBJECTS, nargs="+", default=list(SUBJECTS), help="of the demo (default all)")
     parser.add_argument("--calls", type=int, nargs="+", default=CALLS, help=f"default {', '.join(map(str, CALLS))}")
     parser.add_argument("--pictures", type=int, default=32, help=f"to try places on, in batches of {BATCH} (default 32)")
     parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--out", type=Path, default=ROOT / "output/places", help="default output/places")
     given = parser.parse_args()
     rows = [row for name in given.model for row in measure(SUBJECTS[name], given.calls, given.pictures, given.steps)]
-    tables.show(lines(rows), f"{given.pictures} pictures, {given.steps} euler steps")
     report = {**demo_quality.surroundings(), "pictures": given.pictures, "steps": given.steps, "rows": rows}
-    save(report, given.out)
-    if given.json:
-        given.json.write_text(dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"The table is in {given.out / 'places.md'}")
+    pages.deliver(given, "places", report, save, lines(rows), f"{given.pictures} pictures, {given.steps} euler steps")
 
 
 if __name__ == "__main__":

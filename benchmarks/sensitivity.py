@@ -7,7 +7,6 @@ one block, or all of a block's, returned then. The rest of that step, and every 
 square difference of the finished picture, whose values span 1. Its worst and its best tenth are means over the tokens of one picture.
 """
 
-import argparse
 import statistics
 import sys
 from collections.abc import Callable, Iterator
@@ -20,10 +19,9 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from benchmarks import demo_quality, tables
+from benchmarks import demo_quality, pages, tables
 from benchmarks.hooked import Hooked, of_a_call, probe, stack
 from demo.subjects import SUBJECTS
-from toca_core.finite import dumps
 from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available())
@@ -217,21 +215,15 @@ def save(report: dict, out: Path):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="run.py sensitivity", description=__doc__.split("\n")[0])
+    parser = pages.parser_of("sensitivity", __doc__)
     parser.add_argument("--model", choices=SUBJECTS, nargs="+", default=list(SUBJECTS), help="of the demo (default all)")
     parser.add_argument("--pictures", type=int, default=2, help="of each model (default 2)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that are tried in each picture (default 64)")
     parser.add_argument("--steps", type=int, default=30, help="default 30")
-    parser.add_argument("--json", type=Path, help="also write every figure here")
-    parser.add_argument("--out", type=Path, default=ROOT / "output" / "sensitivity", help="where table and curves go")
     given = parser.parse_args()
     report = {**demo_quality.surroundings(),
               "models": [measure(SUBJECTS[name], given.pictures, given.tokens, given.steps) for name in given.model]}
-    tables.show(lines(report), "Damage to the finished picture")
-    if given.json:
-        given.json.write_text(dumps(report, indent=1) + "\n", encoding="utf-8")
-    save(report, given.out)
-    print(f"Table and curves are in {given.out / 'sensitivity.md'}")
+    pages.deliver(given, "sensitivity", report, save, lines(report), "Damage to the finished picture")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ made of that are tried on other pictures, all for as many FLOPs:
     least error       the sum of the squares of what the stale tokens err is least: as 1 - cost / error^2, cut at 0 and 1
 """
 
-import argparse
 import random
 import statistics
 import sys
@@ -27,11 +26,10 @@ sys.path.append(str(ROOT))
 import torch
 from tqdm import tqdm
 
-from benchmarks import demo_quality, figures, measuring, tables
+from benchmarks import demo_quality, figures, measuring, pages, tables
 from benchmarks.variants import SCHEDULER, plain
 from demo.subjects import SUBJECTS, Subject
 from toca_core import quality
-from toca_core.finite import dumps
 from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available())
@@ -141,23 +139,17 @@ def save(report: dict, out: Path):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="run.py shares", description=__doc__.split("\n")[0])
+    parser = pages.parser_of("shares", __doc__)
     parser.add_argument("--model", choices=SUBJECTS, nargs="+", default=list(SUBJECTS), help="of the demo (default all)")
     parser.add_argument("--pictures", type=int, default=48, help=f"of each model, in batches of {BATCH} (default 48)")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cycles", type=int, nargs="+", default=CYCLES, help="distances between full steps (default 3)")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--out", type=Path, default=ROOT / "output/shares", help="default output/shares")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder_paths.set_user_directory(folder)                     # what was measured before is measured again
         rows = [row for name in given.model for row in measure(SUBJECTS[name], given.pictures, given.steps, given.cycles)]
-    tables.show(lines(rows), f"{given.pictures} pictures, {given.steps} euler steps")
     report = {**demo_quality.surroundings(), "pictures": given.pictures, "steps": given.steps, "rows": rows}
-    save(report, given.out)
-    if given.json:
-        given.json.write_text(dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(f"The table is in {given.out / 'shares.md'}")
+    pages.deliver(given, "shares", report, save, lines(rows), f"{given.pictures} pictures, {given.steps} euler steps")
 
 
 if __name__ == "__main__":

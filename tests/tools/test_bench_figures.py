@@ -1,10 +1,11 @@
 """The bench's own arithmetic, on curves whose figures can be worked out by hand."""
 
+import json
 import math
 
 import pytest
 
-from benchmarks import figures, tables
+from benchmarks import figures, pages, tables
 
 
 def test_mean_and_worst():
@@ -65,3 +66,15 @@ def test_two_reports_stand_side_by_side():
     assert tables.beside([now], [then])[1:] == [["ours", "tolerance 0.2", "12.5", "12.0", "41.0 / 41.0", "41.0 / 40.0", "+0.00 dB", "1.00"]]
     without = {name: value for name, value in then.items() if name != "psnr"}
     assert tables.beside([now], [without]) == tables.beside([now], []) == tables.beside([now], [then])[:1]
+
+
+def test_a_page_and_its_figures_go_where_they_are_asked_for(tmp_path, capsys):
+    given = pages.parser_of("oracles", "What it does.\n\nMore.").parse_args(["--json", str(tmp_path / "o.json"), "--out", str(tmp_path)])
+
+    def save(report, out):
+        (out / "oracles.md").write_text(str(report))
+
+    pages.deliver(given, "oracles", {"rows": [1, math.inf]}, save, [["a"], ["b"]], "t")
+    assert json.loads((tmp_path / "o.json").read_text())["rows"][0] == 1
+    assert (tmp_path / "oracles.md").is_file() and str(tmp_path / "oracles.md") in capsys.readouterr().out.replace("\n", "")
+    assert pages.parser_of("oracles", "").parse_args([]).out == pages.ROOT / "output/oracles"
