@@ -1,12 +1,13 @@
 """Choose which tests the quick run leaves out, by what they ran and how long they took.
 
     python run.py test --all --cov --cov-context=test --junit-xml=junit.xml     (once: half an hour and more)
-    python run.py quick [--data .coverage] [--times junit.xml] [--seconds 2800] [--check]
+    python run.py quick [--data .coverage] [--times junit.xml] [--seconds 2500] [--check]
 
 The quick run (python run.py test) keeps every line and branch of `toca_core` and `nodes` that all tests run: it holds the cases that run
 what no other does, at the least time, and those of ALWAYS. Then come the shortest cases, a test's first before further ones of others,
-until `--seconds` are full, the sum of the tests' own times as they were measured. What is left out goes to tests/left_out.json. Tests that
-are newer than it always run. --check writes nothing and tells what the file in place keeps.
+until `--seconds` are full, the sum of the tests' own times as they were measured. The files of SHARED are kept or left out whole. What is
+left out goes to tests/left_out.json. Tests that are newer than it always run. --check writes nothing and tells what the file in place
+keeps.
 """
 
 import argparse
@@ -22,14 +23,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "tests/left_out.json"
 MADE_BY = "python run.py test --all --cov --cov-context=test --junit-xml=junit.xml"
-SECONDS = 2800      # of 11,500 that all tests took, three at a time and traced
+SECONDS = 2500      # of 11,500 that all tests took, three at a time and traced
 START = 0.05        # seconds that a test takes at least
 FIRST = 20          # times as long as another case may a test's only one take
+SHARED = tuple(f"tests/{name}.py" for name in (                     # what their tests share takes most of a minute
+    "demo/test_bench", "tools/test_compiling", "tools/test_masked_video_served", "tools/test_several_servers", "tools/test_templates"))
 ALWAYS = ("tests/host/test_replay.py",)                             # is it ToCa
 
 
 def function_of(test: str) -> str:
     return test.split("[")[0]
+
+
+def unit_of(test: str) -> str:
+    """What is kept or left out as one."""
+    return test.split("::")[0] if test.startswith(SHARED) else test
 
 
 def case_of(test: str) -> str:
@@ -54,8 +62,18 @@ def covering(times: Mapping[str, float], branches: Mapping[str, set]) -> list[st
     return found
 
 
-def chosen(times: Mapping[str, float], branches: Mapping[str, set], seconds: float) -> set[str]:
+def of_units(times: Mapping[str, float], branches: Mapping[str, set]) -> tuple[dict[str, float], dict[str, set]]:
+    """The same of what is kept or left out as one."""
+    taken, run = defaultdict(float), defaultdict(set)
+    for test, seconds in times.items():
+        taken[unit_of(test)] += seconds
+        run[unit_of(test)] |= branches.get(test, set())
+    return dict(taken), dict(run)
+
+
+def chosen(tests: Mapping[str, float], ran: Mapping[str, set], seconds: float) -> set[str]:
     """The tests of the quick run: a cover, then the shortest ones, as long as they fit into `seconds`."""
+    times, branches = of_units(tests, ran)
     found = set(covering(times, branches)) | {test for test in times if test.startswith(ALWAYS)}
     begun, firsts = {function_of(test) for test in found}, set()
     for test in sorted(times, key=times.__getitem__):
@@ -67,7 +85,7 @@ def chosen(times: Mapping[str, float], branches: Mapping[str, set], seconds: flo
         if test not in found and spent + times[test] <= seconds:
             found.add(test)
             spent += times[test]
-    return found
+    return {test for test in tests if unit_of(test) in found}
 
 
 def without(tests: Iterable[str], kept: set[str]) -> dict[str, list[str]]:
