@@ -37,8 +37,8 @@ def unet_config(dim: int, ffn_dim: int, layers: int) -> dict:
 def load_clips(path: str, disable_dynamic: bool = False):
     """A file of `clips_task.py` -> ModelPatcher. Raises CheckpointError for any other file, FileNotFoundError with the remedy."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is missing, since this model is not bundled: make it with python run.py train --model clips, "
-                                f"minutes on a graphics card and very many hours on a CPU.")
+        raise FileNotFoundError(f"{path} is missing: restore it from the repository, or make it with python run.py train --model frames, "
+                                f"then --model clips --resume {path}.")
     weights, _ = loading.read_checkpoint(path)
     loading.require(path, weights, {"blocks.0.ffn.0.weight": 2}, "model of the demo's clips")
     ffn, dim = weights["blocks.0.ffn.0.weight"].shape

@@ -94,5 +94,5 @@ def test_the_host_runs_it_as_any_wan(weights):
 
 
 def test_a_missing_file_comes_with_the_remedy(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is missing, since this model is not bundled: make it with python run.py train"):
+    with pytest.raises(FileNotFoundError, match="is missing: restore it from the repository, or make it with python run.py train"):
         clips_model.load_clips(str(tmp_path / "clips.safetensors"))
