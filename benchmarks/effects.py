@@ -6,7 +6,7 @@ from unittest import mock
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from benchmarks.hooked import Hooked, of_a_call, stack
+from benchmarks.hooked import ChangedCall, Hooked
 from tools.pack import load_host, pack_module
 
 load_host(cpu=not torch.cuda.is_available())
@@ -20,17 +20,6 @@ swap = pack_module("toca_core.swap")
 def apart(module, inputs):
     """FLUX's blocks add to their tokens in place, when a norm has kept them for the way back."""
     return inputs[0].clone(), *inputs[1:]
-
-
-class MovedCall(stack.StackCall):
-    """A full call, after whose blocks the tokens are moved by what is given (B, N, C)."""
-
-    def __init__(self, about, move):
-        super().__init__(*of_a_call(*about), skip=False)
-        self.move = move
-
-    def leave(self, tokens):
-        return tokens + self.move(tokens)
 
 
 class Effects(Hooked):
@@ -75,7 +64,7 @@ class Effects(Hooked):
         return x + (x - model(x, sigma * x.new_ones(len(x)), **extra_args)) / sigma * (then - sigma)
 
     def called(self, call, about, x):
-        with swap.swapped(MovedCall(about, self.move).replacements()):
+        with swap.swapped(ChangedCall(about, lambda tokens, residual: residual + self.move(tokens)).replacements()):
             return call()
 
     def move(self, tokens):

@@ -20,3 +20,14 @@ class Hooked(calls.CallByCall):
 def of_a_call(bound, sizes, conds: int):
     """A full call at level stack, and an empty cache for it."""
     return probe.probing(bound, sizes, conds, frozenset(bound.layout.kinds)), cache.StackCache(STACK)
+
+
+class ChangedCall(stack.StackCall):
+    """A full call, whose tokens go on with another residual than theirs: change(tokens before the blocks, residual) -> that."""
+
+    def __init__(self, about, change):
+        super().__init__(*of_a_call(*about), skip=False)
+        self.change = change
+
+    def leave(self, tokens):
+        return self.tokens + self.change(self.tokens, tokens - self.tokens)

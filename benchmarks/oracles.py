@@ -28,8 +28,8 @@ sys.path.append(str(ROOT))
 import torch
 from tqdm import tqdm
 
-from benchmarks import demo_quality, effects, figures, measuring, pages, tables, variants
-from benchmarks.hooked import Hooked, of_a_call, stack
+from benchmarks import demo_quality, effects, figures, measuring, pages, variants
+from benchmarks.hooked import ChangedCall, Hooked
 from demo.subjects import SUBJECTS
 from toca_core import quality
 from tools.pack import load_host, pack_module
@@ -94,17 +94,6 @@ RULES: dict[str, tuple[Callable, Callable | None]] = {
     **{f"spread and near, {width:g}": (spread, near(width)) for width in WIDTHS}, "spread and alike": (spread, alike)}
 
 
-class OracleCall(stack.StackCall):
-    """A full call, whose tokens go on with another residual than theirs: change(tokens before the blocks, residual) -> that."""
-
-    def __init__(self, about, change):
-        super().__init__(*of_a_call(*about), skip=False)
-        self.change = change
-
-    def leave(self, tokens):
-        return self.tokens + self.change(self.tokens, tokens - self.tokens)
-
-
 class Oracle(Hooked):
     """Pictures of one model with a rule between full steps."""
 
@@ -125,7 +114,7 @@ class Oracle(Hooked):
         return super().predict_noise(executor, x, timestep, *args, **kwargs)
 
     def called(self, call, about, x):
-        with swap.swapped(OracleCall(about, lambda tokens, truth: self.residual(tokens, truth, about[1].grid)).replacements()):
+        with swap.swapped(ChangedCall(about, lambda tokens, truth: self.residual(tokens, truth, about[1].grid)).replacements()):
             return call()
 
     def residual(self, tokens, truth, grid):
@@ -189,17 +178,15 @@ def lines(rows: list[dict]) -> list[list[str]]:
 
 
 def save(report: dict, out: Path):
-    out.mkdir(parents=True, exist_ok=True)
     _, _, what, *_, last = __doc__.split("\n\n")
     what, last = (" ".join(part.split()).rstrip(":.") for part in (what, last))
     text = (f"# What computing single tokens between full steps could gain at best\n\n{what}. {last}.\n\n"
             f"The tokens are those with the *largest error*; with the *largest damage* to the finished picture by it, to first order; "
             f"*spread* evenly over the picture, others at each step; and such ones whose errors are carried to the tokens *near* (a "
             f"Gaussian so many tokens wide) or *alike*. Cost is in full steps. *Above whole steps* is beside that curve at the same cost, "
-            f"mean / worst 5%.\n\n{report['pictures']} pictures, {report['steps']} steps, "
-            f"guidance {GUIDANCE:g}; {report['machine']}; torch {report['torch']}, ComfyUI {report['host']}; {report['date']}. Written by "
-            f"`python run.py oracles`.\n\n")
-    (out / "oracles.md").write_text(text + tables.markdown(lines(report["rows"])), encoding="utf-8")
+            f"mean / worst 5%.")
+    measured = f"{report['pictures']} pictures, {report['steps']} steps, guidance {GUIDANCE:g}"
+    pages.write(out, "oracles", report, text, measured, lines(report["rows"]))
 
 
 def main():

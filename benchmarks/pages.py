@@ -18,6 +18,13 @@ def parser_of(name: str, doc: str) -> argparse.ArgumentParser:
     return parser
 
 
+def write(out: Path, name: str, report: dict, introduction: str, measured: str, lines: list[list[str]]):
+    """NAME.md: the introduction, what was measured, where and when, and the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    where = f"{report['machine']}; torch {report['torch']}, ComfyUI {report['host']}; {report['date']}. Written by `python run.py {name}`."
+    (out / f"{name}.md").write_text(f"{introduction}\n\n{measured}; {where}\n\n{tables.markdown(lines)}", encoding="utf-8")
+
+
 def deliver(given: argparse.Namespace, name: str, report: dict, save: Callable, lines: list[list[str]], title: str):
     """Show the table, and write what save(report, folder) does, and the figures if they are asked for."""
     tables.show(lines, title)

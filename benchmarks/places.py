@@ -19,7 +19,7 @@ sys.path.append(str(ROOT))
 import torch
 from tqdm import tqdm
 
-from benchmarks import ablation, demo_quality, figures, measuring, pages, tables
+from benchmarks import ablation, demo_quality, figures, measuring, pages
 from benchmarks.variants import OUTPUT, plain
 from demo.subjects import SUBJECTS, Subject
 from toca_core import quality
@@ -115,13 +115,11 @@ def lines(rows: list[dict]) -> list[list[str]]:
 
 
 def save(report: dict, out: Path):
-    out.mkdir(parents=True, exist_ok=True)
     title, _, what = __doc__.strip().split("\n\n")
-    text = (f"# {title}\n\n{' '.join(what.replace('SWEEPS', f'{SWEEPS} rounds').split())}\n\n{LEARNED} pictures to find places by, "
-            f"{report['pictures']} others to try them on, {report['steps']} euler steps, level output, guidance {GUIDANCE:g}; "
-            f"{report['machine']}; torch {report['torch']}, ComfyUI {report['host']}; {report['date']}. Written by `python run.py "
-            f"places`.\n\n")
-    (out / "places.md").write_text(text + tables.markdown(lines(report["rows"])), encoding="utf-8")
+    measured = (f"{LEARNED} pictures to find places by, {report['pictures']} others to try them on, {report['steps']} euler steps, level "
+                f"output, guidance {GUIDANCE:g}")
+    what = " ".join(what.replace("SWEEPS", f"{SWEEPS} rounds").split())
+    pages.write(out, "places", report, f"# {title}\n\n{what}", measured, lines(report["rows"]))
 
 
 def main():

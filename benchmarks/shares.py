@@ -26,7 +26,7 @@ sys.path.append(str(ROOT))
 import torch
 from tqdm import tqdm
 
-from benchmarks import demo_quality, figures, measuring, pages, tables
+from benchmarks import demo_quality, figures, measuring, pages
 from benchmarks.variants import SCHEDULER, plain
 from demo.subjects import SUBJECTS, Subject
 from toca_core import quality
@@ -129,13 +129,10 @@ def lines(rows: list[dict]) -> list[list[str]]:
 
 
 def save(report: dict, out: Path):
-    out.mkdir(parents=True, exist_ok=True)
     title, _, what, kinds = __doc__.split("\n\n")
     listed = "\n".join(f"- *{line[4:21].strip()}*: {line[21:].strip()}" for line in kinds.strip("\n").splitlines())
-    text = (f"# {title.rstrip('.')}\n\n{' '.join(what.split())}\n\n{listed}\n\n{report['pictures']} pictures that were not probed, "
-            f"{report['steps']} euler steps, guidance {GUIDANCE:g}; {report['machine']}; torch {report['torch']}, "
-            f"ComfyUI {report['host']}; {report['date']}. Written by `python run.py shares`.\n\n")
-    (out / "shares.md").write_text(text + tables.markdown(lines(report["rows"])), encoding="utf-8")
+    measured = f"{report['pictures']} pictures that were not probed, {report['steps']} euler steps, guidance {GUIDANCE:g}"
+    pages.write(out, "shares", report, f"# {title.rstrip('.')}\n\n{' '.join(what.split())}\n\n{listed}", measured, lines(report["rows"]))
 
 
 def main():

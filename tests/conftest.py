@@ -19,6 +19,7 @@ PROJECT = Path(__file__).absolute().parent.parent
 # The project comes last on the path, or its nodes/ would hide the host's nodes.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").absolute() != PROJECT] + [str(PROJECT)]
 
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"         # before torch is imported; the processes that tests start inherit it
 
@@ -67,9 +68,9 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("--quick"):
         from tools import quick_tests
         left_out = json.loads(quick_tests.FILE.read_text(encoding="utf-8"))
-        others = [item for item in items if quick_tests.is_left_out(item.nodeid, left_out)]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if not quick_tests.is_left_out(item.nodeid, left_out)]
+        others = {item for item in items if quick_tests.is_left_out(item.nodeid, left_out)}
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
 
 
 def pytest_collection_finish():
