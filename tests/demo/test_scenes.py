@@ -155,13 +155,8 @@ def test_it_is_measured_as_the_first_model_is(subject):
 # ---- training ----
 
 
-def test_a_short_training_gives_a_file_that_loads(tmp_path, monkeypatch):
-    """Not compiled, which would take minutes: the same loop."""
-    import comfy.model_management
-    monkeypatch.setattr(torch, "compile", lambda model: model)
-    with monkeypatch.context() as changed:
-        changed.setattr(comfy.model_management, "in_training", False)           # as it was, afterwards
-        training.train(scenes_task.TASK, 0.03, 2, tmp_path / "scenes.safetensors")
+def test_a_short_training_gives_a_file_that_loads(tmp_path, short_training):
+    training.train(scenes_task.TASK, short_training(5), 2, tmp_path / "scenes.safetensors")
     model = scenes_model.load_scenes(str(tmp_path / "scenes.safetensors"))
     assert sample(model, steps=2).isfinite().all()
     assert model.model.diffusion_model.final_layer.linear.weight.any()          # it starts at zero
