@@ -1,11 +1,11 @@
 """Break one line of the pack at a time, and see whether the tests notice.
 
-    python run.py test --all --cov --cov-context=test   (once: which test runs which line, into .coverage; half an hour and more)
-    python run.py mutants [--breaks 60] [--seed 0] [--from 1] [--data .coverage] [--json FILE]
+    python run.py test --all --cov --cov-context=test --junit-xml=junit.xml     (once: which test runs which line; half an hour and more)
+    python run.py mutants [--breaks 60] [--seed 0] [--from 1] [--data .coverage] [--times junit.xml] [--json FILE]
 
 Lines are drawn at random from all of `toca_core` and `nodes`. A broken line is seen if a test fails that passes without it, or does not
-end. Tests that run the line are tried, from as many files as there are, a few of them first; of a line that no test has run in its own
-process, those that start a server. It works on a copy, and the tree stays as it is.
+end. Tests that run the line are tried, from as many files as there are, a few of the quickest first; of a line that no test has run in
+its own process, those that start a server. It works on a copy, and the tree stays as it is.
 """
 
 import argparse
@@ -19,16 +19,21 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from tools.quick_tests import MADE_BY, SHARED, times_in
+
 FOLDERS = ("toca_core", "nodes")
 BATCHES = (12, 60)                                                  # tests at a time, until one fails
 UNKNOWN = 4                                                         # pytest's exit code for a test that is not there
 ENOUGH = 0.9                                                        # share of the breaks that is to be seen
 SECONDS = 900                                                       # one batch of tests may take
+LONG = 60                                                           # seconds of a start that is shared
 SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/host/test_prompts.py")
 
 COMPARED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
@@ -117,23 +122,29 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 class Tests:
-    """Which tests run which line, by a coverage file with contexts."""
+    """Which tests run which line, by a coverage file with contexts, and their seconds."""
 
-    def __init__(self, data: Path):
+    def __init__(self, data: Path, times: Mapping[str, float]):
         from coverage import CoverageData
-        self.data = CoverageData(str(data))
+        self.data, self.times = CoverageData(str(data)), times
         self.data.read()
         self.files = {name: file for file in self.data.measured_files() for name in [relative(file)] if name}
 
     def of(self, path: str, line: int) -> list[str]:
-        """Node ids, from as many files as there are first."""
+        """Node ids, from as many files as there are first, of each its quickest."""
         contexts = self.data.contexts_by_lineno(self.files[path]) if path in self.files else {}
         names = sorted({context.split("|")[0] for context in contexts.get(line, ()) if context})
         by_file = defaultdict(list)
         for name in random.Random(0).sample(names, len(names)):
             by_file[name.split("::")[0]].append(name)
-        turns = itertools.zip_longest(*(by_file[file] for file in sorted(by_file)))
+        for found in by_file.values():
+            found.sort(key=self.seconds)
+        turns = itertools.zip_longest(*sorted(by_file.values(), key=lambda found: self.seconds(found[0])))
         return [name for turn in turns for name in turn if name]
+
+    def seconds(self, test: str) -> float:
+        """Of a file whose tests share a long start, that counts for each."""
+        return self.times.get(test, 0.0) + (LONG if test.startswith(SHARED) else 0.0)
 
 
 def relative(file: str) -> str:
@@ -200,15 +211,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=int, default=1, dest="start", metavar="N", help="the number of the first one that is tried")
     parser.add_argument("--data", type=Path, default=ROOT / ".coverage")
+    parser.add_argument("--times", type=Path, default=ROOT / "junit.xml")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if not options.data.is_file():
-        print(f"There is no {options.data}: run python run.py test --all --cov --cov-context=test first.", file=sys.stderr)
-        return 2
+    for needed in (options.data, options.times):
+        if not needed.is_file():
+            print(f"There is no {needed}: run {MADE_BY} first.", file=sys.stderr)
+            return 2
     files = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     every = [one for path in files for one in breaks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]
     numbered = list(enumerate(random.Random(options.seed).sample(every, min(options.breaks, len(every))), 1))[options.start - 1:]
-    tests, tried = Tests(options.data), []
+    tests, tried = Tests(options.data, times_in(options.times)), []
     with tempfile.TemporaryDirectory() as folder:
         tree = copied(Path(folder) / "pack")
         for number, one in numbered:

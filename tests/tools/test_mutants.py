@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+from coverage import CoverageData
 
 from tools import mutants
 
@@ -51,3 +52,16 @@ def test_the_test_that_notices_is_named_and_the_tree_is_as_before(tmp_path):
     assert minus.seen == "test_sums.py::test_two"
     mutants.try_out(tmp_path, none, ["test_sums.py::test_two"])
     assert none.seen and (tmp_path / "sums.py").read_text(encoding="utf-8").endswith("a + b\n")
+
+
+def test_the_quickest_tests_that_run_a_line_come_first(tmp_path):
+    data = CoverageData(str(tmp_path / ".coverage"))
+    for context in ("tests/b.py::slow|run", "tests/b.py::quick|run", "tests/a.py::one|setup", "tests/demo/test_bench.py::shared|run"):
+        data.set_context(context)
+        data.add_lines({"/elsewhere/toca_core/run.py": [7]})
+    data.write()
+    times = {"tests/b.py::slow": 9.0, "tests/b.py::quick": 1.0, "tests/a.py::one": 2.0, "tests/demo/test_bench.py::shared": 0.1}
+    found = mutants.Tests(tmp_path / ".coverage", times)
+    every = ["tests/b.py::quick", "tests/a.py::one", "tests/demo/test_bench.py::shared", "tests/b.py::slow"]
+    assert found.of("toca_core/run.py", 7) == every
+    assert found.of("toca_core/run.py", 8) == found.of("toca_core/loop.py", 7) == []
