@@ -11,6 +11,7 @@ import torch
 def short_training(monkeypatch):
     """steps -> the minutes to ask for. By a clock on which every step takes a second, and not compiled, which would take minutes."""
     import comfy.model_management
+
     from demo import training
 
     monkeypatch.setattr(comfy.model_management, "in_training", False)               # as it was, afterwards
