@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from tools.quick_tests import MADE_BY, SHARED, times_in
 
 FOLDERS = ("toca_core", "nodes")
 BATCHES = (12, 60)                                                  # tests at a time, until one fails
-UNKNOWN = 4                                                         # pytest's exit code for a test that is not there
 ENOUGH = 0.9                                                        # share of the breaks that is to be seen
 SECONDS = 900                                                       # one batch of tests may take
 LONG = 60                                                           # seconds of a start that is shared
@@ -122,18 +121,18 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 class Tests:
-    """Which tests run which line, by a coverage file with contexts, and their seconds."""
+    """Which of the tests that there are run which line, by a coverage file with contexts, and their seconds."""
 
-    def __init__(self, data: Path, times: Mapping[str, float]):
+    def __init__(self, data: Path, times: Mapping[str, float], existing: Set[str]):
         from coverage import CoverageData
-        self.data, self.times = CoverageData(str(data)), times
+        self.data, self.times, self.existing = CoverageData(str(data)), times, existing
         self.data.read()
         self.files = {name: file for file in self.data.measured_files() for name in [relative(file)] if name}
 
     def of(self, path: str, line: int) -> list[str]:
         """Node ids, from as many files as there are first, of each its quickest."""
         contexts = self.data.contexts_by_lineno(self.files[path]) if path in self.files else {}
-        names = sorted({context.split("|")[0] for context in contexts.get(line, ()) if context})
+        names = sorted({context.split("|")[0] for context in contexts.get(line, ())} & self.existing)
         by_file = defaultdict(list)
         for name in random.Random(0).sample(names, len(names)):
             by_file[name.split("::")[0]].append(name)
@@ -164,6 +163,13 @@ def copied(folder: Path) -> Path:
     return folder
 
 
+def collected(tree: Path) -> set[str]:
+    """The node ids of all tests."""
+    command = [sys.executable, "-B", "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    told = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
+    return {line for line in told.splitlines() if line.startswith("tests/") and "::" in line}
+
+
 def failing(tree: Path, tests: Sequence[str]) -> str:
     """The first of these tests that fails, or "" where all pass."""
     # -B: a file that changes twice in a second would be taken for what was compiled before.
@@ -173,9 +179,6 @@ def failing(tree: Path, tests: Sequence[str]) -> str:
         ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         return "no end"
-    gone = set(re.findall(r"^ERROR: not found: \S*?(tests/.+)$", ended.stdout + ended.stderr, re.MULTILINE))
-    if ended.returncode == UNKNOWN and gone:                        # since the coverage was taken
-        return failing(tree, [test for test in tests if test not in gone])
     if ended.returncode in (0, 5):
         return ""
     named = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE)
@@ -221,9 +224,10 @@ def main() -> int:
     files = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     every = [one for path in files for one in breaks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]
     numbered = list(enumerate(random.Random(options.seed).sample(every, min(options.breaks, len(every))), 1))[options.start - 1:]
-    tests, tried = Tests(options.data, times_in(options.times)), []
+    tried = []
     with tempfile.TemporaryDirectory() as folder:
         tree = copied(Path(folder) / "pack")
+        tests = Tests(options.data, times_in(options.times), collected(tree))
         for number, one in numbered:
             try_out(tree, one, tests.of(one.path, one.line))
             new = f"'{one.was}': {one.text}"

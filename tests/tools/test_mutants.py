@@ -7,6 +7,12 @@ from coverage import CoverageData
 
 from tools import mutants
 
+CASES = """import pytest
+
+@pytest.mark.parametrize("case", ["x y"])
+def test_a(case):
+    ...
+"""
 SOURCE = '''"""Words, 1 + 1."""
 LIMIT = 3
 
@@ -55,13 +61,21 @@ def test_the_test_that_notices_is_named_and_the_tree_is_as_before(tmp_path):
 
 
 def test_the_quickest_tests_that_run_a_line_come_first(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_b.py").write_text("def test_slow(): ...\n\ndef test_quick(): ...\n", encoding="utf-8")
+    (tmp_path / "tests/test_a.py").write_text(CASES, encoding="utf-8")
+    slow, quick, one = "tests/test_b.py::test_slow", "tests/test_b.py::test_quick", "tests/test_a.py::test_a[x y]"
     data = CoverageData(str(tmp_path / ".coverage"))
-    for context in ("tests/b.py::slow|run", "tests/b.py::quick|run", "tests/a.py::one|setup", "tests/demo/test_bench.py::shared|run"):
-        data.set_context(context)
+    for context in (slow, quick, one, "tests/test_a.py::test_a[gone]", "tests/test_gone.py::test_it", ""):
+        data.set_context(context and f"{context}|run")
         data.add_lines({"/elsewhere/toca_core/run.py": [7]})
     data.write()
-    times = {"tests/b.py::slow": 9.0, "tests/b.py::quick": 1.0, "tests/a.py::one": 2.0, "tests/demo/test_bench.py::shared": 0.1}
-    found = mutants.Tests(tmp_path / ".coverage", times)
-    every = ["tests/b.py::quick", "tests/a.py::one", "tests/demo/test_bench.py::shared", "tests/b.py::slow"]
-    assert found.of("toca_core/run.py", 7) == every
+    found = mutants.Tests(tmp_path / ".coverage", {slow: 9.0, quick: 1.0, one: 2.0}, mutants.collected(tmp_path))
+    assert found.of("toca_core/run.py", 7) == [quick, one, slow]
     assert found.of("toca_core/run.py", 8) == found.of("toca_core/loop.py", 7) == []
+
+
+def test_tests_that_share_a_long_start_come_later():
+    tests = mutants.Tests.__new__(mutants.Tests)
+    tests.times = {"tests/demo/test_bench.py::test_a": 0.1, "tests/test_b.py::test_b": 9.0}
+    assert sorted(tests.times, key=tests.seconds) == ["tests/test_b.py::test_b", "tests/demo/test_bench.py::test_a"]
