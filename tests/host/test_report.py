@@ -299,6 +299,14 @@ def test_without_guidance_the_second_model_is_not_asked(tiny_dit, cached, show, 
     assert not outside(caplog) and "No sampling run" in shown(show.report, "show", model=model, after=None)[1]
 
 
+def test_a_cache_that_was_taken_off_or_replaced_hears_of_no_call(tiny_dit, cached, pack, show, caplog):
+    model, reports = cached(tiny_dit, **SETTINGS)
+    replaced, _ = cached(SimpleNamespace(model=model, diffusion_model=tiny_dit.diffusion_model), **SETTINGS)
+    for node, other in (("first", pack.seam.uninstalled(model)), ("second", replaced)):
+        in_node(node, lambda other=other: tiny_dit.sample(other, steps=3))
+    assert not reports and not outside(caplog) and "No sampling run" in shown(show.report, "show", model=model, after=None)[1]
+
+
 # ---- runs that come to no end ----
 
 
