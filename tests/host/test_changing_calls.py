@@ -96,14 +96,15 @@ def test_what_was_measured_of_one_prompt_says_nothing_of_the_next(flux, cached, 
 
 
 @every_level
-def test_what_a_node_between_the_conditionings_and_the_model_hands_on(flux, cached, level):
+@pytest.mark.parametrize("what", [{"c_crossattn": lambda given: given * 0.5}, {"strength": lambda _: 0.5}], ids=["tensor", "number"])
+def test_what_a_node_between_the_conditionings_and_the_model_hands_on(flux, cached, level, what):
     calls = []
 
     def wrapper(apply_model, given):
         calls.append(1)
-        inside = dict(given["c"])
+        inside = {"strength": 1.0, **given["c"]}
         if len(calls) > CHANGE:
-            inside["c_crossattn"] = inside["c_crossattn"] * 0.5
+            inside.update({name: change(inside[name]) for name, change in what.items()})
         return apply_model(given["input"], given["timestep"], **inside)
 
     _, report = sampled(flux, cached, lambda model: model.set_model_unet_function_wrapper(wrapper), level)
