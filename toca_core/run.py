@@ -124,7 +124,7 @@ class SamplingRun:
             self.moment = self.timeline.counted(self.moment, self.config, self.report.calls("full") + self.report.calls("plain"))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
         self.calls, self.kinds_of_calls = [], set()
-        rose = self.timeline.rose(self.step, self.config) and self.active
+        rose = self.timeline.rose(self.step) and self.active
         if rose:
             self.changed.append(index)
         if rose or not self.active:

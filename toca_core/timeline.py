@@ -42,9 +42,9 @@ class Timeline:
         self.asked = next((level for level in (self.asked, nearest) if abs(level - sigma) <= near), sigma)
         return self.asked
 
-    def rose(self, step: Step, config: ToCaConfig) -> bool:
+    def rose(self, step: Step) -> bool:
         """Whether the noise rose to this evaluation by more than a sampler's own steps, as in restart sampling: the noise is new then."""
-        rose = step.position < self.furthest - RISE * config.refine
+        rose = step.position < self.furthest - RISE
         self.furthest = step.position if rose else max(self.furthest, step.position)
         return rose
 

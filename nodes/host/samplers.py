@@ -42,6 +42,7 @@ def uncached(sampler, watched: bool) -> str:
 
 def unrefined(sampler) -> str:
     """Why this sampler's steps cannot be followed in parts, in words; empty where they can."""
-    if is_linear(sampler):
+    churned = getattr(sampler, "extra_options", {}).get("s_churn", 0) > 0
+    if is_linear(sampler) and not churned:
         return ""
-    return "the sampler adds noise at every step" if is_noisy(sampler) else "the sampler makes more of a step than Euler's does"
+    return "the sampler adds noise at every step" if churned or is_noisy(sampler) else "the sampler makes more of a step than Euler's does"

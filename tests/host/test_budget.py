@@ -129,6 +129,25 @@ def test_other_samplers_take_their_steps_as_they_are(tiny_dit, cached, sampler, 
     assert "refine is 4" in reports[0].note and reason in reports[0].note
 
 
+def test_noise_that_euler_is_told_to_add_leaves_its_steps_as_they_are(tiny_dit, cached):
+    """`s_churn`, which nodes of others set on the host's own sampler."""
+    model, reports = cached(tiny_dit, level="output", calls=100, refine=4)
+    assert torch.equal(churned(tiny_dit, model), churned(tiny_dit, tiny_dit.model))
+    assert "refine is 4" in reports[0].note and "adds noise" in reports[0].note
+
+
+def churned(subject, model):
+    import comfy.sample
+    import comfy.samplers
+    from comfy.k_diffusion import sampling
+    sampler, latent = comfy.samplers.KSAMPLER(sampling.sample_euler, {"s_churn": 2.0}), torch.zeros(1, 4, 16, 16)
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 6)
+    torch.manual_seed(5)
+    with torch.inference_mode():
+        return comfy.sample.sample_custom(model, comfy.sample.prepare_noise(latent, 3), 3.0, sampler, sigmas, subject.positive,
+                                          subject.negative, latent, disable_pbar=True, seed=3).clone()
+
+
 def test_level_stack_takes_its_steps_as_they_are(tiny_dit, cached):
     model, reports = cached(tiny_dit, level="stack", calls=4, refine=4)
     tiny_dit.sample(model, steps=8)

@@ -8,6 +8,8 @@ import torch
 import comfy.hooks
 from comfy.patcher_extension import WrappersMP
 
+from tools.pack import pack_module
+
 from .conftest import Subject
 
 LEVELS = {"module": {"level": "module"}, "stack": {"level": "stack"}, "output": {"level": "output"}}
@@ -109,6 +111,20 @@ def test_what_a_node_between_the_conditionings_and_the_model_hands_on(flux, cach
 
     _, report = sampled(flux, cached, lambda model: model.set_model_unet_function_wrapper(wrapper), level)
     assert len(calls) == STEPS and once_more(report) and f"changed at step {CHANGE + 1} " in report.note
+
+
+def test_of_two_conditionings_in_a_call_one_changes():
+    """Each is known by its own rows of what came, whatever shape that has."""
+    inputs, x = pack_module("nodes.host.conditionings").Inputs(), torch.randn(4, 3, 8, 8)
+    inputs.between = True
+
+    def told(value, number):
+        prompt = torch.ones(4, 5, 6)
+        prompt[3:] *= value
+        return inputs.of_call(object(), x, prompt, {"of all": torch.ones(1, 2), "kinds": [torch.ones(4), number]}, {"uuids": ("a", "b")})
+
+    (first, second), (same, changed), (third, fourth) = told(1.0, 2), told(0.5, 2), told(1.0, 3)
+    assert first == same and second != changed and first != third and second != fourth
 
 
 @every_level
