@@ -4,6 +4,7 @@ put back one by one; scores are read from whole attention maps, in float64."""
 import sys
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -233,3 +234,22 @@ def test_a_modulation_laid_out_over_the_tokens_is_the_hosts():
     x, modulation = torch.randn(2, 7, 4), torch.randn(2, 2, 4)
     for dims in ([(0, 3, 0), (3, None, 1)], [(0, None, 1)], [(3, 7, 1), (0, 3, 0)]):
         assert torch.equal(x * joint.per_token(modulation, dims, 7), apply_mod(x.clone(), modulation, None, dims))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cross_attn"])
+def test_what_a_module_is_given_for_each_token_is_cut_to_the_rows_of_an_mlp(kind):
+    """By place and by name; a number, and what is not of the picture's tokens, stays; an attention's context is never cut."""
+    module = object.__new__(pack_module("toca_core.families.standing").PartForward)
+    module.part, module.stack = SimpleNamespace(kind=kind, streams={"picture": "x"}), SimpleNamespace(flat=lambda tokens: tokens)
+    module.named, seen = {"x": 0, "shift": 1, "scale": 2, "gate": 3, "gain": 4}, {}
+
+    def forward(x, shift, scale, gate, gain):
+        seen.update(x=x, shift=shift, scale=scale, gate=gate, gain=gain)
+        return x
+
+    module.forward = forward
+    x, shift, scale, gate = (torch.randn(2, tokens, 3) for tokens in (5, 5, 5, 1))
+    module.run_rows(x[:, [4, 1]], x, lambda value: value[:, [4, 1]], (x, shift), {"scale": scale, "gate": gate, "gain": 2.0})
+    cut = (lambda value: value[:, [4, 1]]) if kind == "mlp" else (lambda value: value)
+    assert torch.equal(seen["x"], x[:, [4, 1]]) and torch.equal(seen["gate"], gate) and seen["gain"] == 2.0
+    assert torch.equal(seen["shift"], cut(shift)) and torch.equal(seen["scale"], cut(scale))
