@@ -294,11 +294,14 @@ class Quarters:
 
 
 def test_a_start_image_is_scaled_encoded_and_masked(parts):
-    picture = torch.full((1, 300, 500, 4), 0.25)
+    picture = torch.full((1, 300, 500, 4), 0.25)                    # wider than the video: red lies right, green below
+    picture[:, :, 250:, 0] = picture[:, 150:, :, 1] = 0.75
     latent, width, height, frames = parts.latent.ToCaOpenSoraLatent.execute("240p", "16:9", 100, 1, picture, Quarters()).args
     assert (width, height, frames) == (426, 240, 102)
     assert latent["samples"].shape == (1, 4, 30, 30, 53) and latent["noise_mask"].shape == (1, 1, 30, 30, 53)
-    torch.testing.assert_close(latent["samples"][:, :, 0], torch.full((1, 4, 30, 53), 0.25))
+    red, green, blue, again = latent["samples"][0, :, 0]
+    assert torch.equal(red, again) and all(0.24 < half.mean() < 0.26 for half in (red[:, :25], green[:14], blue))
+    assert all(0.74 < half.mean() < 0.76 for half in (red[:, 28:], green[16:]))
     assert latent["samples"][:, :, 1:].eq(0).all()
     assert latent["noise_mask"][:, :, 0].eq(0).all() and latent["noise_mask"][:, :, 1:].eq(1).all()
 
