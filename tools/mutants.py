@@ -29,9 +29,9 @@ sys.path.append(str(ROOT))
 from tools.quick_tests import MADE_BY, SHARED, times_in
 
 FOLDERS = ("toca_core", "nodes")
-BATCHES = (12, 60)                                                  # tests at a time, until one fails
+BATCHES = (12, 60, 200)                                               # tests at a time, until one fails
 ENOUGH = 0.9                                                        # share of the breaks that is to be seen
-SECONDS = 900                                                       # one batch of tests may take
+SECONDS = 1800                                                      # one batch of tests may take
 LONG = 60                                                           # seconds of a start that is shared
 SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/host/test_prompts.py")
 
