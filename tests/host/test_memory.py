@@ -13,13 +13,14 @@ SETTINGS = {"fresh_ratio": 0.3, "cycle": 2}
 MODES = {"module": {}, "forecast": {"stale_tokens": "forecast"}, "forecast 2": {"stale_tokens": "forecast", "order": 2},
          "untrusted": {"stale_tokens": "forecast", "trust": False},
          "random": {"score": "random"}, "stack 0": {"level": "stack", "order": 0}, "stack": {"level": "stack"},
-         "stack 2": {"level": "stack", "order": 2}, "untrusted stack": {"level": "stack", "trust": False}}
+         "stack 2": {"level": "stack", "order": 2}, "untrusted stack": {"level": "stack", "trust": False},
+         "tokens": {"level": "stack", "refresh_ratio": 0.2}, "tokens 2": {"level": "stack", "refresh_ratio": 0.2, "order": 2}}
 
 
 # What a model's layout decides is tried on every system, what the way of keeping and forecasting decides on one of them each.
 PAIRS = [(system, mode) for system in ("dit", "pixart", "open_sora", "flux") for mode in ("module", "forecast", "stack")]
 PAIRS += [("dit", "random"), ("pixart", "forecast 2"), ("pixart", "untrusted stack"), ("open_sora", "untrusted"),
-          ("open_sora", "stack 2"), ("flux", "random"), ("flux", "stack 0"), ("flux", "stack 2")]
+          ("open_sora", "stack 2"), ("flux", "random"), ("flux", "stack 0"), ("flux", "stack 2"), ("dit", "tokens"), ("flux", "tokens 2")]
 smoke = pytest.mark.smoke
 every_pair = pytest.mark.parametrize("subject, mode", sorted(PAIRS), indirect=True)      # system by system: each is loaded once
 
