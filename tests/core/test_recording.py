@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from toca_core.recording import TokenRecord
+from toca_core.report import RunReport, StepReport
 
 
 def picture(batch=1, side=4):
@@ -100,3 +101,14 @@ def test_errors_of_fewer_tokens_than_the_picture_has_are_left_out():
     record.call(picture(), 1.0)
     record.token_error(picture(), torch.ones(1, 4))
     assert record.maps().error is None
+
+
+@pytest.mark.parametrize(("refine", "kinds", "saved"), [(1, "ffppfp", 3 * 4 - 3 * 0.5), (3, "fppppppppfpp", 2 * 4 - 10 * 0.5)],
+                         ids=["steps", "parts"])
+def test_the_time_saved_is_what_partial_steps_would_have_taken(refine, kinds, saved):
+    """Full steps take 4 seconds, but for the first, which warms up; of parts a third as many steps would have been run."""
+    seconds = [{"f": 4.0, "p": 0.5}[kind] for kind in kinds]
+    steps = [StepReport(index, 0.5, {"f": "full", "p": "partial"}[kind], seconds=taken if index else 9.0)
+             for index, (kind, taken) in enumerate(zip(kinds, seconds, strict=True))]
+    assert RunReport("model", "auto", {"refine": refine}, steps).seconds_saved == saved
+    assert RunReport("model", "auto", {}, steps[:1]).seconds_saved is None
