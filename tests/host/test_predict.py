@@ -95,6 +95,7 @@ def test_on_a_true_flux_ranking_is_a_small_part(pack):
     shape = predict.Shape(28, tuple((step, True) for step in range(28)), ((sizes, 1),), itemsize=2)
     ranked, random = (predict.predict(costs, replace(published.FLUX, score=score), shape) for score in ("self_attn", "random"))
     share = (ranked.flops - random.flops) / ranked.plain_flops
+    assert [stack.attending(sizes) for stack in stacks] == [64 * 64 + 512] * 2      # each text token to all, and all to it
     assert 0 < share < 0.02 and ranked.speedup > 0.97 * random.speedup
 
 
