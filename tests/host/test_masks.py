@@ -162,6 +162,28 @@ def test_refresh_without_a_mask(refreshing, cached, refresh):
     assert errors[2] < 1e-6 < errors[0]
 
 
+def test_tokens_are_ranked_by_what_all_blocks_attend_to(refreshing, cached, monkeypatch):
+    attention, plan = pack_module("toca_core.select.attention"), pack_module("toca_core.select.regions").Plan
+    received, renew, seen, checked = attention.received, plan.renew, [], []
+
+    def listening(*given):
+        seen.append(received(*given))
+        return seen[-1]
+
+    def renewed(self, score, ahead):
+        total = sum(block[:, -score.shape[1]:] for block in seen)
+        checked.append(len(seen))
+        torch.testing.assert_close(score, total / total.amax(-1, keepdim=True))
+        seen.clear()
+        return renew(self, score, ahead)
+
+    monkeypatch.setattr(attention, "received", listening)
+    monkeypatch.setattr(plan, "renew", renewed)
+    model, _ = cached(refreshing, **STACK, refresh="self_attn", refresh_ratio=0.3)
+    refreshing.sample(model, steps=4)
+    assert checked and min(checked) > 1
+
+
 def test_waiting_tokens_get_their_turn(pack, masks):
     config = pack.config.ToCaConfig(level="stack", refresh_ratio=0.25, staleness_weight=10.0, cycle=1)
     plan = pack_module("toca_core.select.regions").Plan(config, 8)
