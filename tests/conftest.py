@@ -19,7 +19,6 @@ PROJECT = Path(__file__).absolute().parent.parent
 # The project comes last on the path, or its nodes/ would hide the host's nodes.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").absolute() != PROJECT] + [str(PROJECT)]
 
-
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"         # before torch is imported; the processes that tests start inherit it
 

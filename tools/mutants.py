@@ -26,10 +26,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT))
 
-from tools.quick_tests import MADE_BY, SHARED, times_in
+from tools.quick_tests import SHARED, add_measured, is_missing, times_in
 
 FOLDERS = ("toca_core", "nodes")
-BATCHES = (12, 60, 200)                                               # tests at a time, until one fails
+BATCHES = (12, 60, 200)                                             # tests at a time, until one fails
 ENOUGH = 0.9                                                        # share of the breaks that is to be seen
 SECONDS = 1800                                                      # one batch of tests may take
 LONG = 60                                                           # seconds of a start that is shared
@@ -213,14 +213,11 @@ def main() -> int:
     parser.add_argument("--breaks", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=int, default=1, dest="start", metavar="N", help="the number of the first one that is tried")
-    parser.add_argument("--data", type=Path, default=ROOT / ".coverage")
-    parser.add_argument("--times", type=Path, default=ROOT / "junit.xml")
+    add_measured(parser)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    for needed in (options.data, options.times):
-        if not needed.is_file():
-            print(f"There is no {needed}: run {MADE_BY} first.", file=sys.stderr)
-            return 2
+    if is_missing(options.data, options.times):
+        return 2
     files = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
     every = [one for path in files for one in breaks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]
     numbered = list(enumerate(random.Random(options.seed).sample(every, min(options.breaks, len(every))), 1))[options.start - 1:]

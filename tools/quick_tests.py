@@ -118,17 +118,28 @@ def branches_in(data: Path) -> dict[str, set]:
     return dict(found)
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="run.py quick", description=__doc__.splitlines()[0])
+def add_measured(parser: argparse.ArgumentParser):
+    """Where the files are that MADE_BY leaves."""
     parser.add_argument("--data", type=Path, default=ROOT / ".coverage")
     parser.add_argument("--times", type=Path, default=ROOT / "junit.xml")
+
+
+def is_missing(*files: Path) -> bool:
+    """Whether one of them is not there, which is said with the remedy."""
+    gone = [file for file in files if not file.is_file()]
+    for file in gone:
+        print(f"There is no {file}: run {MADE_BY} first.", file=sys.stderr)
+    return bool(gone)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="run.py quick", description=__doc__.splitlines()[0])
+    add_measured(parser)
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of the tests' own times (default {SECONDS})")
     parser.add_argument("--check", action="store_true", help="write nothing, tell what tests/left_out.json keeps")
     given = parser.parse_args()
-    for needed in (given.data, given.times):
-        if not needed.is_file():
-            print(f"There is no {needed}: run {MADE_BY} first.", file=sys.stderr)
-            return 2
+    if is_missing(given.data, given.times):
+        return 2
     times, branches = times_in(given.times), branches_in(given.data)
     if given.check:
         left_out = json.loads(FILE.read_text(encoding="utf-8"))
