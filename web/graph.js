@@ -116,11 +116,13 @@ export function isLinked(node, name) {
     return node.inputs?.some((input) => input.name === name && input.link != null) ?? false;
 }
 
+const loading = new WeakSet();          // nodes that a workflow is giving their values
+
 /** Lets a change of what is on a node happen: it keeps its width, and what its user has made it higher than it need be. */
 export function refit(node, change) {
     const before = node.computeSize()[1];
     change();
-    if (node.computeSize()[1] === before) return;
+    if (loading.has(node) || node.computeSize()[1] === before) return;
     fit(node, window.LiteGraph.vueNodesMode ? 0 : Math.max(0, node.size[1] - before));
 }
 
@@ -131,6 +133,30 @@ refit.exactly = (node) => fit(node, 0);
 refit.by = (node, by) => {
     if (!window.LiteGraph.vueNodesMode) fit(node, Math.max(0, node.size[1] + by - node.computeSize()[1]));
 };
+
+/** A change that its user has not made on the node: only where it is too low now does it become higher. */
+refit.ifTooLow = (node, change) => {
+    change();
+    refit.by(node, 0);
+};
+
+/** What a run shows is no edit, which undo would take it for: a node is saved as high as it would be without. grown(): how much that is. */
+export function saveHeightWithout(node, grown) {
+    chain(node, "onSerialize", (saved) => { saved.size = [saved.size[0], node.size[1] - grown()]; });
+}
+
+/** A node that is loaded or pasted is as high as it was saved: by the values that come one by one it would grow each time. */
+export function keepHeightOnLoad(node) {
+    const configure = node.configure;
+    node.configure = function (...values) {
+        loading.add(node);
+        try {
+            return configure.apply(this, values);
+        } finally {
+            loading.delete(node);
+        }
+    };
+}
 
 function fit(node, spare) {
     const height = node.computeSize()[1] + spare;

@@ -6,7 +6,7 @@ import { app } from "../../scripts/app.js";
 import { cache } from "./cache/part.js";
 import { calibrate } from "./calibrate/part.js";
 import { compare } from "./compare/part.js";
-import { remount } from "./graph.js";
+import { keepHeightOnLoad, remount } from "./graph.js";
 import { outputs } from "./live/outputs.js";
 import { live } from "./live/part.js";
 import { reportText } from "./live/report_text.js";
@@ -27,6 +27,7 @@ app.registerExtension({
     },
     nodeCreated(node) {
         for (const part of PARTS) part.nodeCreated?.(node);
+        if (node.comfyClass?.startsWith("ToCa")) keepHeightOnLoad(node);
     },
     /** The host says which workflow is open, and draws it, a little after it has opened it. */
     afterConfigureGraph() {

@@ -180,13 +180,21 @@ def test_the_readmes_two_commands_are_there():
     assert "\n```\npython run.py demo\npython run.py test\n```\n" in text_of(PROJECT / "README.md")
 
 
+def source_of(script: str) -> str:
+    """A command's script, with run.py and the tools and benchmarks that it takes names from, where options may be added."""
+    source = text_of(PROJECT / script)
+    imports = re.findall(r"^from ((?:tools|benchmarks)[\w.]*) import (.*)", source, re.MULTILINE)
+    modules = [module for package, names in imports for module in (package, *(f"{package}.{name}" for name in names.split(", ")))]
+    files = [PROJECT / "run.py", *(PROJECT / f"{module.replace('.', '/')}.py" for module in modules)]
+    return source + "".join(text_of(path) for path in files if path.is_file())
+
+
 def test_commands_exist_with_their_options():
     pages = [*PAGES, *HELP_PAGES, *(PROJECT / ".github").rglob("*.md")]
     for command, arguments in sorted(commands_of(pages)):
         assert command == "test" or command in run.SCRIPTS, command
         options = set(re.findall(r"--[a-z-]+", arguments)) - {"--host"} - (PYTESTS if command == "test" else set())
-        script = run.MATRIX_SCRIPT if command == "test" else run.SCRIPTS[command]
-        source = "".join(text_of(PROJECT / path) for path in (script, "run.py", "benchmarks/pages.py"))
+        source = source_of(run.MATRIX_SCRIPT if command == "test" else run.SCRIPTS[command])
         assert [option for option in options if f'"{option}"' not in source] == [], (command, arguments)
 
 

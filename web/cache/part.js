@@ -33,7 +33,7 @@ function attach(node) {
         open: false,                                                                // whether what is rare is shown too
         hidden: () => state.folded.filter((name) => !state.open && isUsual(name)).length,
         toggle() { state.open = !state.open; show(); },
-        refresh() { if (JSON.stringify(decisive()) !== shown) show(); },            // after a change that no widget of its own tells
+        refresh() { if (JSON.stringify(decisive()) !== shown) refit.ifTooLow(node, choose); },      // after a change that no widget of its own tells
         folded: [],
         about: "",                                                                  // what the preset is, in words
         changed: new Set(),                                                         // to be told when the widgets have changed

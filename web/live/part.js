@@ -1,6 +1,6 @@
 /** ToCa Cache: what it does, step by step, while the sampler runs; and the button that shows its rare settings. */
 import { offerActions } from "../cache/presets.js";
-import { addPanel, chain, executionId, listenWhileInGraph, refit } from "../graph.js";
+import { addPanel, chain, executionId, listenWhileInGraph, refit, saveHeightWithout } from "../graph.js";
 import { t } from "../words.js";
 import { budget } from "./budget.js";
 import { changes, follow, stateOf } from "./prompts.js";
@@ -50,7 +50,8 @@ export const live = {
 function attach(node) {
     const view = liveView();
     const settings = node.tocaSettings;
-    addPanel(node, "panel.live", view.root, { margin: MARGIN, getMinHeight: () => view.height() + 2 * MARGIN });
+    let height = view.height();                                         // that the node has followed; the canvas would give it more by itself
+    addPanel(node, "panel.live", view.root, { margin: MARGIN, getMinHeight: () => height + 2 * MARGIN });
 
     const draw = () => {
         if (!node.graph || node.flags?.collapsed) return;
@@ -59,7 +60,6 @@ function attach(node) {
         keepUp();
     };
     settings.changed.add(() => queueMicrotask(draw));                   // once the node has its new height
-    let height = view.height();
     const keepUp = () => {                                              // with what is shown, or with its width
         const by = view.height() - height;
         height += by;
@@ -77,20 +77,16 @@ function attach(node) {
 
     const opened = new ResizeObserver(draw);                            // a node that is no longer collapsed shows what it missed
     opened.observe(view.root);
-    chain(node, "onSerialize", (saved) => { saved.size = [saved.size[0], savedHeight(node, view)]; });
+    saveHeightWithout(node, () => shownHeight(node, view, height - FRESH));
     const laid = new ResizeObserver(keepUp);
     for (const part of view.texts) laid.observe(part);
     chain(node, "onRemoved", () => { opened.disconnect(); laid.disconnect(); });
 }
 
-/**
- * The height to save, as if there were nothing to show yet: what a run shows is no edit, and undo would take it for one. In Vue a node that
- * nobody has made higher is as high as what is on it.
- */
-function savedHeight(node, view) {
-    const [own, grown] = [node.computeSize()[1], view.height() - FRESH];
-    if (!window.LiteGraph.vueNodesMode) return node.size[1] - grown;
-    return view.spare() > 30 ? node.size[1] : own - grown;
+/** Of a node's height what is there for a run. In Vue a node that nobody has made higher is as high as what is on it. */
+function shownHeight(node, view, grown) {
+    if (!window.LiteGraph.vueNodesMode) return grown;
+    return view.spare() > 30 ? 0 : node.size[1] - node.computeSize()[1] + grown;
 }
 
 /** The panel's DOM; show(state) draws what has changed. */

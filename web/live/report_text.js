@@ -1,5 +1,5 @@
 /** ToCa Report: its text, above its picture, to read and to copy. */
-import { addPanel, refit } from "../graph.js";
+import { addPanel, refit, saveHeightWithout } from "../graph.js";
 import { t } from "../words.js";
 import { showOutput } from "./outputs.js";
 
@@ -21,6 +21,7 @@ export const reportText = {
         let high = HEIGHT;
         const height = () => high;
         addPanel(node, "panel.report", text, { margin: MARGIN, getMinHeight: height, getMaxHeight: height });
+        saveHeightWithout(node, () => (window.LiteGraph.vueNodesMode ? 0 : high - HEIGHT));        // Vue lays it out by itself
         node.setSize([Math.max(WIDTH, node.size[0]), node.computeSize()[1]]);            // or its title would be cut
         showOutput(node, (output) => refit(node, () => {
             text.textContent = output ? output.text?.join("\n") ?? "" : t("report.quiet");

@@ -36,12 +36,12 @@ function attach(node, text) {
         setHidden(widget, !isShown());
     };
     const refresh = () => {
-        if (panel.root.hidden === isShown()) refit(node, show);
+        if (panel.root.hidden === isShown()) refit.ifTooLow(node, show);
         if (isShown()) panel.refresh();
     };
     node.tocaSettings?.changed.add(show);
     show();
-    if (isCache) refit.exactly(node);
+    refit.exactly(node);
     listenWhileInGraph(node, graph, { changed: refresh });
     listenWhileInGraph(node, api, { "toca.report": refresh });
     for (const other of node.widgets.filter((other) => other !== widget)) chain(other, "callback", announce);
