@@ -54,7 +54,8 @@ ENTER = """() => {
 }"""
 RENAME = """(title) => {
     app.graph.nodes[0].title = title;
-    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState();
+    const { changeTracker } = app.extensionManager.workflow.activeWorkflow;
+    (changeTracker.captureCanvasState ?? changeTracker.checkState).call(changeTracker);         // as a click or a key does
 }"""
 # The pack's nodes that the editor would find edited at the next key or click. It finds some of the host's edited by what a run shows.
 EDITED = """() => {
