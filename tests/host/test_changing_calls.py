@@ -293,6 +293,27 @@ def test_conditionings_computed_together_and_apart_by_turns(subject, cached, mon
     assert reports[1].cache_bytes == pytest.approx(reports[0].cache_bytes, rel=0.05)
 
 
+def test_where_guidance_ends_in_mid_run_nothing_is_said_of_memory(tiny_dit, cached):
+    """As the host's CFGOverride has it: one of the two conditionings leaves, and the other goes on with what is kept of it."""
+    guided = []
+
+    def override(execute, x, timestep, *args, **kwargs):
+        guider = execute.class_obj
+        guided.append(bool(timestep.flatten()[0] > 2))
+        before, guider.cfg = guider.cfg, guider.cfg if guided[-1] else 1.0
+        try:
+            return execute(x, timestep, *args, **kwargs)
+        finally:
+            guider.cfg = before
+
+    model, reports = cached(tiny_dit, cycle=4, fresh_ratio=0.3, score="random")
+    from comfy.patcher_extension import WrappersMP
+    model.add_wrapper(WrappersMP.PREDICT_NOISE, override)
+    tiny_dit.sample(model, steps=12)
+    assert reports[0].calls("partial") > 5 and 3 < sum(guided) < 12
+    assert reports[0].note == ""
+
+
 @pytest.mark.parametrize("setting", ["auto", "module", "stack", "output"])
 def test_where_the_noise_rises_again_the_run_begins_anew(setting):
     """As in restart sampling: what was kept is of the picture before the new noise."""

@@ -39,7 +39,8 @@ class Caches:
 
     states       of every member at its last call
     last_used    the evaluation of that call
-    regrouped    the same conditionings were computed together at one step and apart at another
+    groups       that each member of this evaluation was computed in; before: of the last evaluation
+    parted       whether some were regrouped earlier
     """
 
     def __init__(self):
@@ -47,10 +48,22 @@ class Caches:
         self.states: dict[Member, Hashable] = {}
         self.last_used: dict[Member, int] = {}
         self.ordinals: Counter[Hashable] = Counter()
-        self.regrouped = False
+        self.groups: dict[Member, Group] = {}
+        self.before: dict[Member, Group] = {}
+        self.parted = False
+
+    @property
+    def regrouped(self) -> bool:
+        """Whether conditionings that were computed together at one step were computed apart at the next, or the other way round; where
+        one leaves or comes, the others may stay together."""
+        here, before = self.groups, self.before
+        return self.parted or any({one for one in before[member] if one in here} != {one for one in group if one in before}
+                                  for member, group in here.items() if member in before)
 
     def begin(self, evaluation: int):
         """An evaluation begins: what had no part in the last one has left the run and frees its memory."""
+        self.parted = self.regrouped
+        self.before, self.groups = self.groups, {}
         self.ordinals.clear()
         for group in [group for group in self.entries if self.last_used[group[0]] < evaluation - 1]:
             self.drop(group)
@@ -70,6 +83,7 @@ class Caches:
             changed |= member in self.states and self.states[member] != conditioning.state
             self.states[member], self.last_used[member] = conditioning.state, evaluation
             group.append(member)
+        self.groups.update(dict.fromkeys(group, tuple(group)))
         return tuple(group), changed
 
     def find(self, group: Group) -> Any:
@@ -89,7 +103,6 @@ class Caches:
             return False
         for member in group:
             del self.entries[(member,)]
-        self.regrouped = True
         self.entries[group] = Entry(joined, sum((part.need for part in parts), start=Need()))
         return True
 
