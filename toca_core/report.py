@@ -101,8 +101,8 @@ class RunReport:
                  f"Cache {readable(self.cache_bytes)}, predicted {readable(self.predicted_cache_bytes)}"]
         if errors:
             words.append(f"Forecast errors at full steps: {statistics.median(errors):.2g}% in the median, {max(errors):.2g}% at most")
-        if len(errors) < len(measured):
-            words.append(f"Of {len(measured)} errors measured, {len(measured) - len(errors)} are not finite: the model gave NaN or inf")
+        if broken := len(measured) - len(errors):
+            words.append(f"{broken} of {len(measured)} errors measured {'is' if broken == 1 else 'are'} not finite: the model gave NaN or inf")
         if not self.calls("partial") and not self.note:
             words.append("Nothing was cached: no step lay between start_percent and end_percent and was due to be partial")
         return [*words, self.note] if self.note else words
