@@ -25,6 +25,6 @@ def test_a_report_of_errors_that_are_not_finite_reads_and_counts_them():
     report = RunReport("DiT", "auto", {"level": "stack"}, [StepReport(index, 1.0, "full", error=error)
                                                            for index, error in enumerate((None, 2.0, math.nan, math.inf, 4.0))])
     text = "\n".join(report.lines())
-    assert "3% in the median, 4% at most" in text and "Of 4 errors measured, 2 are not finite" in text
+    assert "3% in the median, 4% at most" in text and "2 of 4 errors measured are not finite" in text
     steps = json.loads(dumps(report.as_dict()))["steps"]
     assert [step["error"] for step in steps] == [None, 2.0, None, None, 4.0]
