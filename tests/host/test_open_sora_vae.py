@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tests.peak import Peak
 from tools.pack import pack_module
 
 from .conftest import RECORDINGS
@@ -337,6 +338,20 @@ def test_a_large_frame_is_tiled_by_itself(tiny, monkeypatch):
     whole = decoded(tiny, latent)
     monkeypatch.setattr(vae, "CELLS_WHOLE", 70 * 66 - 1)
     assert torch.equal(decoded(tiny, latent), decoded(tiny, latent, tile=vae.Tile())) and not torch.equal(decoded(tiny, latent), whole)
+
+
+@pytest.mark.parametrize("encodes", [False, True], ids=["decode", "encode"])
+def test_the_memory_foreseen_for_a_chunk_is_what_it_takes(encodes):
+    """As released, at 1080p, where the temporal half takes most of it; shapes without numbers."""
+    rows, cols = 135, 240
+    with torch.device("meta"):
+        sizes = vae.temporal_sizes("released", meta_weights(released_shapes()), {})
+        half = vae.TemporalVAE(sizes)
+        chunk = torch.empty(1, 4, vae.CHUNK if encodes else vae.CHUNK_LATENTS, rows, cols)
+    with Peak() as peak:
+        _ = half.encode(chunk) if encodes else half.decode(chunk, vae.CHUNK)
+    foreseen = vae.memory_used(rows, cols, sizes, torch.float32)
+    assert 0.75 * foreseen < peak.most <= foreseen
 
 
 def test_the_hosts_tiled_nodes(tiny, host):
