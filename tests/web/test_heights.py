@@ -6,8 +6,9 @@ from tests.web.settling import settle
 from tests.web.test_workflows import SET_SAMPLERS, load
 from tools.browser import RUN
 
-# Caches with every preset and level, one with a chart that is open, one with its ratios from a node, one in a subgraph whose face says what
-# counts; ToCa Calibrate with every goal; every node as it comes. A cache and a report have been made higher than they need be.
+# Caches with every preset and level, one that shows what is rare too, one with a chart that is open, one with its ratios from a node, one in
+# a subgraph whose face says what counts; ToCa Calibrate with every goal; every node as it comes. A cache and a report have been made higher
+# than they need be.
 ALL_KINDS = """() => {
     const add = (type, values = {}, more = 0) => {
         const node = LiteGraph.createNode(type);
@@ -23,6 +24,7 @@ ALL_KINDS = """() => {
     };
     app.graph.clear();
     for (const preset of ["auto", "quality", "paper"]) add("ToCaCache", { preset });
+    add("ToCaCache").widgets.find(({ name }) => name === "last run").element.querySelector("button.more").click();
     for (const level of ["module", "stack", "output"]) for (const tolerance of [-1, 0.3]) add("ToCaCache", { preset: "custom", level, tolerance });
     const charted = add("ToCaCache", { preset: "custom", level: "module", block_ratios: "mlp: 0.1, 0.2", score: "random", start_percent: 0.1 });
     charted.widgets.find(({ name }) => name === "ratios by block").element.querySelector("button.open").click();
@@ -45,6 +47,9 @@ SAVED = """() => {
     const inner = (definitions?.subgraphs ?? []).flatMap((subgraph) => subgraph.nodes);
     return [...nodes, ...inner].filter(({ type }) => type.startsWith("ToCa")).map(({ id, type, size }) => [id, type, Math.round(size[1])]);
 }"""
+# What is on each: a node that is as high as before and shows less has empty space.
+SHOWN = """() => app.graph.nodes.filter(({ type }) => type === "ToCaCache").map((node) =>
+    node.widgets.filter((widget) => node.isWidgetVisible(widget)).map(({ name }) => name))"""
 REOPEN = "() => app.loadGraphData(JSON.parse(JSON.stringify(app.rootGraph.serialize())))"
 ENTER = """() => {
     const holder = app.rootGraph.nodes.find(({ subgraph }) => subgraph);
@@ -89,14 +94,14 @@ def test_nodes_are_as_high_as_before_when_opened_again_and_after_undo_and_redo(o
     page = open_page(renderer)
     page.evaluate(ALL_KINDS)
     look_around(page)
-    before = page.evaluate(SAVED)
-    assert len(before) > 30
+    before, shown = page.evaluate(SAVED), page.evaluate(SHOWN)
+    assert len(before) > 30 and any("cache_dtype" in names for names in shown)
     for _ in range(2):
         page.evaluate(REOPEN)
         look_around(page)
-        assert page.evaluate(SAVED) == before
+        assert page.evaluate(SAVED) == before and page.evaluate(SHOWN) == shown
     go_back_and_forth(page)
-    assert page.evaluate(SAVED) == before
+    assert page.evaluate(SAVED) == before and page.evaluate(SHOWN) == shown
     assert page.complaints == []
 
 

@@ -10,6 +10,7 @@ import { attachPresets, isSaved, learnPresets, settingsOf } from "./presets.js";
 import { counting, takesTolerance } from "./shown.js";
 
 const LAYOUT = "toca_layout";           // a property of nodes that were saved with their size of now; older ones are too high
+const MORE = "toca_more_open";             // another: what is rare is shown too
 const DECIDE = ["preset", "level", "tolerance", "stale_tokens"];
 
 export const cache = {
@@ -30,9 +31,9 @@ function attach(node) {
     const likeness = addLikeness(node, () => show());
 
     const state = {
-        open: false,                                                                // whether what is rare is shown too
+        get open() { return Boolean(node.properties[MORE]); },                      // whether what is rare is shown too
         hidden: () => state.folded.filter((name) => !state.open && isUsual(name)).length,
-        toggle() { state.open = !state.open; show(); },
+        toggle() { node.properties[MORE] = !state.open; show(); },
         refresh() { if (JSON.stringify(decisive()) !== shown) refit.ifTooLow(node, choose); },      // after a change that no widget of its own tells
         folded: [],
         about: "",                                                                  // what the preset is, in words
