@@ -6,7 +6,7 @@ import pytest
 
 from toca_core.config import ToCaConfig
 from toca_core.error_cycle import ErrorCycle
-from toca_core.planning import planned
+from toca_core.planning import planned, worst
 from toca_core.schedule import Cycle
 from toca_core.timeline import Timeline
 
@@ -30,6 +30,31 @@ def test_just_so_many_calls_are_placed(calls):
     found = placed(calls)
     assert len(found) == min(calls, 30) and found[0] == 0
     assert calls < 3 or 28 in found or 29 in found                  # the last step that matters takes the others' error back
+
+
+EVEN = [Timeline([9 - step for step in range(9)] + [0.0], flow=False).moment(step, 9 - step, ToCaConfig()) for step in range(9)]
+
+
+@pytest.mark.parametrize("calls", range(1, 10))
+def test_there_are_just_so_many_where_no_limit_gives_them(calls):
+    """Every forecast adds as much as any other: a limit gives all steps, every second, or every third."""
+    fewer = planned(5, [], 0.0, EVEN, 2, lambda anchors, moment: 1.0)
+    found = planned(calls, [], 0.0, EVEN, 2, lambda anchors, moment: 1.0)
+    assert fewer == {0, 2, 4, 6, 8} and len(found) == calls and 0 in found
+    assert calls < 5 or found >= fewer
+
+
+def test_what_is_added_then_is_the_step_whose_forecast_adds_most():
+    asked = {}
+
+    def expected(anchors, moment):
+        asked[moment.step.index] = anchors
+        return {3: 1.5, 5: 2.0, 6: 1.0}.get(moment.step.index, 0.5)
+    times = [moment.time for moment in EVEN]
+    assert worst({0, 2, 4, 8}, [], EVEN, 2, expected) == 5
+    assert asked == {1: times[:1], 3: [times[2], times[0]], **{step: [times[4], times[2]] for step in (5, 6, 7)}}
+    assert worst({0, 2, 4, 5, 8}, [], EVEN, 2, expected) == 3
+    assert worst({8}, [], EVEN[5:], 2, expected) == 5 and asked[5] == [times[5]]
 
 
 def test_gaps_widen_along_the_run_and_more_calls_narrow_them():
