@@ -170,10 +170,10 @@ def collected(tree: Path) -> set[str]:
     return {line for line in told.splitlines() if line.startswith("tests/") and "::" in line}
 
 
-def failing(tree: Path, tests: Sequence[str]) -> str:
-    """The first of these tests that fails, or "" where all pass."""
+def failing(tree: Path, tests: Sequence[str], but: Sequence[str] = ()) -> str:
+    """The first of these tests that fails, but for some, or "" where all pass."""
     # -B: a file that changes twice in a second would be taken for what was compiled before.
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout", "240", "--no-header", "-rfE"]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--timeout", "240", "--no-header", "-rfE", *(f"--deselect={test}" for test in but)]
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
     try:
         ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
@@ -181,8 +181,21 @@ def failing(tree: Path, tests: Sequence[str]) -> str:
         return "no end"
     if ended.returncode in (0, 5):
         return ""
-    named = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.stdout, re.MULTILINE)
+    named = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", ended.stdout, re.MULTILINE)
     return named[1] if named else f"exit {ended.returncode}"
+
+
+def noticing(tree: Path, file: Path, texts: tuple[str, str], tests: Sequence[str]) -> str:
+    """The first of these tests that fails with the broken text of a file and passes with the whole one, or "". texts: whole, broken."""
+    whole, wrong = texts
+    failed: list[str] = []
+    while True:
+        file.write_text(wrong, encoding="utf-8")
+        found = failing(tree, tests, failed)
+        file.write_text(whole, encoding="utf-8")
+        if "::" not in found or not failing(tree, [found]):
+            return found
+        failed.append(found)                                        # by itself: a slow machine, or the network
 
 
 def broken(line: str, one: Break) -> str:
@@ -198,10 +211,9 @@ def try_out(tree: Path, one: Break, tests: Sequence[str]):
     ends = [0, *itertools.accumulate(BATCHES)]
     batches = [tests[start:end] for start, end in itertools.pairwise(ends)] if tests else [SERVED]
     try:
-        file.write_text("".join(lines), encoding="utf-8")
         for batch in filter(None, batches):
             one.tried += len(batch)
-            one.seen = failing(tree, batch)
+            one.seen = noticing(tree, file, (whole, "".join(lines)), batch)
             if one.seen:
                 return
     finally:

@@ -60,6 +60,18 @@ def test_the_test_that_notices_is_named_and_the_tree_is_as_before(tmp_path):
     assert none.seen and (tmp_path / "sums.py").read_text(encoding="utf-8").endswith("a + b\n")
 
 
+def test_a_test_that_fails_by_itself_notices_nothing(tmp_path):
+    (tmp_path / "sums.py").write_text("def total(a, b):\n    return a + b\n", encoding="utf-8")
+    (tmp_path / "test_sums.py").write_text("import pytest\nfrom sums import total\n\n\n@pytest.mark.parametrize('name', ['a b', 'c'])\n"
+                                           "def test_wrong(name):\n    assert name == 'c'\n\n\n"
+                                           "def test_two():\n    assert total(1, 1) == 2\n", encoding="utf-8")
+    _, minus = mutants.breaks_of("sums.py", (tmp_path / "sums.py").read_text(encoding="utf-8"))
+    mutants.try_out(tmp_path, minus, ["test_sums.py::test_wrong[a b]", "test_sums.py::test_wrong[c]", "test_sums.py::test_two"])
+    assert minus.seen == "test_sums.py::test_two"
+    mutants.try_out(tmp_path, minus, ["test_sums.py::test_wrong[a b]", "test_sums.py::test_wrong[c]"])
+    assert minus.seen == ""
+
+
 def test_the_quickest_tests_that_run_a_line_come_first(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/test_b.py").write_text("def test_slow(): ...\n\ndef test_quick(): ...\n", encoding="utf-8")
