@@ -4,8 +4,8 @@
     python run.py mutants [--breaks 60] [--seed 0] [--from 1] [--data .coverage] [--times junit.xml] [--json FILE]
 
 Lines are drawn at random from all of `toca_core` and `nodes`. A broken line is seen if a test fails that passes without it, or does not
-end. Tests that run the line are tried, from as many files as there are, a few of the quickest first; of a line that no test has run in
-its own process, those that start a server. It works on a copy, and the tree stays as it is.
+end. Tests that run the line are tried, from as many files as there are, a few of the quickest first; then, of the nodes and of a line that
+no test has run in its own process, those that start a server and those of the browser. It works on a copy, and the tree stays as it is.
 """
 
 import argparse
@@ -33,7 +33,8 @@ BATCHES = (12, 60, 200)                                             # tests at a
 ENOUGH = 0.9                                                        # share of the breaks that is to be seen
 SECONDS = 1800                                                      # one batch of tests may take
 LONG = 60                                                           # seconds of a start that is shared
-SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/host/test_prompts.py")
+SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/tools/test_interface.py", "tests/host/test_prompts.py")
+BROWSED = ("tests/web",)
 
 COMPARED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
             "in": "not in", "not in": "in", "is": "is not", "is not": "is"}
@@ -209,7 +210,9 @@ def try_out(tree: Path, one: Break, tests: Sequence[str]):
     lines = whole.splitlines(keepends=True)
     lines[one.line - 1] = broken(lines[one.line - 1], one)
     ends = [0, *itertools.accumulate(BATCHES)]
-    batches = [tests[start:end] for start, end in itertools.pairwise(ends)] if tests else [SERVED]
+    batches = [tests[start:end] for start, end in itertools.pairwise(ends)]
+    if one.path.startswith("nodes/") or not tests:                  # a server may do more with it, which is a process of its own
+        batches += [SERVED, BROWSED]
     try:
         for batch in filter(None, batches):
             one.tried += len(batch)

@@ -67,7 +67,8 @@ def alike_map():
 
 def calibration(kind: str):
     drawing, core = pack_module("nodes.calibration_picture"), pack_module("toca_core.calibration")
-    sensitivity = {name: [0.03 * (place + 1) * math.exp(-block / 5) for block in range(12)] for place, name in enumerate(NAMES)}
+    names = NAMES if kind == "speed" else [f"module {number}" for number in range(1, 12)]            # more than there are colours
+    sensitivity = {name: [0.03 * (place + 1) * math.exp(-block / 5) for block in range(12)] for place, name in enumerate(names)}
     if kind == "sizes":
         needs = [("float32", 6 * 2 ** 30), ("bf16", 3 * 2 ** 30), ("fp8", int(1.5 * 2 ** 30))]
         return drawing.picture(partial(drawing.sizes, needs=needs, limit=4 * 2 ** 30, chosen="bf16"), {})[0]

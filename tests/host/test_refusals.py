@@ -55,6 +55,13 @@ def test_a_score_that_a_level_never_uses_is_not_refused(tiny_dit, pack):
     assert fit(pack, tiny_dit, config) == (config, [])
 
 
+@pytest.mark.parametrize("preset", ["auto", "quality", "paper", "custom"])
+def test_a_tolerance_of_no_percentage_is_refused_whatever_the_preset(pack, preset):
+    for tolerance in (-1.01, 100.01, float("nan")):
+        refused(ValueError, lambda tolerance=tolerance: pack.settings.read(None, preset, tolerance=tolerance), "tolerance", str(tolerance), "-1 to 100")
+    assert [pack.settings.read(None, preset, level="stack", tolerance=tolerance).tolerance for tolerance in (-1, 0, 100)] == [None, 0, 100]
+
+
 def fit(pack, subject, config):
     return pack.settings.fit(config, pack.systems.system_of(subject.diffusion_model), pack.systems.bound_of(subject.diffusion_model)[0])
 
