@@ -1,6 +1,8 @@
 """Bytes that a reader can count, and what is stored comes back."""
 
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -92,6 +94,58 @@ def test_what_is_kept_as_it_came_is_not_copied():
     tensor = torch.randn(1, 3, 8)
     store = Store("same", "cpu")
     assert store.put(tensor) is tensor and store.get(tensor) is tensor
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A card that is only told of: what is asked of its streams is in card.mock_calls, and card.within is the stream that copies now."""
+    card = MagicMock(within=None)
+
+    @contextmanager
+    def stream(one):
+        card.within = one
+        yield
+        card.within = None
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: card.own)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: card.current)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    return card
+
+
+def on_card(card, name: str):
+    """A tensor there: what it is asked goes to card.NAME."""
+    part = getattr(card, name)
+    part.device.type, part.shape, part.dtype = "cuda", (1, 2, 3), torch.float32
+    return part
+
+
+def test_what_goes_to_the_hosts_memory_is_copied_once_it_is_computed_and_not_overwritten_before(card, monkeypatch):
+    made = {}
+    monkeypatch.setattr(torch, "empty", lambda shape, **options: made.update(options, shape=shape) or card.host)
+    card.host.copy_.side_effect = lambda part, non_blocking: made.update(copied_in=card.within, waits=not non_blocking)
+    part = on_card(card, "part")
+    assert Store("same", "cpu").to_host(part) is card.host
+    assert made == {"shape": (1, 2, 3), "dtype": torch.float32, "pin_memory": True, "copied_in": card.own, "waits": False}
+    asked = [name for name, *_ in card.mock_calls]
+    assert asked.index("own.wait_stream") < asked.index("host.copy_") < asked.index("part.record_stream")
+    card.own.wait_stream.assert_called_once_with(card.current)
+    part.record_stream.assert_called_once_with(card.own)
+
+
+def test_what_comes_back_is_waited_for_by_what_computes_and_its_memory_not_used_again_before(card):
+    values, scale, there = (on_card(card, name) for name in ("values", "scale", "there"))
+    values.is_pinned.return_value = scale.is_pinned.return_value = True
+    copied_in = []
+    values.to.side_effect = scale.to.side_effect = lambda *to, **how: copied_in.append((card.within, how)) or there
+    store, kept = Store("fp8", "cpu"), Kept(values, scale, torch.float32, there.device)
+    store.fetch(kept)
+    assert copied_in == [(card.own, {"non_blocking": True})] * 2 and kept.fetched == (there, there, card.own.record_event())
+    store.fetch(kept)                                               # it is under way
+    assert len(copied_in) == 2
+    back = store.get(kept)
+    assert kept.fetched is None and back is (there.float() * there).to()
+    card.current.wait_event.assert_called_once_with(card.own.record_event())
+    assert [call.args for call in there.record_stream.call_args_list] == [(card.current,)] * 2
 
 
 @pytest.mark.parametrize("dtype, given", [("bf16", torch.bfloat16), ("bf16", torch.float16)])
