@@ -3,6 +3,7 @@
 Most changes are settings. What is no setting of the pack is changed here, in the run that has just begun.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -84,6 +85,23 @@ def learn(anchors, axes: tuple[int, ...], truth, time: float):
     anchors.trust = factor if anchors.trust is None else torch.lerp(factor, anchors.trust, forecast.TRUST_MEMORY)
 
 
+def mean_of_errors(run):
+    """How fast errors grow is the (geometric) mean of what all full steps so far measured, not what the last one did."""
+    errors = run.level.errors
+    measured, restart, logs = errors.measured, errors.restart, []
+
+    def averaged(error, computed=1.0):
+        measured(error, computed)
+        if errors.error:
+            logs.append(math.log(errors.error / errors.unit))
+            errors.error = errors.unit * math.exp(sum(logs) / len(logs))
+
+    def again():
+        logs.clear()
+        restart()
+    errors.measured, errors.restart = averaged, again
+
+
 def in_sigma(run):
     """Forecasts go on in the noise's share, not in log-SNR."""
     run.timeline.time = lambda sigma: forecast.noise_share(sigma, run.timeline.flow)
@@ -131,6 +149,7 @@ OUTPUTS = {
     "fixed cycle": (FIXED, FIXED_CYCLES, None),
     "trust per element": ({"trust": True}, TOLERANCE, None),
     "no repayment": ({"repayment": 0.0}, TOLERANCE, None),
+    "mean of the errors": ({}, TOLERANCE, mean_of_errors),
     "last step as any other": ({}, TOLERANCE, last_as_any_other),
     "very last step full": ({}, TOLERANCE, very_last_full),
     "forecast in sigma": ({}, TOLERANCE, in_sigma),

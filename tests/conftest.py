@@ -29,8 +29,8 @@ GROUPS = {
     "server": ("tests/web/test_calibrate.py", "tests/web/test_demo_graph.py", "tests/web/test_model_workflows.py",
                "tests/host/test_compare.py", "tests/host/test_refusals.py", "tests/host/test_prompts.py",
                "tests/host/test_open_sora_vae.py::test_the_nodes_are_registered", "tests/tools/test_documents.py",
-               "tests/tools/test_hostile_prompts.py", "tests/tools/test_interface.py", "tests/tools/test_locales.py", "tests/tools/test_server.py",
-               "tests/tools/test_server_faults.py", "tests/tools/test_templates.py"),
+               "tests/tools/test_hostile_prompts.py", "tests/tools/test_interface.py", "tests/tools/test_locales.py",
+               "tests/tools/test_server.py", "tests/tools/test_server_faults.py", "tests/tools/test_templates.py"),
 }
 BY_FILE = ("tests/demo/", "tests/tools/")            # what their tests share takes longer than they do
 

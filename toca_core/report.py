@@ -102,7 +102,8 @@ class RunReport:
         if errors:
             words.append(f"Forecast errors at full steps: {statistics.median(errors):.2g}% in the median, {max(errors):.2g}% at most")
         if broken := len(measured) - len(errors):
-            words.append(f"{broken} of {len(measured)} errors measured {'is' if broken == 1 else 'are'} not finite: the model gave NaN or inf")
+            be = "is" if broken == 1 else "are"
+            words.append(f"{broken} of {len(measured)} errors measured {be} not finite: the model gave NaN or inf")
         if not self.calls("partial") and not self.note:
             words.append("Nothing was cached: no step lay between start_percent and end_percent and was due to be partial")
         return [*words, self.note] if self.note else words

@@ -33,7 +33,8 @@ BATCHES = (12, 60, 200)                                             # tests at a
 ENOUGH = 0.9                                                        # share of the breaks that is to be seen
 SECONDS = 1800                                                      # one batch of tests may take
 LONG = 60                                                           # seconds of a start that is shared
-SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/tools/test_interface.py", "tests/host/test_prompts.py")
+SERVED = ("tests/tools/test_server.py", "tests/tools/test_hostile_prompts.py", "tests/tools/test_interface.py",
+          "tests/host/test_prompts.py")
 BROWSED = ("tests/web",)
 
 COMPARED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",

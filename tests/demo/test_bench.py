@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -167,6 +168,25 @@ def test_the_last_step_is_full_as_an_ablation_says(sampled):
     assert last_two("output, very last step full") == ["full", "full"]
     loose = ablation.changed(ablation.replace(LOOSE, **variants.OUTPUT), ablation.last_as_any_other)
     assert [step.kind for step in sampled(loose)[0].steps[-2:]] == ["partial", "partial"]
+
+
+def test_errors_are_averaged_until_the_run_begins_anew():
+    class Errors:
+        unit, error = 2.0, None
+
+        def measured(self, error, computed=1.0):
+            self.error = error
+
+        def restart(self):
+            self.error = None
+
+    errors = Errors()
+    ablation.mean_of_errors(SimpleNamespace(level=SimpleNamespace(errors=errors)))
+    found = []
+    for error in (2.0, 8.0, None, 8.0):
+        errors.measured(error) if error else errors.restart()
+        found.append(errors.error)
+    assert found == [2.0, pytest.approx(4.0), None, pytest.approx(8.0)]
 
 
 def test_trust_is_measured_over_other_axes():

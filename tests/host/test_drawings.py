@@ -40,10 +40,12 @@ def report_of(kinds: str, **changes):
 
 
 def runs(words: bool):
-    alike = report_of("fpp", note="A sentence that a user should know, and that goes on for more than a line of the picture, as some of them do")
+    alike = report_of("fpp", note="A sentence that a user should know, and that goes on for more than a line of the picture, "
+                                    "as some of them do")
     for step in alike.steps[1:]:
         step.fresh_per_block, step.fresh_share = {"mlp": [0.25] * 4}, {"mlp": 0.25}
-    named = [("KSampler, node 4", report_of("fppfpp-fpf-o")), ("A title that is much longer than others, so that it is drawn smaller: node 12", alike)]
+    named = [("KSampler, node 4", report_of("fppfpp-fpf-o")),
+             ("A title that is much longer than others, so that it is drawn smaller: node 12", alike)]
     return pack_module("nodes.drawing.report").draw_runs(named, words)
 
 

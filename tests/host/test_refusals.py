@@ -1,6 +1,7 @@
 """Bad input: an error that names the value and the remedy, before sampling starts, and a host that stays up."""
 
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_score_that_a_level_never_uses_is_not_refused(tiny_dit, pack):
 @pytest.mark.parametrize("preset", ["auto", "quality", "paper", "custom"])
 def test_a_tolerance_of_no_percentage_is_refused_whatever_the_preset(pack, preset):
     for tolerance in (-1.01, 100.01, float("nan")):
-        refused(ValueError, lambda tolerance=tolerance: pack.settings.read(None, preset, tolerance=tolerance), "tolerance", str(tolerance), "-1 to 100")
+        refused(ValueError, partial(pack.settings.read, None, preset, tolerance=tolerance), "tolerance", str(tolerance), "-1 to 100")
     assert [pack.settings.read(None, preset, level="stack", tolerance=tolerance).tolerance for tolerance in (-1, 0, 100)] == [None, 0, 100]
 
 

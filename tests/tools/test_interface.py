@@ -22,7 +22,8 @@ def interface(nodes: dict) -> dict:
             options.pop("options", None)                            # files that are there
         return [kind, "COMBO" if isinstance(spec[0], list) else spec[0], options]
     return {name: {**{key: info[key] for key in NODE if key in info},
-                   "inputs": [[key, *told(key, kind, spec)] for kind in ("required", "optional") for key, spec in info["input"].get(kind, {}).items()]}
+                   "inputs": [[key, *told(key, kind, spec)] for kind in ("required", "optional")
+                              for key, spec in info["input"].get(kind, {}).items()]}
             for name, info in sorted(nodes.items())}
 
 

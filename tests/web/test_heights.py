@@ -1,4 +1,4 @@
-"""How high a node is is part of a workflow: opening that again changes nothing, so that undo and redo go on, and what a run shows is no edit."""
+"""How high a node is is part of a workflow: opened again it is as high, so that undo and redo go on, and what a run shows is no edit."""
 
 import pytest
 
@@ -6,9 +6,9 @@ from tests.web.settling import settle
 from tests.web.test_workflows import SET_SAMPLERS, load
 from tools.browser import RUN
 
-# Caches with every preset and level, one that shows what is rare too, one with a chart that is open, one with its ratios from a node, one in
-# a subgraph whose face says what counts; ToCa Calibrate with every goal; every node as it comes. A cache and a report have been made higher
-# than they need be.
+# Caches with every preset and level, one that shows what is rare too, one with a chart that is open, one with its ratios from a node, one
+# in a subgraph whose face says what counts; ToCa Calibrate with every goal; every node as it comes. A cache and a report have been made
+# higher than they need be.
 ALL_KINDS = """() => {
     const add = (type, values = {}, more = 0) => {
         const node = LiteGraph.createNode(type);
@@ -25,8 +25,11 @@ ALL_KINDS = """() => {
     app.graph.clear();
     for (const preset of ["auto", "quality", "paper"]) add("ToCaCache", { preset });
     add("ToCaCache").widgets.find(({ name }) => name === "last run").element.querySelector("button.more").click();
-    for (const level of ["module", "stack", "output"]) for (const tolerance of [-1, 0.3]) add("ToCaCache", { preset: "custom", level, tolerance });
-    const charted = add("ToCaCache", { preset: "custom", level: "module", block_ratios: "mlp: 0.1, 0.2", score: "random", start_percent: 0.1 });
+    for (const level of ["module", "stack", "output"]) {
+        for (const tolerance of [-1, 0.3]) add("ToCaCache", { preset: "custom", level, tolerance });
+    }
+    const own = { preset: "custom", level: "module", block_ratios: "mlp: 0.1, 0.2", score: "random", start_percent: 0.1 };
+    const charted = add("ToCaCache", own);
     charted.widgets.find(({ name }) => name === "ratios by block").element.querySelector("button.open").click();
     add("ToCaRatios", { ratios: "mlp: 0.3, 0.1" }).connect(0, add("ToCaCache", { preset: "custom", level: "module" }), "ratios");
     add("ToCaRatios").connect(0, add("ToCaCache", { preset: "custom", level: "module" }, 77), "ratios");
