@@ -45,40 +45,34 @@ ALL_KINDS = """() => {
     face.value = "custom";
     face.callback?.("custom");
 }"""
-SAVED = """() => {
-    const { nodes, definitions } = app.rootGraph.serialize();
-    const inner = (definitions?.subgraphs ?? []).flatMap((subgraph) => subgraph.nodes);
-    return [...nodes, ...inner].filter(({ type }) => type.startsWith("ToCa")).map(({ id, type, size }) => [id, type, Math.round(size[1])]);
-}"""
+# The pack's nodes of a workflow, those in subgraphs too.
+OURS = """(({ nodes, definitions }) => [...nodes, ...(definitions?.subgraphs ?? []).flatMap((subgraph) => subgraph.nodes)]
+    .filter(({ type }) => type.startsWith("ToCa")))"""
+SAVED = f"() => {OURS}(app.rootGraph.serialize()).map(({{ id, type, size }}) => [id, type, Math.round(size[1])])"
 # What is on each: a node that is as high as before and shows less has empty space.
 SHOWN = """() => app.graph.nodes.filter(({ type }) => type === "ToCaCache").map((node) =>
     node.widgets.filter((widget) => node.isWidgetVisible(widget)).map(({ name }) => name))"""
 REOPEN = "() => app.loadGraphData(JSON.parse(JSON.stringify(app.rootGraph.serialize())))"
-ENTER = """() => {
-    const holder = app.rootGraph.nodes.find(({ subgraph }) => subgraph);
-    app.canvas.setGraph(holder.subgraph);
-    setTimeout(() => app.canvas.setGraph(app.rootGraph), 400);
-    return new Promise((resolve) => setTimeout(resolve, 800));
-}"""
+ENTER = "() => app.canvas.setGraph(app.rootGraph.nodes.find(({ subgraph }) => subgraph).subgraph)"
+LEAVE = "() => app.canvas.setGraph(app.rootGraph)"
 RENAME = """(title) => {
     app.graph.nodes[0].title = title;
     const { changeTracker } = app.extensionManager.workflow.activeWorkflow;
     (changeTracker.captureCanvasState ?? changeTracker.checkState).call(changeTracker);         // as a click or a key does
 }"""
 # The pack's nodes that the editor would find edited at the next key or click. It finds some of the host's edited by what a run shows.
-EDITED = """() => {
-    const { activeState } = app.extensionManager.workflow.activeWorkflow.changeTracker;
-    const [known, now] = [activeState, JSON.parse(JSON.stringify(app.rootGraph.serialize()))].map(({ nodes, definitions }) =>
-        [...nodes, ...(definitions?.subgraphs ?? []).flatMap((subgraph) => subgraph.nodes)].filter(({ type }) => type.startsWith("ToCa")));
-    return now.filter((node, index) => JSON.stringify(node) !== JSON.stringify(known[index])).map(({ type, size }) => [type, ...size]);
-}"""
+EDITED = f"""() => {{
+    const [known, now] = [app.extensionManager.workflow.activeWorkflow.changeTracker.activeState, app.rootGraph.serialize()].map({OURS});
+    return now.filter((node, index) => JSON.stringify(node) !== JSON.stringify(known[index])).map(({{ type, size }}) => [type, ...size]);
+}}"""
 REPORT = "() => document.querySelector('.toca-report').textContent"
 
 
 def look_around(page):
     settle(page)
-    page.evaluate(ENTER)
-    settle(page)
+    for go in (ENTER, LEAVE):
+        page.evaluate(go)
+        settle(page)
 
 
 def go_back_and_forth(page):

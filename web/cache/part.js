@@ -10,7 +10,7 @@ import { attachPresets, isSaved, learnPresets, settingsOf } from "./presets.js";
 import { counting, takesTolerance } from "./shown.js";
 
 const LAYOUT = "toca_layout";           // a property of nodes that were saved with their size of now; older ones are too high
-const MORE = "toca_more_open";             // another: what is rare is shown too
+const MORE = "toca_more_open";          // another: what is rare is shown too
 const DECIDE = ["preset", "level", "tolerance", "stale_tokens"];
 
 export const cache = {
