@@ -4,6 +4,7 @@ Most changes are settings. What is no setting of the pack is changed here, in th
 """
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -85,21 +86,20 @@ def learn(anchors, axes: tuple[int, ...], truth, time: float):
     anchors.trust = factor if anchors.trust is None else torch.lerp(factor, anchors.trust, forecast.TRUST_MEMORY)
 
 
+def newest_error(run):
+    """The next forecasts are expected to err as the newest did."""
+    run.level.errors.to_come = lambda newest: newest
+
+
 def mean_of_errors(run):
-    """How fast errors grow is the (geometric) mean of what all full steps so far measured, not what the last one did."""
+    """Or as all so far did, in the geometric mean."""
     errors = run.level.errors
-    measured, restart, logs = errors.measured, errors.restart, []
+    to_come = errors.to_come
 
-    def averaged(error, computed=1.0):
-        measured(error, computed)
-        if errors.error:
-            logs.append(math.log(errors.error / errors.unit))
-            errors.error = errors.unit * math.exp(sum(logs) / len(logs))
-
-    def again():
-        logs.clear()
-        restart()
-    errors.measured, errors.restart = averaged, again
+    def mean(newest):
+        to_come(newest)
+        return math.exp(statistics.fmean(errors.rates)) if errors.rates else newest
+    errors.to_come = mean
 
 
 def in_sigma(run):
@@ -140,6 +140,7 @@ STACK = {
     "order 0": ({"order": 0}, TOLERANCE, None),
     "order 2": ({"order": 2}, TOLERANCE, None),
     "smooth fit": ({}, TOLERANCE, smooth_fit),
+    "newest error": ({}, TOLERANCE, newest_error),
     "token refresh": ({"refresh_ratio": REFRESHED}, TOLERANCE, None),
     "token refresh, random": ({"refresh_ratio": REFRESHED, "refresh": "random"}, TOLERANCE, None),
     "modules forecast, fixed cycle": ({**FIXED, "level": "module", "stale_tokens": "forecast"}, FIXED_CYCLES, None),
@@ -149,6 +150,7 @@ OUTPUTS = {
     "fixed cycle": (FIXED, FIXED_CYCLES, None),
     "trust per element": ({"trust": True}, TOLERANCE, None),
     "no repayment": ({"repayment": 0.0}, TOLERANCE, None),
+    "newest error": ({}, TOLERANCE, newest_error),
     "mean of the errors": ({}, TOLERANCE, mean_of_errors),
     "last step as any other": ({}, TOLERANCE, last_as_any_other),
     "very last step full": ({}, TOLERANCE, very_last_full),

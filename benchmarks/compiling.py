@@ -1,6 +1,6 @@
 """ToCa Cache beside torch.compile: what is compiled, how often, and whether the pictures are those of the run that is not compiled.
 
-    python run.py compiling [--models dit flux wan_t2v] [--modes auto stack paper] [--json FILE]
+    python run.py compiling [--models dit flux flux_deep wan_t2v] [--modes auto stack paper] [--json FILE]
     python run.py compiling --seconds ROUNDS [--json FILE]
 
 Tiny models with random weights, the whole model or block by block, by the host's own helper and guard filter, before ToCa Cache and
@@ -37,6 +37,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from demo.subjects import SHAPES
 from tools import zoo
+from tools.zoo import flux
 from tools.zoo.building import Tiny
 
 config, seam, settings = (pack_module(name) for name in ("toca_core.config", "nodes.host.seam", "nodes.host.settings"))
@@ -48,6 +49,15 @@ def demo() -> Tiny:
     """The bundled DiT, which is small enough."""
     conditioning, nothing = SHAPES.conditioning(SHAPES.ask(1)), SHAPES.conditioning([SHAPES.nothing])
     return Tiny(SHAPES.load(), lambda *_: (conditioning, nothing), (3, *SHAPES.size))
+
+
+def deep() -> Tiny:
+    """A tiny FLUX with more blocks of either kind than torch.compile makes graphs of one function."""
+    blocks = torch._dynamo.config.recompile_limit + 1
+    return flux.flux_like("Flux", guidance_embed=True, extra=dict(guidance=3.5), depth=blocks, depth_single_blocks=blocks)
+
+
+MADE = {"dit": demo, "flux_deep": deep}
 
 
 def stacks(model) -> list[tuple[str, torch.nn.ModuleList]]:
@@ -96,7 +106,7 @@ def measure(tiny, name: str, mode: str, whole: bool, first: bool) -> dict:
 def counted(models, modes) -> list[dict]:
     rows = []
     for name in models:
-        tiny = demo() if name == "dit" else zoo.builders()[name].make()
+        tiny = MADE[name]() if name in MADE else zoo.builders()[name].make()
         rows += [measure(tiny, name, *how) for how in product(modes, (True, False), (True, False))]
     return rows
 
@@ -134,7 +144,7 @@ def seconds(rounds: int, steps: int = 30, batch: int = 4) -> list[dict]:
 
 def main():
     parser = argparse.ArgumentParser(prog="run.py compiling", description=__doc__.split("\n")[0])
-    parser.add_argument("--models", nargs="+", choices=["dit", *zoo.builders()], default=["dit", "flux", "wan_t2v"])
+    parser.add_argument("--models", nargs="+", choices=[*MADE, *zoo.builders()], default=["dit", "flux", "flux_deep", "wan_t2v"])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--seconds", type=int, metavar="ROUNDS", help="time the demo's DiT, compiled, cached and both, in so many rounds")
     parser.add_argument("--json", type=Path, help="also write the figures here")

@@ -73,13 +73,18 @@ def spearman(one, other):
     return F.cosine_similarity(*(x - x.mean(-1, keepdim=True) for x in ranks), dim=-1)
 
 
+def rows_of(count: int, q):
+    """As many queries of q (B, heads, N, d); None where that is all."""
+    return None if count == q.shape[2] else attention.spread_rows(count, q.shape[2], q.shape[1], q.device)
+
+
 def correlations(model, side: int, pictures: int) -> list[dict]:
     [batch] = measuring.make_batches(pictures, pictures, replace(subjects.SHAPES, size=(side, side)))
     found = observed(model, batch)
     tokens, rows = found[0][0].shape[2], []
-    exact = [attention.received(q, k, tokens) for q, k in found]
+    exact = [attention.received(q, k) for q, k in found]
     for count in QUERIES[side]:
-        every = torch.cat([spearman(one, attention.received(q, k, count)) for one, (q, k) in zip(exact, found, strict=True)])
+        every = torch.cat([spearman(one, attention.received(q, k, rows_of(count, q))) for one, (q, k) in zip(exact, found, strict=True)])
         rows.append({"tokens": tokens, "queries": count, "mean": every.mean().item(), "worst_tenth": every.quantile(0.1).item(),
                      "lowest": every.min().item()})
     return rows
@@ -117,8 +122,8 @@ def timings(dtype) -> list[dict]:
     for name, shape in SHAPES.items():
         q, k = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(dtype).unbind(0)
         read = schedule.queries_read(config.ToCaConfig(), shape[2])
-        ways = {"attention": partial(F.scaled_dot_product_attention, q, k, k), "all": partial(attention.received, q, k, shape[2]),
-                "read": partial(attention.received, q, k, read)}
+        ways = {"attention": partial(F.scaled_dot_product_attention, q, k, k), "all": partial(attention.received, q, k),
+                "read": partial(attention.received, q, k, rows_of(read, q))}
         repeats = 5 if shape[2] <= 2048 else 3
         rows.append({"shape": name, "dtype": str(dtype).split(".")[-1], "queries": read,
                      **{way: seconds_of(run, repeats) for way, run in ways.items()}})

@@ -10,13 +10,16 @@ drawn part is known, as in inpainting, the early steps have less to decide: the 
 (there, with 14% and 56% of the picture drawn, 1 to 2 dB above the square).
 """
 
+import math
+import statistics
 from collections.abc import Sequence
 
 from .config import ToCaConfig
 from .keep.forecast import growth
-from .planning import planned
+from .planning import planned, remembered
 from .schedule import NO_NOISE, Cycle, Moment
 
+LEAST_OF_MEAN = 2 / 3           # of the geometric mean of a run's rates of error, since they fall along the run (both bundled models)
 BEFORE = 2.0                    # distance in time to where an anchor that is not there yet would be
 LATE_WEIGHT = 0.02              # of an error where no noise is left
 LAST_WEIGHT = 0.002             # of one in a step from next to no noise, which is the run's last
@@ -28,26 +31,31 @@ class ErrorCycle:
 
     drawn      share of the picture that is drawn, 0..1; the rest is known
     anchors    times of the last full steps, newest first
-    error      of the last forecast measured, relative to the prediction; `unit` is the growth it was measured at
+    rate       by which the next forecasts err, relative to the prediction, in units of `growth`; None where nothing was measured
+    rates      of the forecasts measured so far, their logarithms
     computed   share of that error which stays where tokens are computed between full steps
     worthwhile whether the forecast of this step errs enough for that
     owed       what the forecasts since the last full step are expected to have added to the sample
     skipped    (time, width) of those steps' pieces
+    noisy      new noise comes at every step, so that the clean picture is forecast: its errors fall so far along a run that earlier ones
+               say nothing of those to come
     relative   what they put into the sample counts by its noise level there, so that earlier steps leave less to be taken back: measured
                to keep closer where tokens are forecast, not the prediction
     """
 
-    def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0, relative: bool = False):
-        self.config, self.fixed, self.drawn, self.relative = config, fixed, drawn, relative
+    def __init__(self, config: ToCaConfig, fixed: Cycle, drawn: float = 1.0, relative: bool = False, noisy: bool = False):
+        self.config, self.fixed, self.drawn, self.relative, self.noisy = config, fixed, drawn, relative, noisy
         self.first_full = max(config.order + 2, config.warmup_steps)        # to forecast from, and one more step to measure that
         self.anchors: list[float] = []
         self.last_full: int | None = None
         self.was_full = False                                       # this evaluation
-        self.error: float | None = None
-        self.unit, self.computed, self.worthwhile, self.owed = 0.0, 1.0, True, 0.0
+        self.rate: float | None = None
+        self.rates: list[float] = []
+        self.computed, self.worthwhile, self.owed = 1.0, True, 0.0
         self.skipped: list[tuple[float, float]] = []
         self.earlier: list[float] = []                              # the anchors before this full step
         self.repaid: list[tuple[float, float]] = []                 # the pieces forecast before it
+        self.foreseen = remembered(self.expected)
         self.plan: tuple[int | None, frozenset[int]] = None, frozenset()    # calls that were left when it was made, steps that are full
 
     def is_full(self, moment: Moment) -> bool:
@@ -81,9 +89,9 @@ class ErrorCycle:
             return "self_attn" in self.fixed.full_kinds(step)
         if moment.last or self.last_full is None:
             return True
-        if step.index < self.config.warmup_steps * parts or self.error is None:
+        if step.index < self.config.warmup_steps * parts or self.rate is None:
             return step.index % parts == 0
-        tolerance, error = self.config.tolerance / 100, mean_growth(self.anchors, moment) / self.unit * self.error * moment.share
+        tolerance, error = self.config.tolerance / 100, mean_growth(self.anchors, moment) * self.rate * moment.share
         added = error * self.weight(noise)
         if noise <= NO_NOISE:
             return added > tolerance
@@ -94,7 +102,7 @@ class ErrorCycle:
     def placed(self, moment: Moment, left: int) -> bool:
         """Of a run with a number of calls, of which some are left."""
         if left != self.plan[0]:
-            self.plan = left, planned(left, self.anchors, self.owed, moment.ahead(), self.config.order + 1, self.expected)
+            self.plan = left, planned(left, self.anchors, self.owed, moment.ahead(), self.config.order + 1, self.foreseen)
         if self.anchors:
             self.owed += self.expected(self.anchors, moment)
         return moment.step.index in self.plan[1]
@@ -109,13 +117,20 @@ class ErrorCycle:
         """The error of the forecast at the last full step, relative to the prediction, and what stays of it in computed tokens."""
         self.computed = computed
         if len(self.earlier) > self.config.order:                   # else of a lower order than those to come
-            self.unit = growth(self.earlier, self.anchors[0])
-            self.error = error if self.unit else None
+            unit = growth(self.earlier, self.anchors[0])
+            self.rate = self.to_come(error / unit) if unit else None
+
+    def to_come(self, newest: float) -> float:
+        """By which the next forecasts err: as the newest, but no less than most of the run's did, which one that erred little by chance
+        must not make forgotten."""
+        if 0 < newest < math.inf and not self.noisy:
+            self.rates.append(math.log(newest))
+        return max(newest, LEAST_OF_MEAN * math.exp(statistics.fmean(self.rates))) if self.rates else newest
 
     def restart(self):
         """Something new is to be forecast: what was measured, and what is owed, holds no longer."""
         self.anchors, self.earlier = self.anchors[:1] if self.was_full else [], []
-        self.error, self.owed, self.skipped, self.repaid = None, 0.0, [], []
+        self.rate, self.rates, self.owed, self.skipped, self.repaid = None, [], 0.0, [], []
 
     def debt(self, moment: Moment) -> float:
         """What the forecasts before this full step have put into the sample, in units of what one would put in here."""

@@ -12,7 +12,7 @@ class StepReport:
     """One evaluation. `kind` is "full", "partial", "plain" (outside start_percent..end_percent), or "other": another node answered it.
 
     error    at a full step, of the forecast that would have spared it, in percent of the prediction
-    seconds  of wall time until the next evaluation began
+    seconds  of wall time until the next evaluation began; 0 until it is known, which on a graphics card is later (`ahead`)
     """
     index: int
     sigma: float
@@ -67,7 +67,7 @@ class RunReport:
 
         The first step, which warms up, does not count; None where there is no other full one.
         """
-        whole = [step.seconds for step in self.steps[1:] if step.kind != "partial"]
+        whole = [step.seconds for step in self.steps[1:] if step.kind != "partial" and step.seconds]
         if not whole:
             return None
         spared = len(self.steps) / self.parts - sum(step.kind != "partial" for step in self.steps)

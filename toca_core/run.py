@@ -5,11 +5,11 @@ How a call is answered is the matter of its level (`levels`).
 
 import math
 import threading
-import time
 from collections.abc import Hashable
 from dataclasses import asdict, replace
 from typing import Any
 
+from .ahead import Mark, NoiseLevels, StepReports
 from .calls.context import CallContext
 from .config import ToCaConfig
 from .costs.account import Sizes
@@ -28,6 +28,7 @@ from .timeline import Timeline, finer
 
 ANY = frozenset(("model",))             # of a model whose modules are not known: it is full, or it is not
 ANOTHER = ("Another node answered in the place of the model, so from there on this run is plain: put one cache on a model")
+MISLED = "The sampler asked about another noise level than was foretold, so what was kept until then was dropped"
 REPLACED = ("Another node runs something of its own in the place of the model's first or last block, in some calls or in all: those are "
             "computed plainly")
 
@@ -61,7 +62,7 @@ class SamplingRun:
         self.timeline = Timeline(finer(sigmas, config.refine), sigma_range, flow)
         self.memory, self.record = MemoryPlan(host_memory), about.record
         self.caches = Caches()
-        self.overflows = Overflows()
+        self.overflows, self.step_reports, self.noise_levels = Overflows(), StepReports(), NoiseLevels()
         self.replaced: set[Hashable] = set()                        # members whose calls run other blocks than the model's own
         self.opened = 0                                             # evaluation in which the first cache was made
         self.changed: list[int] = []                                # evaluations before which something new went into the model
@@ -113,9 +114,9 @@ class SamplingRun:
 
     # ---- evaluation by evaluation ----
 
-    def begin_evaluation(self, sigma: float):
-        """The sampler asks for one prediction: count it and decide whether it is a full step."""
-        self.learn()
+    def begin_evaluation(self, sigma: float, device=None):
+        """The sampler asks for one prediction: count it and decide whether it is a full step. device: where it will be computed."""
+        self.learn(began := Mark(device))
         index, sigma = self.step.index + 1 if self.step else 0, self.timeline.settled(sigma)
         self.moment = self.timeline.moment(index, sigma, self.config)
         self.step = self.moment.step
@@ -123,30 +124,28 @@ class SamplingRun:
         if self.config.counted and self.active:
             self.moment = self.timeline.counted(self.moment, self.config, self.report.calls("full") + self.report.calls("plain"))
         self.full = self.level.begin(self.moment) if self.active else self.kinds
-        self.calls, self.kinds_of_calls = [], set()
+        self.calls, self.kinds_of_calls, self.began = [], set(), began
         rose = self.timeline.rose(self.step) and self.active
         if rose:
             self.changed.append(index)
-        if rose or not self.active:
+        if misled := self.noise_levels.came_otherwise():
+            self.report.remark(MISLED)
+        if rose or misled or not self.active:
             self.caches.clear()
         self.caches.begin(index)
         self.report.steps.append(StepReport(index, sigma, "plain" if not self.active else self.kind(self.full)))
-        self.began = time.perf_counter()
 
-    def learn(self):
+    def learn(self, ended: Mark):
         """What the last evaluation took and found."""
         if self.step is None:
             return
         step = self.report.steps[-1]
-        step.seconds = time.perf_counter() - self.began
         if not self.calls and step.kind != "plain":
             step.kind = "other"                                     # the model was not asked
             self.abandon(ANOTHER)
         elif step.kind != "other":                                  # full is what computed everything
             step.kind = next((kind for kind in ("partial", "full", "plain") if kind in self.kinds_of_calls), step.kind)
-        error = self.level.learn()
-        if error is not None:
-            step.error = error
+        self.step_reports.add(step, self.began, ended, self.level.learn())
         if isinstance(self.level, Learning) and self.level.watched is not None:
             self.learned(self.level.found_layout())
         if misfit := getattr(self.level, "misfit", ""):
@@ -169,7 +168,8 @@ class SamplingRun:
 
     def finish(self):
         """The run is over."""
-        self.learn()
+        self.learn(Mark(self.began.device if self.step else None))
+        self.step_reports.write(every=True)
         if self.changed:
             steps = ", ".join(str(index + 1) for index in self.changed[:8]) + (", ..." if len(self.changed) > 8 else "")
             self.report.remark(f"What goes into the model changed at step {steps} (a prompt, a reference, a LoRA's strength, a ControlNet, "

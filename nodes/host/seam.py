@@ -14,9 +14,10 @@ from functools import partial
 from tqdm import tqdm
 
 from comfy.model_sampling import CONST
-from comfy.patcher_extension import CallbacksMP, WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP, get_all_wrappers
 from comfy_execution.utils import get_executing_context
 
+from ...toca_core.ahead import NoiseLevels
 from ...toca_core.levels.base import Run
 from ...toca_core.recording import TokenRecord
 from ...toca_core.report import RunReport
@@ -161,8 +162,11 @@ class Seam:
 
     def sampler_sample(self, executor, guider, sigmas, extra_args, *args, **kwargs):
         run = extra_args["model_options"].get("transformer_options", {}).get(KEY)
-        if run is not None and run.config.counted:
-            run.timeline.foresee(rehearse(guider, executor.class_obj, sigmas, extra_args.get("seed")))
+        ahead = sigmas.device.type == "cuda" and not changes_levels(guider.model_options)
+        if run is not None and (run.config.counted or ahead):
+            foretold = rehearse(guider, executor.class_obj, sigmas, extra_args.get("seed"))
+            run.timeline.foresee(foretold if run.config.counted else ())
+            run.noise_levels = NoiseLevels(foretold if ahead else ())
         return executor(guider, sigmas, extra_args, *args, **kwargs)
 
     def predict_noise(self, executor, x, timestep, model_options={}, seed=None):
@@ -170,7 +174,7 @@ class Seam:
         run = options.get(KEY)
         if run is not None:
             options[INPUTS].begin(executor.class_obj.conds, model_options)
-            run.begin_evaluation(float(timestep.flatten()[0]))
+            run.begin_evaluation(run.noise_levels.next(timestep), timestep.device)
             if len(run.report.steps) > 1 and self.on_report is None:
                 publish_step(run.id, run.report, run.timeline.levels.total)
         return executor(x, timestep, model_options, seed)
@@ -233,6 +237,11 @@ def record_of(latent_image, shapes, diffusion_model) -> TokenRecord:
 def takes_part(cond: dict, sigma: float) -> bool:
     """Whether a conditioning counts at a noise level; some are for a part of the run (`comfy/samplers.py`, get_area_and_mult)."""
     return cond.get("timestep_end", -math.inf) <= sigma <= cond.get("timestep_start", math.inf)
+
+
+def changes_levels(model_options: dict) -> bool:
+    """Whether another node stands between the sampler and what answers it, where it may ask about other noise levels."""
+    return len(get_all_wrappers(WrappersMP.PREDICT_NOISE, model_options, is_model_options=True)) > 1
 
 
 def check_latent(patcher, latent_image):

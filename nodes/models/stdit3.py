@@ -140,9 +140,15 @@ class STDiT3Block(nn.Module):
         if c.shape[1] > 1:
             c = c.repeat_interleave(x.shape[1] // frames, dim=1)    # (B, N, 6, D)
         shift1, scale1, gate1, shift2, scale2, gate2 = c.unbind(dim=2)                                  # (B, 1 or N, D) each
-        x.addcmul_(gate1, self.attn(x, shift1, scale1, frames, rotations, transformer_options))                # in place: a video's
-        x.add_(self.cross_attn(x, y, mask, transformer_options))                                                # stream is large
-        return x.addcmul_(gate2, self.mlp(x, shift2, scale2))
+        # In place: a video's stream is large. And line by line: a compiled block that breaks within one is compiled anew at every call.
+        attended = self.attn(x, shift1, scale1, frames, rotations, transformer_options)
+        x.addcmul_(gate1, attended)
+        del attended
+        read = self.cross_attn(x, y, mask, transformer_options)
+        x.add_(read)
+        del read
+        computed = self.mlp(x, shift2, scale2)
+        return x.addcmul_(gate2, computed)
 
 
 class FinalLayer(nn.Module):

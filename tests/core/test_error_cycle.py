@@ -120,3 +120,37 @@ def test_without_a_tolerance_the_fixed_cycle_holds():
 def test_a_tolerance_needs_the_stack_level():
     with pytest.raises(ConfigError, match="tolerance is 0.2, which needs level stack"):
         ToCaConfig(tolerance=0.2)
+
+
+def rates(errors, **about):
+    """What is expected of the next forecasts after each of these errors, all measured at the same growth."""
+    config = ToCaConfig(level="stack", tolerance=1.0)
+    cycle, found = ErrorCycle(config, Cycle(config), **about), []
+    for error in errors:
+        cycle.earlier, cycle.anchors = [1.0, 0.0], [3.0, 1.0]       # a growth of 2 x 3
+        cycle.measured(error)
+        found.append(cycle.rate * 6)
+    return found
+
+
+def test_the_next_forecasts_err_as_the_newest_but_no_less_than_most():
+    """Two thirds of the geometric mean of all measured."""
+    assert rates([0.4, 0.8]) == pytest.approx([0.4, 0.8])
+    assert rates([0.4, 0.1, 0.1]) == pytest.approx([0.4, 2 / 3 * 0.2, 2 / 3 * 0.004 ** (1 / 3)])
+    assert rates([0.4, 0.3]) == pytest.approx([0.4, 0.3])           # which is above that
+    assert rates([0.4, 0.1, 0.1], noisy=True) == pytest.approx([0.4, 0.1, 0.1])
+
+
+def test_an_error_of_nothing_is_no_measure_of_the_others():
+    assert rates([0.0, 0.4, 0.0]) == pytest.approx([0.0, 0.4, 2 / 3 * 0.4])
+
+
+def test_what_was_measured_of_something_else_is_forgotten():
+    config = ToCaConfig(level="stack", tolerance=1.0)
+    cycle = ErrorCycle(config, Cycle(config))
+    for error in (100.0, 1.0):
+        cycle.earlier, cycle.anchors = [1.0, 0.0], [3.0, 1.0]
+        cycle.measured(error)
+        before = cycle.rate * 6
+        cycle.restart()
+        assert cycle.rate is None and before == pytest.approx(error)

@@ -6,7 +6,7 @@ import pytest
 
 from toca_core.config import ToCaConfig
 from toca_core.error_cycle import ErrorCycle
-from toca_core.planning import planned, worst
+from toca_core.planning import computed, planned, remembered, worst
 from toca_core.schedule import Cycle
 from toca_core.timeline import Timeline
 
@@ -51,10 +51,31 @@ def test_what_is_added_then_is_the_step_whose_forecast_adds_most():
         asked[moment.step.index] = anchors
         return {3: 1.5, 5: 2.0, 6: 1.0}.get(moment.step.index, 0.5)
     times = [moment.time for moment in EVEN]
-    assert worst({0, 2, 4, 8}, [], EVEN, 2, expected) == 5
-    assert asked == {1: times[:1], 3: [times[2], times[0]], **{step: [times[4], times[2]] for step in (5, 6, 7)}}
-    assert worst({0, 2, 4, 5, 8}, [], EVEN, 2, expected) == 3
-    assert worst({8}, [], EVEN[5:], 2, expected) == 5 and asked[5] == [times[5]]
+    assert worst({0, 2, 4, 8}, (), EVEN, 2, expected) == 5
+    assert asked == {1: (times[0],), 3: (times[2], times[0]), **{step: (times[4], times[2]) for step in (5, 6, 7)}}
+    assert worst({0, 2, 4, 5, 8}, (), EVEN, 2, expected) == 3
+    assert worst({8}, (), EVEN[5:], 2, expected) == 5 and asked[5] == (times[5],)
+
+
+@pytest.mark.parametrize("calls", range(2, 30))
+def test_no_lower_limit_gives_as_few_calls(calls):
+    config = ToCaConfig(level="output", calls=calls)
+    timeline, expected = Timeline(SIGMAS, flow=True), remembered(ErrorCycle(config, Cycle(config)).expected)
+    moments = [timeline.moment(index, sigma, config) for index, sigma in enumerate(SIGMAS[:-1])]
+    found, least, above = computed(0.0, (), 0.0, moments, 2, expected)
+    while len(found) > calls:                                       # from one limit that makes a difference to the next
+        assert least < above and computed((least + above) / 2, (), 0.0, moments, 2, expected)[0] == found
+        before, (found, least, above) = found, computed(above, (), 0.0, moments, 2, expected)
+        assert found != before
+    chosen = planned(calls, [], 0.0, moments, 2, expected)
+    assert chosen == found if len(found) == calls else chosen > found
+
+
+def test_a_forecast_is_looked_at_once_however_many_plans_are_made():
+    asked = []
+    expected = remembered(lambda anchors, moment: asked.append((moment.step.index, anchors)) or 1.0 + moment.step.index)
+    plans = [planned(calls, [], 0.0, EVEN, 2, expected) for calls in (5, 5, 4)]
+    assert plans[0] == plans[1] and len(asked) == len(set(asked)) > 10
 
 
 def test_gaps_widen_along_the_run_and_more_calls_narrow_them():

@@ -42,9 +42,9 @@ def test_spread_on_a_grid_that_cells_do_not_fill():
 def test_attention_received_equals_the_dense_map(monkeypatch):
     q, k = torch.randn(2, 2, 3, 20, 8).unbind(0)
     expected = dense_map(q, k).sum(dim=-2).mean(dim=1)
-    torch.testing.assert_close(attention.received(q, k, 20), expected)
+    torch.testing.assert_close(attention.received(q, k), expected)
     monkeypatch.setitem(attention.CHUNK, "cpu", 7 * 6 * 20)             # seven queries at a time
-    torch.testing.assert_close(attention.received(q, k, 20), expected)
+    torch.testing.assert_close(attention.received(q, k), expected)
 
 
 def test_from_some_of_the_queries_it_is_estimated():
@@ -52,8 +52,8 @@ def test_from_some_of_the_queries_it_is_estimated():
     q, k = torch.randn(2, 2, 3, 24, 8).unbind(0)
     rows = attention.spread_rows(6, 24, 3, q.device)
     each = [dense_map(q, k)[:, head, rows[head]].sum(dim=-2) for head in range(3)]
-    torch.testing.assert_close(attention.received(q, k, 6), 4 * sum(each) / 3)
-    torch.testing.assert_close(attention.received(q, k, 6).sum(-1), torch.full((2,), 24.0))
+    torch.testing.assert_close(attention.received(q, k, rows), 4 * sum(each) / 3)
+    torch.testing.assert_close(attention.received(q, k, rows).sum(-1), torch.full((2,), 24.0))
 
 
 @pytest.mark.parametrize("count, length", [(256, 4608), (512, 4096), (300, 301), (7, 7), (1, 50), (576, 4608)])
@@ -168,8 +168,8 @@ def test_half_precision_ranks_alike_and_makes_no_map_of_32_bits():
             return result
 
     q, k = torch.randn(2, 1, 4, 500, 16, generator=torch.Generator().manual_seed(0)).unbind(0)
-    exact = attention.received(q, k, 500)
+    exact = attention.received(q, k)
     with Watched():
-        found = attention.received(q.bfloat16(), k.bfloat16(), 500)
+        found = attention.received(q.bfloat16(), k.bfloat16())
     assert found.dtype == torch.float32 and set(made) == {torch.bfloat16}
     assert torch.corrcoef(torch.stack([exact[0], found[0]]).argsort(1).argsort(1).float())[0, 1] > 0.999

@@ -1,5 +1,7 @@
 """What holds on a graphics card, without one: models at their published widths, with tensors that have no numbers (`fake_card.py`)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,6 +29,28 @@ def test_nothing_waits_inside_a_step(run):
     assert [step.kind for step in done.steps] == ["full"] * 3 + ["partial"] * 2 + ["full"]
     assert all(step.waits == done.plain.waits for step in done.steps)
     assert [step.waits_before for step in done.steps] == [0, 0, 1, 1, 0, 0]
+
+
+def test_a_number_of_calls_waits_for_no_error(monkeypatch):
+    """They are placed by times alone; what the errors were is told when they are there."""
+    told = []
+
+    class Told:
+        def __init__(self, errors):
+            told.extend(errors)
+
+        def __float__(self):
+            return 0.25
+
+        def __eq__(self, _other):
+            raise AssertionError("looked at before the step is over")
+    monkeypatch.setattr(pack_module("toca_core.levels.forecasting"), "Number", Told)
+    config = replace(pack_module("toca_core.presets").auto(30, "output"), calls=4)
+    with fake_card.card() as meter:
+        done = fake_card.run(meter, "flux", STEPS, config)
+    assert [step.waits_before for step in done.steps] == [0] * STEPS and len(told) > 0
+    assert sum(step.kind == "full" for step in done.steps) == 4
+    assert [step.error for step in done.report.steps if step.error] == [25.0] * len(told)
 
 
 def test_what_is_held_is_what_was_predicted(run):

@@ -234,7 +234,7 @@ def test_the_error_counts_inside_the_mask(tiny_dit, pack):
     schedule = pack_module("toca_core.schedule")
     level.begin(schedule.Moment(schedule.Step(0, 0, 1)))
     level.hear_error(error, output, sigma=1.0)
-    assert level.learn() == pytest.approx(50.0)
+    assert level.learn() == pytest.approx(0.5)
 
     region = run_inside(tiny_dit, pack, given=False).about.region
     inside = region.by_token(region.covered, torch.zeros(2, 4), 64)

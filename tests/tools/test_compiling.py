@@ -1,6 +1,7 @@
 """`run.py compiling`: beside torch.compile nothing of ours is compiled block by block, and nothing comes out differently."""
 
 import pytest
+import torch
 
 from benchmarks import compiling
 from tools import zoo
@@ -24,3 +25,10 @@ def test_skipped_steps_compile_nothing(rows):
     """Level output runs the model as it is; level stack stands between its blocks, and is not in their graphs."""
     assert rows["stack"]["graphs"] == rows["auto"]["graphs"]
     assert rows["paper"]["graphs"] < 5 * rows["auto"]["graphs"]
+
+
+def test_blocks_make_no_graph_each():
+    """torch.compile gives a function up after a few graphs, and all that it calls with it."""
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        row = compiling.measure(compiling.deep(), "flux_deep", "paper", whole=False, first=True)
+    assert row["same steps"] and row["apart"] < 1e-5 and row["more"].endswith(", 0")

@@ -13,7 +13,6 @@ from torch import nn
 
 from ..costs.account import Account, Site, StackCosts, scored_samples
 from ..keep.cache import ModuleCache
-from ..schedule import queries_read
 from ..select import attention
 from ..select.selection import Selector
 from .context import CallContext
@@ -95,7 +94,7 @@ class Call(Account):
     def received(self, stack, q, k):
         """What s1 is made of, (B, N), from an attention of a stack; q and k (B, heads, N, d)."""
         self.count_scores(stack, q.shape[2], q.shape[2])
-        return attention.received(q, k, queries_read(self.config, q.shape[2]))
+        return attention.received(q, k, self.cache.queries.of(q))
 
     @torch.compiler.disable
     def score(self, site: Site, block: int, x, basis):
@@ -109,7 +108,15 @@ class Call(Account):
         compute(rows, take): the module on rows (B, n, C) of x; take(t) gives the same rows of any t (B, N, ...).
         """
         chosen = self.pick(site, block, x)
-        return self.finish(site, block, chosen, compute(chosen.take(x), chosen.take) if chosen.count else None)
+        output = None
+        if chosen.count:
+            output = compute(x, chosen.take) if chosen.rows is None else self.of_rows(compute, chosen, x)
+        return self.finish(site, block, chosen, output)
+
+    @staticmethod
+    @torch.compiler.disable     # few tokens, in every block others: each would make a graph of its own
+    def of_rows(compute, chosen: "Chosen", x):
+        return compute(chosen.take(x), chosen.take)
 
     @torch.compiler.disable
     def pick(self, site: Site, block: int, x) -> "Chosen":

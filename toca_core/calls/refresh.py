@@ -14,7 +14,6 @@ from ..config import ToCaConfig
 from ..costs import flops
 from ..keep.cache import StackCache
 from ..keep.forecast import Anchors
-from ..schedule import queries_read
 from ..select import attention
 from ..select.regions import Plan
 from .context import CallContext
@@ -47,7 +46,7 @@ class RefreshCache(StackCache):
 
     def __init__(self, config: ToCaConfig, plan: Plan):
         super().__init__(config)
-        self.config, self.plan = config, plan
+        self.config, self.plan, self.queries = config, plan, attention.Queries(config)
         self.attended: dict[tuple[str, int, int], AttendedAnchors] = {}         # of every attention: stack, index of the block, which one
 
     def keep(self, block, time: float, k, v):
@@ -234,7 +233,8 @@ class RefreshPass(BlockPass):
         """s1 of the picture's tokens, over all blocks."""
         if q.ndim == 3:
             q, k = (attention.split_heads(x, self.stack.heads) for x in (q, k))
-        queries = queries_read(self.call.cache.config, q.shape[2])
-        self.call.ranking += flops.attention_map(q.shape[0], queries, k.shape[2], q.shape[1] * q.shape[3])
-        received = attention.received(q, k, queries)[:, -self.call.tokens.shape[1]:]
+        rows = self.call.cache.queries.of(q)
+        read = q.shape[2] if rows is None else rows.shape[1]
+        self.call.ranking += flops.attention_map(q.shape[0], read, k.shape[2], q.shape[1] * q.shape[3])
+        received = attention.received(q, k, rows)[:, -self.call.tokens.shape[1]:]
         self.call.score = received if self.call.score is None else self.call.score + received

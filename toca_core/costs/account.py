@@ -202,7 +202,7 @@ class ModelCosts:
         return sum((memory.selected(depth, samples * tokens, len(sites)) for depth, tokens, sites in streams.values()), start=need)
 
     def scoring_bytes(self, config: ToCaConfig, sizes: Sizes, itemsize: int) -> int:
-        """What reading s1 takes for a moment: queries, scaled keys, and a chunk of the attention map, as products and as shares."""
+        """What reading s1 takes for a moment: queries, keys, and a chunk of the attention map, as products and as shares."""
         if config.score != "self_attn":
             return 0
         width, among = max((stack.width, stack.attending(sizes)) for stack in self.stacks)

@@ -152,6 +152,7 @@ class JointForward(BlockForward):
         self.call.score(self.stack.site["img_mlp"], self.index, streams["img"], img)
         self.call.score(self.stack.site["txt_mlp"], self.index, streams["txt"], txt)
 
+    @torch.compiler.disable     # as in `Call.of_rows`
     def partial(self, streams, kept, vec, kwargs):
         block = self.block
         modulations = (block.img_mod(vec), block.txt_mod(vec)) if block.modulation else vec

@@ -153,6 +153,7 @@ class ParallelForward(BlockForward):
     def score(self, x, q, k):
         self.call.score(self.stack.mlp, self.index, x, self.call.received(self.stack, q, k))
 
+    @torch.compiler.disable     # as in `Call.of_rows`
     def partial(self, x, kept, vec, dims):
         block = self.block
         modulation = block.modulation(vec)[0] if block.modulation else vec

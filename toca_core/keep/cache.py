@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..config import ToCaConfig
+from ..select.attention import Queries
 from ..select.selection import Selector
 from .forecast import Anchors
 from .storage import Store
@@ -22,7 +23,7 @@ class ModuleCache:
     """
 
     def __init__(self, config: ToCaConfig, selectors: dict[tuple[str, str], Selector]):
-        self.config, self.selectors = config, selectors
+        self.config, self.selectors, self.queries = config, selectors, Queries(config)
         self.features: dict[tuple, Anchors] = {}
         self.kept_in = Store(config.cache_dtype, config.cache_device)
         self.after: dict[tuple | None, tuple] = {}                  # which entry was loaded after which, to fetch it ahead

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..ahead import Number
 from ..calls.context import CallContext
 from ..config import ToCaConfig
 from ..costs.account import ModelCosts
@@ -80,8 +81,8 @@ class Level(Protocol):
     def call(self, run_model, about: CallContext, cache, account):
         """The answer to a call; run_model() runs the model, account(session) is told what was computed."""
 
-    def learn(self) -> float | None:
-        """After an evaluation: the error of its forecasts, in percent of the prediction. The one wait for the device."""
+    def learn(self) -> float | Number | None:
+        """After an evaluation: the error of its forecasts, relative to the prediction. The one wait for the device, where it decides."""
 
     def restart(self):
         """Something new is to be cached from this evaluation on: what was measured before says nothing of it."""

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..ahead import Number
 from ..error_cycle import ErrorCycle
 from ..quality import rms
 from ..schedule import Moment
@@ -19,7 +20,7 @@ class Forecasting:
 
     def __init__(self, run: Run):
         self.run, self.config = run, run.config
-        self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn, self.relative)
+        self.errors = ErrorCycle(run.config, run.cycle, 1.0 if run.region is None else run.region.drawn, self.relative, run.noisy)
         self.found: list[torch.Tensor] = []                         # errors of this evaluation's forecasts, relative to the prediction
 
     def begin(self, moment: Moment) -> frozenset[str]:
@@ -47,13 +48,14 @@ class Forecasting:
         """Share of a forecast's error that stays in what is computed between full steps; 1 where nothing is."""
         return 1.0
 
-    def learn(self) -> float | None:
-        error = self.run.together.largest(max((float(error) for error in self.found), default=None))
-        if error is None:
-            return None
-        self.errors.measured(error, self.computed_share())
-        self.found = []
-        return 100 * error
+    def learn(self) -> float | Number | None:
+        found, self.found = self.found, []
+        if self.config.counted and self.run.together.alone:         # planned by times alone: no error is waited for
+            return Number(found) if found else None
+        error = self.run.together.largest(max((float(error) for error in found), default=None))
+        if error is not None:
+            self.errors.measured(error, self.computed_share())
+        return error
 
     def hear(self, error, truth):
         """Errors (B,) of a forecast relative to the prediction `truth` (B, C, ...): the worst picture decides.

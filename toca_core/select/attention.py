@@ -5,6 +5,9 @@ The attention itself stays fused; these run beside it, at full steps only (s1) o
 
 import torch
 
+from ..config import ToCaConfig
+from ..schedule import queries_read
+
 CHUNK = {"cpu": 1 << 19}        # attention weights held at once: 2 MiB in float32, which a CPU's cache holds
 LARGE_CHUNK = 1 << 24           # elsewhere: 64 MiB
 HEADS = {"cpu": 4}              # at once: few heads of many queries make larger products than all heads of few; elsewhere all
@@ -30,14 +33,20 @@ def parts(q, k):
 
 
 def weights(q, keys, mask=None, dtype=torch.float32):
-    """Softmax rows. q (B, H, n, d), keys (B, H, d, m), mask (B, 1, m) added to the logits -> (B, H, n, m)."""
+    """Softmax rows. q (B, H, n, d), scaled, keys (B, H, d, m), mask (B, 1, m) added to the logits -> (B, H, n, m)."""
     logits = q @ keys
     return torch.softmax(logits if mask is None else logits + mask[:, None], dim=-1, dtype=dtype)
 
 
-def scaled_keys(k):
-    """(B, H, m, d) -> (B, H, d, m), with the softmax's scale."""
-    return (k * k.shape[-1] ** -0.5).transpose(-1, -2).contiguous()
+def scaled(q):
+    """Queries with the softmax's scale; they are fewer than the keys, which need not be copied so."""
+    return q * q.shape[-1] ** -0.5
+
+
+def turned(k):
+    """(B, H, m, d) -> (B, H, d, m). A CPU multiplies 16 bits more slowly by what is only seen from the other side; elsewhere a copy is
+    made only where heads lie within tokens, and row by row."""
+    return k.transpose(-1, -2).contiguous() if k.device.type == "cpu" else k.contiguous().transpose(-1, -2)
 
 
 def spread_rows(count: int, length: int, heads: int, device):
@@ -52,21 +61,39 @@ def spread_rows(count: int, length: int, heads: int, device):
     return bounds[:-1] + (index[:-1] * STRIDE + head * UNIT // heads) % UNIT * bounds.diff() // UNIT
 
 
+class Queries:
+    """From which queries s1 is read, made once for all attentions of a size."""
+
+    def __init__(self, config: ToCaConfig):
+        self.config = config
+        self.rows: dict[tuple, torch.Tensor] = {}
+
+    def of(self, q):
+        """Rows (H, n) of q (B, H, N, d); None for all."""
+        heads, length = q.shape[1:3]
+        count, size = queries_read(self.config, length), (heads, length, q.device)
+        if count == length:
+            return None
+        if size not in self.rows:
+            self.rows[size] = spread_rows(count, length, heads, q.device)
+        return self.rows[size]
+
+
 @torch.compiler.disable
-def received(q, k, queries: int):
+def received(q, k, rows=None):
     """Attention each key receives: sum over queries, mean over heads. q, k (B, H, N, d) -> (B, N) float32.
 
-    queries    from how many of the N it is read, in every head; from fewer it is an estimate
+    rows    (H, n) of the N queries from which it is read in every head, as `Queries`, which makes it an estimate; None for all
     """
     heads, length = q.shape[1:3]
-    if queries < length:
-        q = q[:, torch.arange(heads, device=q.device)[:, None], spread_rows(queries, length, heads, q.device)]
-    keys, total = scaled_keys(k), torch.zeros(k.shape[0], k.shape[2], device=k.device)
+    if rows is not None:
+        q = q[:, torch.arange(heads, device=q.device)[:, None], rows]
+    q, keys, total = scaled(q), turned(k), torch.zeros(k.shape[0], k.shape[2], device=k.device)
     for part in parts(q, k):
         for group in head_groups(heads, q.device):
             # In the model's dtype, as the logits are: a third of the bytes of float32, and the sum itself is in float32.
             total += weights(q[:, group, part], keys[:, group], dtype=q.dtype).sum(dim=(1, 2), dtype=torch.float32)
-    return total / (heads * (queries / length))
+    return total / (heads * (q.shape[2] / length))
 
 
 @torch.compiler.disable
@@ -75,7 +102,7 @@ def entropy(q, k, conds: int, mask=None):
 
     q (conds * B, H, n, d), k (conds * B, H, m, d), mask (conds * B, 1, m) -> (B, n) float32, in nats (paper, equation of s2).
     """
-    keys, found = scaled_keys(k), []
+    q, keys, found = scaled(q), turned(k), []
     for part in parts(q, k):
         c = sum(weights(q[:, heads, part], keys[:, heads], mask).sum(dim=1) for heads in head_groups(q.shape[1], q.device))
         c = c / q.shape[1]                                          # (conds * B, n, m)
