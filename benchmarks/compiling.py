@@ -1,6 +1,6 @@
 """ToCa Cache beside torch.compile: what is compiled, how often, and whether the pictures are those of the run that is not compiled.
 
-    python run.py compiling [--models dit flux flux_deep wan_t2v] [--modes auto stack paper] [--json FILE]
+    python run.py compiling [--models dit flux flux_deep open_sora_deep wan_t2v] [--modes auto stack paper] [--json FILE]
     python run.py compiling --seconds ROUNDS [--json FILE]
 
 Tiny models with random weights, the whole model or block by block, by the host's own helper and guard filter, before ToCa Cache and
@@ -37,10 +37,11 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 
 from demo.subjects import SHAPES
 from tools import zoo
-from tools.zoo import flux
+from tools.zoo import building, flux
 from tools.zoo.building import Tiny
 
-config, seam, settings = (pack_module(name) for name in ("toca_core.config", "nodes.host.seam", "nodes.host.settings"))
+config, seam, settings, stdit3, stdit3_loader = (pack_module(name) for name in (
+    "toca_core.config", "nodes.host.seam", "nodes.host.settings", "nodes.models.stdit3", "nodes.models.stdit3_loader"))
 MODES = {"auto": ("auto", {"speed": 2.0}), "stack": ("custom", {"level": "stack", "speed": 2.0}), "paper": ("paper", {})}
 RUNS = 3
 
@@ -57,7 +58,15 @@ def deep() -> Tiny:
     return flux.flux_like("Flux", guidance_embed=True, extra=dict(guidance=3.5), depth=blocks, depth_single_blocks=blocks)
 
 
-MADE = {"dit": demo, "flux_deep": deep}
+def deep_video() -> Tiny:
+    """Likewise an Open-Sora, of the pack's own class: as many blocks within frames as between them."""
+    blocks = torch._dynamo.config.recompile_limit + 1
+    shape = stdit3.STDiT3Shape(4, 8, (1, 2, 2), 64, blocks, 2, 128, 32, 7)
+    return Tiny(building.of_config(stdit3_loader.STDiT3Config(shape)), building.texts(32), (4, 3, 8, 8))
+
+
+MODELS = ["dit", "flux", "flux_deep", "open_sora_deep", "wan_t2v"]
+MADE = {"dit": demo, "flux_deep": deep, "open_sora_deep": deep_video}
 
 
 def stacks(model) -> list[tuple[str, torch.nn.ModuleList]]:
@@ -144,7 +153,7 @@ def seconds(rounds: int, steps: int = 30, batch: int = 4) -> list[dict]:
 
 def main():
     parser = argparse.ArgumentParser(prog="run.py compiling", description=__doc__.split("\n")[0])
-    parser.add_argument("--models", nargs="+", choices=[*MADE, *zoo.builders()], default=["dit", "flux", "flux_deep", "wan_t2v"])
+    parser.add_argument("--models", nargs="+", choices=[*MADE, *zoo.builders()], default=MODELS)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--seconds", type=int, metavar="ROUNDS", help="time the demo's DiT, compiled, cached and both, in so many rounds")
     parser.add_argument("--json", type=Path, help="also write the figures here")

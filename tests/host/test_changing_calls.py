@@ -331,3 +331,14 @@ def test_where_the_noise_rises_again_the_run_begins_anew(setting):
     assert [step.kind for step in steps[:risen]].count("partial") and steps[risen].kind == "full"
     assert f"at step {risen + 1} (" in reports[0].note and "new noise" in reports[0].note
     assert setting != "auto" or steps[risen + 1].error is not None          # what was kept at that step is there at the next
+
+
+@every_level
+def test_a_noise_level_that_came_otherwise_drops_what_is_kept(flux, cached, monkeypatch, level):
+    """On a card they are taken as foretold and read later; here one of them is said to have been another."""
+    asked = []
+    monkeypatch.setattr(pack_module("toca_core.ahead").NoiseLevels, "came_otherwise", lambda _: asked.append(True) or len(asked) == 6)
+    model, reports = cached(flux, **LEVELS[level], **ONCE)
+    flux.sample(model, steps=STEPS)
+    assert [step.kind for step in reports[0].steps] == ["full", *["partial"] * 4, "full", *["partial"] * 4]
+    assert reports[0].note.count("another noise level than was foretold") == 1

@@ -27,8 +27,9 @@ def test_skipped_steps_compile_nothing(rows):
     assert rows["paper"]["graphs"] < 5 * rows["auto"]["graphs"]
 
 
-def test_blocks_make_no_graph_each():
+@pytest.mark.parametrize("name", ["flux_deep", "open_sora_deep"])
+def test_blocks_make_no_graph_each(name):
     """torch.compile gives a function up after a few graphs, and all that it calls with it."""
     with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
-        row = compiling.measure(compiling.deep(), "flux_deep", "paper", whole=False, first=True)
+        row = compiling.measure(compiling.MADE[name](), name, "paper", whole=False, first=True)
     assert row["same steps"] and row["apart"] < 1e-5 and row["more"].endswith(", 0")

@@ -101,6 +101,11 @@ def build(config: str, unet: dict, seed: int = 0, trim: Callable | None = None, 
         raise NotInThisHost(f"comfy.supported_models.{config}")
     found = kind({**kind.unet_config, **(kind.unet_extra_config or {}), **unet})
     found.unet_config.update({**(kind.unet_extra_config or {}), **unet})
+    return of_config(found, seed, trim, untouched)
+
+
+def of_config(found, seed: int = 0, trim: Callable | None = None, untouched: tuple[str, ...] = ()):
+    """The same of a host's model config, or of one of the pack's own."""
     found.set_inference_dtype(torch.float32, None)
     model = found.get_model({}, "")
     if trim:
