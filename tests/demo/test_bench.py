@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks import ablation, demo_quality, figures, measuring, variants
 from demo.subjects import SHAPES
+from tools.pack import pack_module
 
 STEPS = 6
 
@@ -170,23 +171,12 @@ def test_the_last_step_is_full_as_an_ablation_says(sampled):
     assert [step.kind for step in sampled(loose)[0].steps[-2:]] == ["partial", "partial"]
 
 
-def test_errors_are_averaged_until_the_run_begins_anew():
-    class Errors:
-        unit, error = 2.0, None
-
-        def measured(self, error, computed=1.0):
-            self.error = error
-
-        def restart(self):
-            self.error = None
-
-    errors = Errors()
-    ablation.mean_of_errors(SimpleNamespace(level=SimpleNamespace(errors=errors)))
-    found = []
-    for error in (2.0, 8.0, None, 8.0):
-        errors.measured(error) if error else errors.restart()
-        found.append(errors.error)
-    assert found == [2.0, pytest.approx(4.0), None, pytest.approx(8.0)]
+def test_errors_to_come_by_the_newest_and_by_the_mean():
+    config, schedule = ablation.presets.auto(30, "output"), ablation.schedule
+    for change, expected in ((ablation.newest_error, [8.0, 2.0, 2.0]), (ablation.mean_of_errors, [8.0, 4.0, pytest.approx(32 ** (1 / 3))])):
+        errors = pack_module("toca_core.error_cycle").ErrorCycle(config, schedule.Cycle(config))
+        change(SimpleNamespace(level=SimpleNamespace(errors=errors)))
+        assert [errors.to_come(newest) for newest in (8.0, 2.0, 2.0)] == expected
 
 
 def test_trust_is_measured_over_other_axes():
