@@ -1,8 +1,13 @@
 """What some devices lack is not asked for there: operators and number formats that MPS has not in torch before 2.9."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+import comfy.samplers
+from comfy.patcher_extension import WrappersMP
 
 from tools.pack import pack_module
 
@@ -34,7 +39,6 @@ class Mps(TorchDispatchMode):
     {"level": "output", "tolerance": 5.0}, {"level": "output", "calls": 5}, {"level": "output", "refine": 3, "tolerance": 5.0}],
     ids=lambda settings: " ".join(map(str, settings.values())))
 def test_nothing_is_asked_that_mps_lacks(subject, cached, settings):
-    from comfy.patcher_extension import WrappersMP
     formats = FORMATS if subject.name != "flux" else ()             # FLUX's positions the host reckons in float64 where there is that
 
     def on_the_way(executor, *args, **kwargs):
@@ -67,3 +71,25 @@ def test_the_device_refuses():
         torch.nn.functional.avg_pool3d(values, 2)
     with Mps(), pytest.raises(TypeError, match="float64"):
         values.double()
+
+
+@pytest.mark.parametrize("where, counted, other, foretold, planned", [
+    ("cuda", False, False, 4, 0), ("cuda", True, False, 4, 4), ("cuda", False, True, None, 0), ("cuda", True, True, 0, 4),
+    ("cpu", True, False, 0, 4), ("cpu", False, False, None, 0)])
+def test_noise_levels_are_foretold_on_a_card_where_no_other_node_may_change_them(where, counted, other, foretold, planned):
+    """What a plan is made from is another matter: it looks at each level before it goes by it."""
+    seam, timeline = pack_module("nodes.host.seam"), pack_module("toca_core.timeline").Timeline([1.0, 0.75, 0.5, 0.25, 0.0])
+    levels = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
+    wrappers = {WrappersMP.PREDICT_NOISE: {"toca": [print], **({"other": [print]} if other else {})}}
+    run = SimpleNamespace(config=SimpleNamespace(counted=counted), timeline=timeline, noise_levels=None)
+    options = {"transformer_options": {seam.KEY: run, "wrappers": wrappers}}
+
+    class Executor:
+        class_obj = comfy.samplers.sampler_object("euler")
+
+        def __call__(self, guider, sigmas, extra_args):
+            return "sampled"
+    sigmas = SimpleNamespace(device=torch.device(where), detach=lambda: levels)
+    guider = SimpleNamespace(model_options=options)
+    assert seam.Seam.sampler_sample(None, Executor(), guider, sigmas, {"model_options": options, "seed": 1}) == "sampled"
+    assert (run.noise_levels and len(run.noise_levels.foretold)) == foretold and len(timeline.known) == planned
