@@ -25,8 +25,8 @@ def planned(calls: int, anchors: Sequence[float], owed: float, ahead: Sequence[M
     anchors = tuple(anchors)
     low, high = 0.0, owed + sum(expected(anchors or (ahead[0].time,), moment) for moment in ahead)
     chosen, high, _ = computed(high, anchors, owed, ahead, kept, expected)
-    while low < high:
-        found, least, above = computed((low + high) / 2, anchors, owed, ahead, kept, expected)
+    while low < (middle := (low + high) / 2) < high:
+        found, least, above = computed(middle, anchors, owed, ahead, kept, expected)
         if len(found) > calls:
             low = above
         else:

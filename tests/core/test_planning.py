@@ -1,6 +1,7 @@
 """How a number of calls is shared out, by hand and over a real run's noise levels."""
 
 import itertools
+import math
 
 import pytest
 
@@ -42,6 +43,12 @@ def test_there_are_just_so_many_where_no_limit_gives_them(calls):
     found = planned(calls, [], 0.0, EVEN, 2, lambda anchors, moment: 1.0)
     assert fewer == {0, 2, 4, 6, 8} and len(found) == calls and 0 in found
     assert calls < 5 or found >= fewer
+
+
+@pytest.mark.parametrize("strange", [math.inf, math.nan, 0.0])
+def test_whatever_is_expected_there_is_a_plan(strange):
+    for calls in range(1, 9):
+        assert len(planned(calls, [], 0.0, EVEN, 2, lambda anchors, moment: strange if moment.step.index > 4 else 1.0)) == calls
 
 
 def test_what_is_added_then_is_the_step_whose_forecast_adds_most():
