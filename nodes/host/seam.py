@@ -162,7 +162,8 @@ class Seam:
 
     def sampler_sample(self, executor, guider, sigmas, extra_args, *args, **kwargs):
         run = extra_args["model_options"].get("transformer_options", {}).get(KEY)
-        ahead = sigmas.device.type == "cuda" and not changes_levels(guider.model_options)
+        # Processes that compute one sample together would not notice in the same step that a level came otherwise.
+        ahead = run is not None and sigmas.device.type == "cuda" and run.about.together.alone and not changes_levels(guider.model_options)
         if run is not None and (run.config.counted or ahead):
             foretold = rehearse(guider, executor.class_obj, sigmas, extra_args.get("seed"))
             run.timeline.foresee(foretold if run.config.counted else ())

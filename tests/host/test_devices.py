@@ -73,15 +73,17 @@ def test_the_device_refuses():
         values.double()
 
 
-@pytest.mark.parametrize("where, counted, other, foretold, planned", [
-    ("cuda", False, False, 4, 0), ("cuda", True, False, 4, 4), ("cuda", False, True, None, 0), ("cuda", True, True, 0, 4),
-    ("cpu", True, False, 0, 4), ("cpu", False, False, None, 0)])
-def test_noise_levels_are_foretold_on_a_card_where_no_other_node_may_change_them(where, counted, other, foretold, planned):
-    """What a plan is made from is another matter: it looks at each level before it goes by it."""
+@pytest.mark.parametrize("where, counted, other, alone, foretold, planned", [
+    ("cuda", False, False, True, 4, 0), ("cuda", True, False, True, 4, 4), ("cuda", False, True, True, None, 0),
+    ("cuda", True, True, True, 0, 4), ("cuda", True, False, False, 0, 4), ("cpu", True, False, True, 0, 4),
+    ("cpu", False, False, True, None, 0)])
+def test_noise_levels_are_foretold_on_a_card_where_no_other_node_may_change_them(where, counted, other, alone, foretold, planned):
+    """And where one process decides. What a plan is made from is another matter: it looks at each level before it goes by it."""
     seam, timeline = pack_module("nodes.host.seam"), pack_module("toca_core.timeline").Timeline([1.0, 0.75, 0.5, 0.25, 0.0])
     levels = torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0])
     wrappers = {WrappersMP.PREDICT_NOISE: {"toca": [print], **({"other": [print]} if other else {})}}
-    run = SimpleNamespace(config=SimpleNamespace(counted=counted), timeline=timeline, noise_levels=None)
+    run = SimpleNamespace(config=SimpleNamespace(counted=counted), timeline=timeline, noise_levels=None,
+                          about=SimpleNamespace(together=SimpleNamespace(alone=alone)))
     options = {"transformer_options": {seam.KEY: run, "wrappers": wrappers}}
 
     class Executor:
