@@ -33,14 +33,14 @@ def parts(q, k):
 
 
 def weights(q, keys, mask=None, dtype=torch.float32):
-    """Softmax rows. q (B, H, n, d), scaled, keys (B, H, d, m), mask (B, 1, m) added to the logits -> (B, H, n, m)."""
+    """Softmax rows. q (B, H, n, d) and keys (B, H, d, m), one of them scaled, mask (B, 1, m) added to the logits -> (B, H, n, m)."""
     logits = q @ keys
     return torch.softmax(logits if mask is None else logits + mask[:, None], dim=-1, dtype=dtype)
 
 
-def scaled(q):
-    """Queries with the softmax's scale; they are fewer than the keys, which need not be copied so."""
-    return q * q.shape[-1] ** -0.5
+def scaled(x):
+    """Queries or keys (..., d) with the softmax's scale: whichever are fewer, so that of the others no copy is made."""
+    return x * x.shape[-1] ** -0.5
 
 
 def turned(k):
@@ -102,7 +102,7 @@ def entropy(q, k, conds: int, mask=None):
 
     q (conds * B, H, n, d), k (conds * B, H, m, d), mask (conds * B, 1, m) -> (B, n) float32, in nats (paper, equation of s2).
     """
-    q, keys, found = scaled(q), turned(k), []
+    keys, found = turned(scaled(k)), []
     for part in parts(q, k):
         c = sum(weights(q[:, heads, part], keys[:, heads], mask).sum(dim=1) for heads in head_groups(q.shape[1], q.device))
         c = c / q.shape[1]                                          # (conds * B, n, m)
