@@ -195,9 +195,17 @@ def noticing(tree: Path, file: Path, texts: tuple[str, str], tests: Sequence[str
         file.write_text(wrong, encoding="utf-8")
         found = failing(tree, tests, failed)
         file.write_text(whole, encoding="utf-8")
-        if "::" not in found or not failing(tree, [found]):
+        if "::" not in found or failing(tree, up_to(found, tests), failed) != found:
             return found
-        failed.append(found)                                        # by itself: a slow machine, or the network
+        failed.append(found)                                        # by itself: a slow machine, the network, or a test before it
+
+
+def up_to(found: str, tests: Sequence[str]) -> Sequence[str]:
+    """The tests that ran when this one failed, of files and folders the whole of them."""
+    for index, test in enumerate(tests, 1):
+        if found == test or found.startswith((f"{test}::", f"{test}/")):
+            return tests[:index]
+    return tests
 
 
 def broken(line: str, one: Break) -> str:

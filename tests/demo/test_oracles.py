@@ -9,6 +9,7 @@ from benchmarks import measuring, oracles
 from demo.subjects import SUBJECTS
 
 STEPS, GRID = 8, (1, 8, 16)
+ROUNDING = 1e-4                 # a residual is a difference that is added again: 2e-5 in eight steps on one processor
 
 
 def test_full_steps_lie_ever_farther_apart():
@@ -60,9 +61,9 @@ def test_where_all_is_known_it_is_the_plain_run(oracle):
     """Every step full; and every token true between full steps, by whatever rule."""
     one, batch, plain = oracle
     pictures, cost = one.run(batch, STEPS, tuple(range(STEPS)))
-    assert cost == STEPS and torch.allclose(pictures, plain, atol=1e-5)
+    assert cost == STEPS and torch.allclose(pictures, plain, atol=ROUNDING)
     pictures, cost = one.run(batch, STEPS, (0, 1, 4), 1.0, "largest error")
-    assert cost == STEPS and torch.allclose(pictures, plain, atol=1e-4)
+    assert cost == STEPS and torch.allclose(pictures, plain, atol=ROUNDING)
 
 
 def test_rules_differ_and_known_tokens_help(oracle):

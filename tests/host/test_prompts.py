@@ -103,6 +103,11 @@ def strict(text):
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+def read(server, page):
+    with urllib.request.urlopen(server.url + page) as answer:
+        return answer.read().decode()
+
+
 def test_a_run_of_numbers_that_are_not_finite_is_told_in_json(server, client, report_prompt, broken_model):
     """Every message, the nodes' outputs, and what the host keeps of them; the pictures go through."""
     prompt = report_prompt(preset="custom", level="stack", tolerance=100.0)
@@ -118,9 +123,10 @@ def test_a_run_of_numbers_that_are_not_finite_is_told_in_json(server, client, re
         strict(json.dumps(event.data))
     assert result.of_type("toca.step") and result.of_type("toca.report")
     strict(result.outputs["json"]["text"][0])
-    for page in (f"/history/{result.prompt_id}", "/api/jobs", f"/api/jobs/{result.prompt_id}"):
-        with urllib.request.urlopen(server.url + page) as answer:
-            strict(answer.read().decode())
+    for page in (f"/history/{result.prompt_id}", f"/api/jobs/{result.prompt_id}"):
+        strict(read(server, page))
+    [job] = [job for job in json.loads(read(server, "/api/jobs"))["jobs"] if job["id"] == result.prompt_id]
+    strict(json.dumps(job))                                         # others are of tests that may ask for anything
 
 
 # ---- inputs left out, and of other versions ----

@@ -72,6 +72,19 @@ def test_a_test_that_fails_by_itself_notices_nothing(tmp_path):
     assert minus.seen == ""
 
 
+def test_a_test_that_another_before_it_spoils_notices_nothing(tmp_path):
+    (tmp_path / "sums.py").write_text("def total(a, b):\n    return a + b\n", encoding="utf-8")
+    (tmp_path / "test_sums.py").write_text("import sums\n\n\ndef test_spoils():\n    sums.spoilt = True\n\n\n"
+                                           "def test_spoilt():\n    assert not hasattr(sums, 'spoilt')\n\n\n"
+                                           "def test_two():\n    assert sums.total(1, 1) == 2\n", encoding="utf-8")
+    _, minus = mutants.breaks_of("sums.py", (tmp_path / "sums.py").read_text(encoding="utf-8"))
+    spoils, spoilt, two = (f"test_sums.py::test_{name}" for name in ("spoils", "spoilt", "two"))
+    for tests, seen in ((["test_sums.py"], two), ([spoils, spoilt, two], two), ([spoils, spoilt], "")):
+        minus.seen = ""
+        mutants.try_out(tmp_path, minus, tests)
+        assert minus.seen == seen
+
+
 def test_the_quickest_tests_that_run_a_line_come_first(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests/test_b.py").write_text("def test_slow(): ...\n\ndef test_quick(): ...\n", encoding="utf-8")
