@@ -78,8 +78,8 @@ class Joint(nn.Module):
         return tokens.transpose(1, 2).reshape(x.shape) * 0.1
 
 
-def sample(model, predict, seed: int = 0):
-    x = torch.randn(2, 6, 4, 5, generator=torch.Generator().manual_seed(seed))
+def sample(model, predict, seed: int = 0, batch: int = 2):
+    x = torch.randn(batch, 6, 4, 5, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
         for sigma, following in itertools.pairwise(SIGMAS):
             x = x + (following - sigma) * predict(sigma, x)
@@ -153,6 +153,16 @@ def test_whatever_the_model_predicts(model, predicts):
     loop = toca_core.CachedLoop(model, [4.0, 2.0, 1.0, 0.0], predicts, scaled=predicts == "noise", tolerance=0)
     x = torch.randn(1, 6, 4, 4)
     assert torch.equal(loop(4.0, x, lambda: model(x, 4.0)), model(x, 4.0))
+
+
+def test_two_pictures_cost_what_each_costs(model):
+    """In blocks of whose modules nothing is known too."""
+    spent = []
+    for batch in (1, 2, 3):
+        loop = toca_core.CachedLoop(model, SIGMAS, blocks="rooms", level="stack", tolerance=0)
+        sample(model, lambda sigma, x, loop=loop: loop(sigma, x, lambda: model(x, sigma)), batch=batch)
+        spent.append(loop.finish().plain_flops)
+    assert spent == [spent[0], 2 * spent[0], 3 * spent[0]] and spent[0] > 2 * 20 * 4 * 20 * 6 * 6      # steps, blocks, tokens, products
 
 
 def test_branches_of_a_step_are_kept_apart(model):

@@ -37,6 +37,15 @@ def test_a_white_mask_is_the_plain_model(refreshing, cached, masks):
     assert reports[0].calls("partial") == 0 and "covers every token" in reports[0].note
 
 
+def test_auto_takes_the_level_that_can_compute_a_masks_tokens(refreshing, pack, masks):
+    reports = []
+    model = pack.seam.install(refreshing.model, pack.settings.Settings("auto", pack.config.ToCaConfig(), tolerance=5.0), reports.append)
+    refreshing.sample(painted(model, masks, square()), steps=12)
+    refreshing.sample(model, steps=12)
+    assert [report.settings["level"] for report in reports] == ["stack", "output"]
+    assert [any(0 < share < 1 for step in report.steps for share in step.fresh_share.values()) for report in reports] == [True, False]
+
+
 def test_a_black_mask_is_none(refreshing, cached, masks):
     model, reports = cached(refreshing, **STACK)
     assert torch.equal(refreshing.sample(painted(model, masks, torch.zeros(1, 8, 8))), refreshing.sample(model))

@@ -140,6 +140,13 @@ def test_a_wrong_entry_fails_at_bind_by_name(mansion, kind):
         system.System("mansion", "Mansion", ("Mansion",), (stack,)).layout.bind(mansion.diffusion_model)
 
 
+def test_blocks_without_two_streams_fail_at_bind_by_name(mansion):
+    contract, system, joint = (pack_module(f"toca_core.{name}") for name in ("families.contract", "system", "families.joint"))
+    stack = joint.JointStack("pairs", "chambers", watch=None, attending=None)
+    with pytest.raises(contract.ContractError, match="Mansion, .*takes no argument img; it takes x, time"):
+        system.System("mansion", "Mansion", ("Mansion",), (stack,)).layout.bind(mansion.diffusion_model)
+
+
 @pytest.mark.parametrize("changes, named", [
     ({"modules": {"self_attn": "attention", "mlp": "mlp"}}, "no block's attention"),
     ({"projections": {"self_attn": ("attn.query",)}}, "there is no attn.attn.query"),
