@@ -203,6 +203,14 @@ def test_a_stray_block(refused, unbuilt, good, tmp_path, kind, number):
     assert time.process_time() - start < 5 and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000    # s, kB
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_block_after_a_gap(refused, unbuilt, good, tmp_path, kind):
+    weights, stack = weights_of(good[kind], tmp_path), STACK[kind]
+    count = len({key.removeprefix(f"{stack}.").split(".")[0] for key in weights if key.startswith(f"{stack}.")})
+    content = save({**weights, f"{stack}.{count + 1}.x": torch.zeros(1)}, SAID[kind])
+    refused(kind, "gap.safetensors", content, f"no {stack}.{count}:", "not numbered")
+
+
 @pytest.mark.parametrize("kind", ["dit", "pixart", "open_sora"])
 def test_a_gap_and_blocks_without_end(refused, unbuilt, good, tmp_path, kind):
     weights, stack = weights_of(good[kind], tmp_path), STACK[kind]

@@ -354,6 +354,14 @@ def test_the_memory_foreseen_for_a_chunk_is_what_it_takes(encodes):
     assert 0.75 * foreseen < peak.most <= foreseen
 
 
+def test_wide_frames_take_what_high_ones_take(tiny, monkeypatch):
+    """As the host is told, of latents and of pixels."""
+    monkeypatch.setattr(vae, "CELLS_AT_ONCE", 1)
+    for foreseen, unit in ((tiny.memory_used_decode, 1), (tiny.memory_used_encode, vae.SPATIAL_SIZE)):
+        wide, high, square = (foreseen((1, 4, 5, rows * unit, cols * unit), torch.float32) for rows, cols in ((30, 60), (60, 30), (60, 60)))
+        assert wide == high and square == 2 * wide
+
+
 def test_the_hosts_tiled_nodes(tiny, host):
     """Tiles of 8 x 8 latents; chunks stay at multiples of 17 frames, of 18, whatever the temporal settings."""
     latent, tile = random(1, 4, 6, 10, 12), vae.Tile(8, 8, 2)

@@ -65,6 +65,22 @@ def test_a_file_of_before_there_were_versions_loads(user_files, pack, tiny_dit):
     assert gaps(user_files, pack, tiny_dit) == [2, 8]
 
 
+def test_a_file_may_be_so_large_and_no_larger(user_files, refused):
+    (user_files.folder("presets") / "full.json").write_text(GOOD + " " * (user_files.LARGEST - len(GOOD)))
+    assert user_files.load_preset("full").tolerance == STACK["tolerance"]
+    refused("larger", GOOD + " " * (user_files.LARGEST + 1 - len(GOOD)), "larger than 1000 kB")
+
+
+def test_a_preset_is_renamed_and_deleted(user_files, pack):
+    user_files.save_preset("mine", pack.config.ToCaConfig(level="stack", tolerance=0.3))
+    user_files.rename_preset("mine", "yours")
+    assert user_files.saved_presets() == ["yours"] and user_files.load_preset("yours").tolerance == 0.3
+    user_files.delete_preset("yours")
+    assert user_files.saved_presets() == []
+    with pytest.raises(pack.config.ConfigError, match="mine"):
+        user_files.rename_preset("mine", "yours")
+
+
 def test_a_folder_that_cannot_be_written_is_told(user_files, pack):
     user_files.folder("presets").rmdir()
     user_files.folder("presets").write_text("a file")
