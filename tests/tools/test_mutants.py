@@ -47,11 +47,16 @@ def test_what_is_broken_can_still_be_read(path):
         ast.parse("\n".join(lines))
 
 
+def summing(folder, before: str):
+    """A tree of one function and its tests, some and one of two numbers -> its breaks: nothing returned, the difference."""
+    (folder / "sums.py").write_text("def total(a, b):\n    return a + b\n", encoding="utf-8")
+    (folder / "test_sums.py").write_text(f"import pytest\nimport sums\n\n\n{before}\n\n\n"
+                                         "def test_two():\n    assert sums.total(1, 1) == 2\n", encoding="utf-8")
+    return mutants.breaks_of("sums.py", (folder / "sums.py").read_text(encoding="utf-8"))
+
+
 def test_the_test_that_notices_is_named_and_the_tree_is_as_before(tmp_path):
-    (tmp_path / "sums.py").write_text("def total(a, b):\n    return a + b\n", encoding="utf-8")
-    (tmp_path / "test_sums.py").write_text("from sums import total\n\n\ndef test_zero():\n    assert total(0, 0) == 0\n\n\n"
-                                           "def test_two():\n    assert total(1, 1) == 2\n", encoding="utf-8")
-    none, minus = mutants.breaks_of("sums.py", (tmp_path / "sums.py").read_text(encoding="utf-8"))
+    none, minus = summing(tmp_path, "def test_zero():\n    assert sums.total(0, 0) == 0")
     mutants.try_out(tmp_path, minus, ["test_sums.py::test_zero"])
     assert (minus.seen, minus.tried) == ("", 1)
     mutants.try_out(tmp_path, minus, ["test_sums.py"])
@@ -61,11 +66,7 @@ def test_the_test_that_notices_is_named_and_the_tree_is_as_before(tmp_path):
 
 
 def test_a_test_that_fails_by_itself_notices_nothing(tmp_path):
-    (tmp_path / "sums.py").write_text("def total(a, b):\n    return a + b\n", encoding="utf-8")
-    (tmp_path / "test_sums.py").write_text("import pytest\nfrom sums import total\n\n\n@pytest.mark.parametrize('name', ['a b', 'c'])\n"
-                                           "def test_wrong(name):\n    assert name == 'c'\n\n\n"
-                                           "def test_two():\n    assert total(1, 1) == 2\n", encoding="utf-8")
-    _, minus = mutants.breaks_of("sums.py", (tmp_path / "sums.py").read_text(encoding="utf-8"))
+    _, minus = summing(tmp_path, "@pytest.mark.parametrize('name', ['a b', 'c'])\ndef test_wrong(name):\n    assert name == 'c'")
     mutants.try_out(tmp_path, minus, ["test_sums.py::test_wrong[a b]", "test_sums.py::test_wrong[c]", "test_sums.py::test_two"])
     assert minus.seen == "test_sums.py::test_two"
     mutants.try_out(tmp_path, minus, ["test_sums.py::test_wrong[a b]", "test_sums.py::test_wrong[c]"])
@@ -73,11 +74,8 @@ def test_a_test_that_fails_by_itself_notices_nothing(tmp_path):
 
 
 def test_a_test_that_another_before_it_spoils_notices_nothing(tmp_path):
-    (tmp_path / "sums.py").write_text("def total(a, b):\n    return a + b\n", encoding="utf-8")
-    (tmp_path / "test_sums.py").write_text("import sums\n\n\ndef test_spoils():\n    sums.spoilt = True\n\n\n"
-                                           "def test_spoilt():\n    assert not hasattr(sums, 'spoilt')\n\n\n"
-                                           "def test_two():\n    assert sums.total(1, 1) == 2\n", encoding="utf-8")
-    _, minus = mutants.breaks_of("sums.py", (tmp_path / "sums.py").read_text(encoding="utf-8"))
+    _, minus = summing(tmp_path, "def test_spoils():\n    sums.spoilt = True\n\n\n"
+                                 "def test_spoilt():\n    assert not hasattr(sums, 'spoilt')")
     spoils, spoilt, two = (f"test_sums.py::test_{name}" for name in ("spoils", "spoilt", "two"))
     for tests, seen in ((["test_sums.py"], two), ([spoils, spoilt, two], two), ([spoils, spoilt], "")):
         minus.seen = ""
