@@ -13,6 +13,7 @@ drawn part is known, as in inpainting, the early steps have less to decide: the 
 import math
 import statistics
 from collections.abc import Sequence
+from functools import partial
 
 from .config import ToCaConfig
 from .keep.forecast import growth
@@ -23,6 +24,8 @@ LEAST_OF_MEAN = 2 / 3           # of the geometric mean of a run's rates of erro
 BEFORE = 2.0                    # distance in time to where an anchor that is not there yet would be
 LATE_WEIGHT = 0.02              # of an error where no noise is left
 LAST_WEIGHT = 0.002             # of one in a step from next to no noise, which is the run's last
+NOISY_FALL = 2                  # power of the share of noise by which the clean picture's errors fall (docs/bench/noisy.md)
+NOISY_LATE_WEIGHT = 0.01        # as LATE_WEIGHT, of the clean picture's errors
 SMALL_SHARE = 1 / 3             # of the tolerance: where the forecast adds less than that to the sample, no token is computed
 
 
@@ -38,7 +41,7 @@ class ErrorCycle:
     owed       what the forecasts since the last full step are expected to have added to the sample
     skipped    (time, width) of those steps' pieces
     noisy      new noise comes at every step, so that the clean picture is forecast: its errors fall so far along a run that earlier ones
-               say nothing of those to come
+               say nothing of those to come, and late ones count for less where steps are planned beforehand
     relative   what they put into the sample counts by its noise level there, so that earlier steps leave less to be taken back: measured
                to keep closer where tokens are forecast, not the prediction
     """
@@ -55,6 +58,7 @@ class ErrorCycle:
         self.skipped: list[tuple[float, float]] = []
         self.earlier: list[float] = []                              # the anchors before this full step
         self.repaid: list[tuple[float, float]] = []                 # the pieces forecast before it
+        self.growth = partial(growth, noisy=noisy)
         self.foreseen = remembered(self.expected)
         self.plan: tuple[int | None, frozenset[int]] = None, frozenset()    # calls that were left when it was made, steps that are full
 
@@ -81,6 +85,12 @@ class ErrorCycle:
         """
         return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + (LATE_WEIGHT if noise > NO_NOISE else LAST_WEIGHT)
 
+    def planned_weight(self, noise: float) -> float:
+        """Likewise where no error will be measured: with the clean picture's errors, as they fall along a run that adds noise."""
+        if not self.noisy or noise <= NO_NOISE:
+            return self.weight(noise)
+        return (self.weight(noise) - LATE_WEIGHT) * noise ** NOISY_FALL + NOISY_LATE_WEIGHT
+
     def due(self, moment: Moment) -> bool:
         if moment.left is not None:
             return self.placed(moment, moment.left)
@@ -91,7 +101,7 @@ class ErrorCycle:
             return True
         if step.index < self.config.warmup_steps * parts or self.rate is None:
             return step.index % parts == 0
-        tolerance, error = self.config.tolerance / 100, mean_growth(self.anchors, moment) * self.rate * moment.share
+        tolerance, error = self.config.tolerance / 100, self.mean_growth(self.anchors, moment) * self.rate * moment.share
         added = error * self.weight(noise)
         if noise <= NO_NOISE:
             return added > tolerance
@@ -111,13 +121,13 @@ class ErrorCycle:
         """What a forecast from anchors adds to the sample, up to a factor that is the same for all; of one of a lower order too."""
         lacking = self.config.order + 1 - len(anchors)
         beyond = (abs(moment.time - anchors[-1]) + BEFORE) ** max(0, lacking)
-        return mean_growth(anchors, moment) * beyond * moment.share * self.weight(moment.noise)
+        return self.mean_growth(anchors, moment) * beyond * moment.share * self.planned_weight(moment.noise)
 
     def measured(self, error: float, computed: float = 1.0):
         """The error of the forecast at the last full step, relative to the prediction, and what stays of it in computed tokens."""
         self.computed = computed
         if len(self.earlier) > self.config.order:                   # else of a lower order than those to come
-            unit = growth(self.earlier, self.anchors[0])
+            unit = self.growth(self.earlier, self.anchors[0])
             self.rate = self.to_come(error / unit) if unit else None
 
     def to_come(self, newest: float) -> float:
@@ -137,12 +147,11 @@ class ErrorCycle:
         here = sum(width for _, width in self.put_in(moment))
         if not (self.repaid and self.earlier and here):
             return 0.0
-        unit = growth(self.earlier, self.anchors[0]) * here
-        return sum(growth(self.earlier, time) * width for time, width in self.repaid) / unit if unit else 0.0
+        unit = self.growth(self.earlier, self.anchors[0]) * here
+        return sum(self.growth(self.earlier, time) * width for time, width in self.repaid) / unit if unit else 0.0
 
-
-def mean_growth(anchors: Sequence[float], moment: Moment) -> float:
-    """Of the forecasts that one step is followed by."""
-    if len(moment.pieces) < 2:
-        return growth(anchors, moment.time)
-    return sum(growth(anchors, time) * width for time, width in moment.pieces) / moment.width
+    def mean_growth(self, anchors: Sequence[float], moment: Moment) -> float:
+        """Of the forecasts that one step is followed by."""
+        if len(moment.pieces) < 2:
+            return self.growth(anchors, moment.time)
+        return sum(self.growth(anchors, time) * width for time, width in moment.pieces) / moment.width

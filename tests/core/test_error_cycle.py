@@ -1,6 +1,7 @@
 """The controller by hand: errors are told to it, times are the steps' numbers."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -127,9 +128,9 @@ def rates(errors, **about):
     config = ToCaConfig(level="stack", tolerance=1.0)
     cycle, found = ErrorCycle(config, Cycle(config), **about), []
     for error in errors:
-        cycle.earlier, cycle.anchors = [1.0, 0.0], [3.0, 1.0]       # a growth of 2 x 3
+        cycle.earlier, cycle.anchors = [1.0, 0.0], [3.0, 1.0]
         cycle.measured(error)
-        found.append(cycle.rate * 6)
+        found.append(cycle.rate * cycle.growth([1.0, 0.0], 3.0))
     return found
 
 
@@ -139,6 +140,24 @@ def test_the_next_forecasts_err_as_the_newest_but_no_less_than_most():
     assert rates([0.4, 0.1, 0.1]) == pytest.approx([0.4, 2 / 3 * 0.2, 2 / 3 * 0.004 ** (1 / 3)])
     assert rates([0.4, 0.3]) == pytest.approx([0.4, 0.3])           # which is above that
     assert rates([0.4, 0.1, 0.1], noisy=True) == pytest.approx([0.4, 0.1, 0.1])
+
+
+def planned(noisy):
+    """The full steps of a run of 30 evaluations, of which ten are computed, as planned before any error is known."""
+    config = ToCaConfig(level="output", calls=10)
+    cycle, found = ErrorCycle(config, Cycle(config), noisy=noisy), []
+    moments = [at(index, 30, 0.1, noise=1 - index / 30) for index in range(30)]
+    for index, moment in enumerate(moments):
+        if cycle.is_full(replace(moment, left=10 - len(found), ahead=partial(moments.__getitem__, slice(index, None)))):
+            found.append(index)
+    return found
+
+
+def test_under_new_noise_steps_are_planned_earlier():
+    """The clean picture's errors, which are forecast there, fall along the run and grow as the distance does."""
+    noisy, other = planned(True), planned(False)
+    assert len(noisy) == len(other) == 10
+    assert all(one <= two for one, two in zip(noisy, other, strict=True)) and noisy != other
 
 
 def test_an_error_of_nothing_is_no_measure_of_the_others():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from toca_core.keep.forecast import Anchors, growth, noise_share, taylor_weights, time_of
+from toca_core.keep.forecast import Anchors, bent_weights, growth, noise_share, noisy_weights, taylor_weights, time_of
 
 
 def features(*values):
@@ -84,3 +84,21 @@ def test_times_are_shares_of_noise_or_half_the_log_snr():
 def test_errors_grow_with_the_product_of_the_distances():
     assert growth([2, 1], 4) == 6
     assert growth([2], 4) == 2
+
+
+def test_where_new_noise_comes_half_of_a_change_goes_on():
+    assert noisy_weights([2, 1], 3, 1) == [1.5, -0.5]               # where `taylor_weights` are 2 and -1
+    assert noisy_weights([2], 3, 0) == [1.0]
+    anchors = anchored(1, (0, 1), (1, 2), weights=noisy_weights)
+    assert anchors.at(3)[0, 0, 0] == 3                              # 2, and half of two steps of 1
+    assert growth([2, 1], 4, noisy=True) == 2
+    assert growth([2, 1], 2, noisy=True) == 0.5                     # another sample at one noise level
+
+
+def test_a_line_bends_part_of_the_way_to_the_parabola():
+    """Half of it where it sets out, a quarter one step on, a sixth two steps on."""
+    def bent(now, order=1, keep=3):
+        return anchored(order, (0, 0), (1, 1), (2, 4), weights=bent_weights, keep=keep).at(now)[0, 0, 0].item()
+    assert bent(3) == 7 + (9 - 7) / 4 and bent(4) == 10 + (16 - 10) / 6
+    assert bent(3, keep=2) == bent(3, order=1, keep=0) == 7         # two anchors tell of no bend
+    assert bent(3, order=2) == 9 and bent(3, order=0, keep=1) == 4

@@ -4,7 +4,6 @@ Ray and torch.distributed are real; Raylight itself needs graphics cards, and `r
 """
 
 import sys
-import time
 
 import pytest
 import torch
@@ -87,9 +86,8 @@ def test_they_decide_alike_whatever_each_finds(actors, node):
 
 def test_a_worker_that_stops_tells_the_others(actors, node):
     """The other one is told before it computes its next step; both go on with the next prompt."""
-    began = time.monotonic()
     said = failures(node.execute(actors, tolerance=1.0).args[0], ({"stops": 4}, {}))
-    assert "sampler stopped" in said[0] and "Another of the processes" in said[1] and time.monotonic() - began < 10
+    assert "sampler stopped" in said[0] and "Another of the processes" in said[1]
     (_, first), (_, second) = sampled(node.execute(actors, speed=2.0).args[0])
     assert first == second and len(first) == STEPS // 2
 

@@ -93,6 +93,14 @@ def test_where_noise_is_added_on_the_way_the_clean_picture_is_forecast(demo, cac
     assert likeness.mean() > 38 and likeness.min() > 30
 
 
+@pytest.mark.parametrize("sampler, likeness", [("er_sde", 36), ("euler_ancestral", 30)])
+def test_there_calls_are_placed_by_how_the_clean_pictures_errors_fall(demo, cached, sampler, likeness):
+    options = {"steps": 30, "batch": 4, "size": (64, 64), "scheduler": "simple", "sampler": sampler}
+    model, reports = cached(demo, "auto", calls=15)
+    found = psnr(demo.sample(model, **options), demo.plain(**options))
+    assert reports[0].calls("full") == 15 and found.mean() > likeness
+
+
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "heun", "dpmpp_sde"])
 def test_other_samplers_are_repaid_nothing(demo, cached, sampler):
     one, other = (demo.sample(cached(demo, level="stack", cycle=3, repayment=repayment)[0], steps=8, batch=1, size=(64, 64),

@@ -10,7 +10,7 @@ from typing import Any
 from ..config import ToCaConfig
 from ..select.attention import Queries
 from ..select.selection import Selector
-from .forecast import Anchors
+from .forecast import Anchors, Weights, taylor_weights
 from .storage import Store
 
 
@@ -87,12 +87,12 @@ class ModuleCache:
 class OutputCache:
     """What a model said at the last full steps, number by number; (B, C, ...) of whatever shape the sample has.
 
-    Its parts, where it has several, are continued each in a time of its own.
+    Its parts, where it has several, are continued each in a time of its own. weights, keep: as in `forecast.Anchors`
     """
 
-    def __init__(self, config: ToCaConfig, parts: int = 1):
+    def __init__(self, config: ToCaConfig, parts: int = 1, weights: Weights = taylor_weights, keep: int = 0):
         store = Store(config.cache_dtype, config.cache_device)
-        self.parts = [Anchors(config.order, config.trust, store) for _ in range(parts)]
+        self.parts = [Anchors(config.order, config.trust, store, weights, keep) for _ in range(parts)]
 
     def add(self, times: list[float], said: list):
         """said: of every part (B, numbers, 1)."""

@@ -6,7 +6,7 @@ Features move smoothly along the run, so what the last full steps gave, the anch
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,12 @@ import torch
 from .storage import Kept, Store, pieces
 
 NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
+Weights = Callable[[list[float], float, int], list[float]]
+
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
 TRUST_MEMORY = 0.5              # share of the earlier factor in a new one
+BENT_ORDER, BEND = 1, 0.5       # of what follows on from the last full step at once (docs/bench/ablation_output.md)
+NOISY_CHANGE = 0.5              # of the last change goes on where new noise came between the anchors (docs/bench/noisy.md)
 REPEATED = 0.5                  # of the last step, as which a second question at one noise level counts (heun, demo model: 0.25 to 2 tried)
 
 
@@ -39,25 +43,47 @@ def taylor_weights(anchors: list[float], now: float, order: int) -> list[float]:
     return [math.prod((now - other) / (node - other) for other in nodes if other != node) for node in nodes]
 
 
-def growth(anchors: Sequence[float], now: float) -> float:
+def noisy_weights(anchors: list[float], now: float, order: int) -> list[float]:
+    """Likewise where new noise comes at every step, so that a part of what the anchors differ by does not go on."""
+    newest, *earlier = (NOISY_CHANGE * weight for weight in taylor_weights(anchors, now, order))
+    return [newest + 1 - NOISY_CHANGE, *earlier]
+
+
+def bent_weights(anchors: list[float], now: float, order: int) -> list[float]:
+    """Likewise, a line bent a part of the way to the parabola through the newest three anchors, a smaller one the farther it goes on."""
+    line = taylor_weights(anchors, now, order)
+    if order != BENT_ORDER or len(anchors) < read_by_bent(order):
+        return line
+    part = BEND / (1 + abs(now - anchors[0]) / abs(anchors[0] - anchors[1]))
+    parabola = taylor_weights(anchors, now, order + 1)
+    return [one + part * (other - one) for one, other in zip([*line, 0.0], parabola, strict=True)]
+
+
+def read_by_bent(order: int) -> int:
+    """How many anchors `bent_weights` reads."""
+    return order + 1 + (order == BENT_ORDER)
+
+
+def growth(anchors: Sequence[float], now: float, noisy: bool = False) -> float:
     """How the error of a forecast grows with the distance: as the product of the distances to the anchors it is made from.
 
     A sampler that asks twice at one noise level asks about another sample: that counts as a part of the last step's length.
+    noisy: new noise comes at every step, which no anchor knows of; the error grows with the distance to the newest
     """
     step = REPEATED * abs(anchors[0] - anchors[1]) if len(anchors) > 1 else 0.0
-    return math.prod(abs(now - anchor) or step for anchor in anchors)
+    return math.prod(abs(now - anchor) or step for anchor in (anchors[:1] if noisy else anchors))
 
 
 class Anchors:
     """The features (B, N, C) of the last full steps, newest first, and the trust (B, N, 1) that their continuation has earned.
 
-    weights     as `taylor_weights`
+    weights     `taylor_weights`, or others like them
     store       in which form the features are kept
-    keep        how many anchors, at most
+    keep        how many anchors, at most; 0: as many as `taylor_weights` reads
     """
 
-    def __init__(self, order: int, trust: bool = True, store: Store | None = None):
-        self.order, self.weights, self.trusting, self.store, self.keep = order, taylor_weights, trust, store or Store(), order + 1
+    def __init__(self, order: int, trust: bool = True, store: Store | None = None, weights: Weights = taylor_weights, keep: int = 0):
+        self.order, self.weights, self.trusting, self.store, self.keep = order, weights, trust, store or Store(), keep or order + 1
         self.times: list[float] = []
         self.features: list[torch.Tensor | Kept] = []
         self.trust: torch.Tensor | None = None

@@ -68,10 +68,10 @@ def vector_bytes(width: int, itemsize: int, dtype: str) -> int:
     return width * kept + (NUMBER if dtype == "fp8" and kept < itemsize else 0)
 
 
-def anchored(config: ToCaConfig, tokens: int, width: int, itemsize: int) -> Need:
-    """The anchors of one feature (tokens, width), all of them, and the trust in them."""
+def anchored(config: ToCaConfig, tokens: int, width: int, itemsize: int, keep: int = 0) -> Need:
+    """The anchors of one feature (tokens, width), all of them, and the trust in them. keep: as in `forecast.Anchors`"""
     order = config.forecast_order
-    features = (order + 1) * tokens * vector_bytes(width, itemsize, config.cache_dtype)
+    features = (keep or order + 1) * tokens * vector_bytes(width, itemsize, config.cache_dtype)
     learns = config.trust and order
     return Need(features, NUMBER * tokens if learns else 0, compared(tokens * width) if learns else 0)
 
