@@ -68,7 +68,8 @@ def on_anchors(run, change: Callable):
 
     def made(about):
         cache = new_cache(about)
-        change(cache.anchors)
+        for anchors in getattr(cache, "parts", None) or [cache.anchors]:
+            change(anchors)
         return cache
     run.level.new_cache = made
 
@@ -114,6 +115,11 @@ def smooth_fit(run):
     on_anchors(run, change)
 
 
+def straight(run):
+    """What is kept goes on along the line through two anchors: not bent, and all of it where new noise comes at every step."""
+    on_anchors(run, lambda anchors: setattr(anchors, "weights", forecast.taylor_weights))
+
+
 def chebyshev_weights(anchors: list[float], now: float, order: int) -> list[float]:
     """What each anchor, newest first, weighs in a fit up to `order` that is held to the newest of them, read at `now`."""
     nodes = np.array(anchors[:CHEBYSHEV_ANCHORS])
@@ -150,6 +156,7 @@ OUTPUTS = {
     "fixed cycle": (FIXED, FIXED_CYCLES, None),
     "trust per element": ({"trust": True}, TOLERANCE, None),
     "no repayment": ({"repayment": 0.0}, TOLERANCE, None),
+    "straight line": ({}, TOLERANCE, straight),
     "newest error": ({}, TOLERANCE, newest_error),
     "mean of the errors": ({}, TOLERANCE, mean_of_errors),
     "last step as any other": ({}, TOLERANCE, last_as_any_other),

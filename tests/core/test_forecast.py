@@ -96,9 +96,13 @@ def test_where_new_noise_comes_half_of_a_change_goes_on():
 
 
 def test_a_line_bends_part_of_the_way_to_the_parabola():
-    """Half of it where it sets out, a quarter one step on, a sixth two steps on."""
-    def bent(now, order=1, keep=3):
-        return anchored(order, (0, 0), (1, 1), (2, 4), weights=bent_weights, keep=keep).at(now)[0, 0, 0].item()
-    assert bent(3) == 7 + (9 - 7) / 4 and bent(4) == 10 + (16 - 10) / 6
-    assert bent(3, keep=2) == bent(3, order=1, keep=0) == 7         # two anchors tell of no bend
-    assert bent(3, order=2) == 9 and bent(3, order=0, keep=1) == 4
+    """Half of it where it sets out, a quarter one step on, a sixth two steps on; less the longer the steps are."""
+    def bent(now, order=1, keep=3, step=0.1):
+        said = ((index * step, index ** 2) for index in range(3))
+        return anchored(order, *said, weights=bent_weights, keep=keep).at(now * step)[0, 0, 0].item()
+    for step in (0.1, 1.0):
+        least = math.exp(-step * step)
+        assert bent(3, step=step) == pytest.approx(7 + (9 - 7) / 4 * least)
+        assert bent(4, step=step) == pytest.approx(10 + (16 - 10) / 6 * least)
+    assert bent(3, keep=2) == pytest.approx(7) == bent(3, keep=0)   # two anchors tell of no bend
+    assert bent(3, order=2) == pytest.approx(9) and bent(3, order=0, keep=1) == 4

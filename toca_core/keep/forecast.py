@@ -50,11 +50,15 @@ def noisy_weights(anchors: list[float], now: float, order: int) -> list[float]:
 
 
 def bent_weights(anchors: list[float], now: float, order: int) -> list[float]:
-    """Likewise, a line bent a part of the way to the parabola through the newest three anchors, a smaller one the farther it goes on."""
+    """Likewise, a line bent a part of the way to the parabola through the newest three anchors.
+
+    A smaller part the farther it goes on, and the farther the anchors are apart: across long gaps a parabola goes astray.
+    """
     line = taylor_weights(anchors, now, order)
     if order != BENT_ORDER or len(anchors) < read_by_bent(order):
         return line
-    part = BEND / (1 + abs(now - anchors[0]) / abs(anchors[0] - anchors[1]))
+    span = abs(anchors[0] - anchors[1])
+    part = BEND * math.exp(-span * span) / (1 + abs(now - anchors[0]) / span)
     parabola = taylor_weights(anchors, now, order + 1)
     return [one + part * (other - one) for one, other in zip([*line, 0.0], parabola, strict=True)]
 
