@@ -81,8 +81,8 @@ class ToCaCache(io.ComfyNode):
                        "level, the next one is used and the report says so." + CUSTOM),
                 widget("stale_tokens", "With level module, what is not recomputed: reuse takes it as it was, forecast continues it "
                        "from the last full steps." + CUSTOM),
-                widget("order", "Of forecasts: 0 as at the last full step, 1 along a line through the last two (at level output a "
-                       "little bent), 2 along a parabola through three." + CUSTOM),
+                widget("order", "Of forecasts: 0 as at the last full step, 1 along a line through the last two (a little bent at "
+                       "level output, over euler), 2 along a parabola through three." + CUSTOM),
                 widget("memory_budget", "GB of the model's device that the cache may take. Where it would be larger, it is kept in fewer "
                        "bits, in the host's memory or at a coarser level, or not at all; the log says which. 0: what is "
                        "free there; then it is kept in the host's memory or not at all, and the picture stays the same."),

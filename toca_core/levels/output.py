@@ -11,7 +11,7 @@ from ..calls.context import CallContext
 from ..costs.account import ModelCosts
 from ..keep import memory
 from ..keep.cache import OutputCache
-from ..keep.forecast import bent_weights, noisy_weights, read_by_bent
+from ..keep.forecast import bent_weights, noisy_weights, read_by_bent, taylor_weights
 from ..keep.memory import Need
 from .forecasting import NO_NOISE, Forecasting
 
@@ -51,16 +51,18 @@ class OutputLevel(Forecasting):
     def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
         """Samples are few numbers, in float32; a full step keeps the one that it is asked about while the model runs."""
         numbers = about.sizes.numbers
-        kept = memory.anchored(about.config, numbers, 1, memory.NUMBER, read_by_bent(about.config.order))
-        return kept + Need(passing=memory.NUMBER * numbers)
+        keep = read_by_bent(about.config.order) if about.linear else 0
+        return memory.anchored(about.config, numbers, 1, memory.NUMBER, keep) + Need(passing=memory.NUMBER * numbers)
 
     @staticmethod
     def flops(costs: ModelCosts, about: CallContext) -> int:
         return costs.plain_flops(about.sizes) if about.full else 0
 
     def new_cache(self, about: CallContext) -> OutputCache:
-        weights = noisy_weights if self.run.noisy else bent_weights
-        return OutputCache(about.config, max(1, len(about.parts)), weights, read_by_bent(self.config.order))
+        parts = max(1, len(about.parts))
+        if self.run.linear:                                         # others gain nothing (docs/bench/ablation_output.md)
+            return OutputCache(about.config, parts, bent_weights, read_by_bent(self.config.order))
+        return OutputCache(about.config, parts, noisy_weights if self.run.noisy else taylor_weights)
 
     def call(self, run_model, about: CallContext, cache: OutputCache, account):
         sigma, skip = about.moment.sigma, not about.full
