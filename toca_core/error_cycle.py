@@ -83,13 +83,16 @@ class ErrorCycle:
         A step from next to no noise puts little into the sample. (The demo model, 8 pictures: with nothing in its place, 14, 15, 17 and 18
         calls of 20 lose 2 to 6 dB, and 16 gain 5; with as much as any other's, 5 calls of 6 or 7 of 8 lose 17 to 29 dB.)
         """
-        return (2 + self.drawn) / 3 * noise ** (1 + self.drawn) + (LATE_WEIGHT if noise > NO_NOISE else LAST_WEIGHT)
+        return self.early_weight(noise) + (LATE_WEIGHT if noise > NO_NOISE else LAST_WEIGHT)
+
+    def early_weight(self, noise: float) -> float:
+        return (2 + self.drawn) / 3 * noise ** (1 + self.drawn)
 
     def planned_weight(self, noise: float) -> float:
         """Likewise where no error will be measured: with the clean picture's errors, as they fall along a run that adds noise."""
         if not self.noisy or noise <= NO_NOISE:
             return self.weight(noise)
-        return (self.weight(noise) - LATE_WEIGHT) * noise ** NOISY_FALL + NOISY_LATE_WEIGHT
+        return self.early_weight(noise) * noise ** NOISY_FALL + NOISY_LATE_WEIGHT
 
     def due(self, moment: Moment) -> bool:
         if moment.left is not None:

@@ -7,6 +7,7 @@ Features move smoothly along the run, so what the last full steps gave, the anch
 import copy
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ import torch
 
 from .storage import Kept, Store, pieces
 
-NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
-Weights = Callable[[list[float], float, int], list[float]]
+Weights = Callable[[list[float], float, int], list[float]]         # as `taylor_weights`
 
+NOISE_RANGE = 0.01              # rectified flow's noise levels are kept this far from 0 and 1, where the log-SNR is infinite
 TRUST_RANGE = (0.0, 1.3)        # of the factor by which a token's forecast change is scaled
 TRUST_MEMORY = 0.5              # share of the earlier factor in a new one
-BENT_ORDER, BEND = 1, 0.5       # of what follows on from the last full step at once (docs/bench/ablation_output.md)
+BENT_ORDER, BEND = 1, 0.5       # how far a line bends to the parabola where it sets out (docs/bench/ablation_output.md)
 NOISY_CHANGE = 0.5              # of the last change goes on where new noise came between the anchors (docs/bench/noisy.md)
 REPEATED = 0.5                  # of the last step, as which a second question at one noise level counts (heun, demo model: 0.25 to 2 tried)
 
@@ -43,10 +44,14 @@ def taylor_weights(anchors: list[float], now: float, order: int) -> list[float]:
     return [math.prod((now - other) / (node - other) for other in nodes if other != node) for node in nodes]
 
 
+def between(lower: list[float], higher: list[float], part: float) -> list[float]:
+    """A part of the way from weights of fewer anchors to those of more."""
+    return [one + part * (other - one) for one, other in zip_longest(lower, higher, fillvalue=0.0)]
+
+
 def noisy_weights(anchors: list[float], now: float, order: int) -> list[float]:
     """Likewise where new noise comes at every step, so that a part of what the anchors differ by does not go on."""
-    newest, *earlier = (NOISY_CHANGE * weight for weight in taylor_weights(anchors, now, order))
-    return [newest + 1 - NOISY_CHANGE, *earlier]
+    return between([1.0], taylor_weights(anchors, now, order), NOISY_CHANGE)
 
 
 def bent_weights(anchors: list[float], now: float, order: int) -> list[float]:
@@ -59,8 +64,7 @@ def bent_weights(anchors: list[float], now: float, order: int) -> list[float]:
         return line
     span = abs(anchors[0] - anchors[1])
     part = BEND * math.exp(-span * span) / (1 + abs(now - anchors[0]) / span)
-    parabola = taylor_weights(anchors, now, order + 1)
-    return [one + part * (other - one) for one, other in zip([*line, 0.0], parabola, strict=True)]
+    return between(line, taylor_weights(anchors, now, order + 1), part)
 
 
 def read_by_bent(order: int) -> int:

@@ -8,6 +8,7 @@ another noise each time, so there it is the clean picture after all.
 import torch
 
 from ..calls.context import CallContext
+from ..config import ToCaConfig
 from ..costs.account import ModelCosts
 from ..keep import memory
 from ..keep.cache import OutputCache
@@ -33,6 +34,11 @@ def plain_flops(about: CallContext) -> int:
     return 1 if about.bound is None else about.bound.plain_flops(about.sizes)
 
 
+def kept(config: ToCaConfig, linear: bool) -> int:
+    """How many anchors: other samplers than Euler's gain nothing by a line that bends (docs/bench/ablation_output.md)."""
+    return read_by_bent(config.order) if linear else config.order + 1
+
+
 def split(x, about: CallContext) -> list:
     """(B, C, ...) -> every part, (B, numbers, 1)."""
     rows = x.reshape(x.shape[0], -1, 1)
@@ -51,18 +57,16 @@ class OutputLevel(Forecasting):
     def need(about: CallContext, itemsize: int, attended: bool = False) -> Need:
         """Samples are few numbers, in float32; a full step keeps the one that it is asked about while the model runs."""
         numbers = about.sizes.numbers
-        keep = read_by_bent(about.config.order) if about.linear else 0
-        return memory.anchored(about.config, numbers, 1, memory.NUMBER, keep) + Need(passing=memory.NUMBER * numbers)
+        anchors = memory.anchored(about.config, numbers, 1, memory.NUMBER, kept(about.config, about.linear))
+        return anchors + Need(passing=memory.NUMBER * numbers)
 
     @staticmethod
     def flops(costs: ModelCosts, about: CallContext) -> int:
         return costs.plain_flops(about.sizes) if about.full else 0
 
     def new_cache(self, about: CallContext) -> OutputCache:
-        parts = max(1, len(about.parts))
-        if self.run.linear:                                         # others gain nothing (docs/bench/ablation_output.md)
-            return OutputCache(about.config, parts, bent_weights, read_by_bent(self.config.order))
-        return OutputCache(about.config, parts, noisy_weights if self.run.noisy else taylor_weights)
+        weights = bent_weights if self.run.linear else noisy_weights if self.run.noisy else taylor_weights
+        return OutputCache(about.config, max(1, len(about.parts)), weights, kept(about.config, self.run.linear))
 
     def call(self, run_model, about: CallContext, cache: OutputCache, account):
         sigma, skip = about.moment.sigma, not about.full
