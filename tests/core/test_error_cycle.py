@@ -160,6 +160,15 @@ def test_under_new_noise_steps_are_planned_earlier():
     assert all(one <= two for one, two in zip(noisy, other, strict=True)) and noisy != other
 
 
+def test_what_an_error_counts_in_a_plan_falls_with_the_noise():
+    """Under new noise with the square of its share once more; a step from next to no noise, the run's last, counts as in any run."""
+    config = ToCaConfig(level="output", calls=10)
+    noisy, other = (ErrorCycle(config, Cycle(config), noisy=noisy) for noisy in (True, False))
+    assert [other.planned_weight(noise) for noise in (1.0, 0.5)] == pytest.approx([1 + 0.02, 0.25 + 0.02])
+    assert [noisy.planned_weight(noise) for noise in (1.0, 0.5)] == pytest.approx([1 + 0.01, 0.25 ** 2 + 0.01])
+    assert noisy.planned_weight(0.005) == noisy.weight(0.005) and noisy.weight(0.5) == other.weight(0.5)
+
+
 def test_an_error_of_nothing_is_no_measure_of_the_others():
     assert rates([0.0, 0.4, 0.0]) == pytest.approx([0.0, 0.4, 2 / 3 * 0.4])
 
